@@ -1,0 +1,9 @@
+"""What all tests share: two threads at most, and a fixed seed."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)

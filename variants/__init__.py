@@ -1,0 +1,17 @@
+"""The specimens: spatial biases for Vision Transformers that plug into one attention.
+
+from variants import build
+attention = build("sp_sa[hidden=16]", dim=384, num_heads=6, grid=(14, 14))
+y = attention(x, grid=(14, 14))                                         # x, y [B, P+196, 384]
+"""
+
+from variants import sa, sp_sa, psa, rpe, windows  # noqa: I001  (the order in which they are listed)
+from variants.attention import Attention
+from variants.geometry import offsets
+from variants.registry import build, canonical, families, names, register
+from variants.relation import Site, SpatialRelation, Unsupported
+
+__all__ = [
+    "Attention", "Site", "SpatialRelation", "Unsupported", "build", "canonical", "families", "names", "offsets",
+    "psa", "register", "rpe", "sa", "sp_sa", "windows",
+]  # fmt: skip

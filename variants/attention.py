@@ -1,0 +1,116 @@
+"""Multi-head self-attention with a slot for a spatial relation: project -> attend -> merge.
+
+    out = proj(concat_h softmax(logits_h) v_h), the logits as in variants/relation.py
+
+Source: Vaswani et al., arXiv 1706.03762, eq. 1, in the form of DeiT and timm (`qkv` one Linear, `proj` another). Prefix
+tokens (a class token) are handled here and in the backends, once.
+
+Most variants are a SpatialRelation. What is no function of the offset subclasses Attention and overrides `project`,
+`weights` or `attend`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from variants import backends
+from variants.geometry import Grid
+from variants.relation import Site, SpatialRelation, Terms
+
+
+class _Steps:
+    """Counts the steps of all optimizers: a fused one changes a weight and not the weight's version."""
+
+    taken = 0
+
+    @classmethod
+    def count(cls, *_: Any) -> None:
+        cls.taken += 1
+
+
+register_optimizer_step_post_hook(_Steps.count)
+
+
+class Attention(nn.Module):
+    """x [B, P+N, C] on a grid of N = h*w patches -> [B, P+N, C].
+
+    `qkv` and `proj` are the shared weights, which all variants of a seed start from; `relation` may be the empty one.
+    A subclass takes `*parts` and its settings as keyword arguments, and passes the rest on.
+    """
+
+    def __init__(
+        self, site: Site, relation: SpatialRelation, qkv: nn.Linear, proj: nn.Linear, *, backend: str = "auto"
+    ):
+        super().__init__()
+        backends.check(backend)
+        self.site, self.num_heads, self.backend = site, site.num_heads, backend
+        self.qkv, self.proj, self.relation = qkv, proj, relation
+        self._kept_terms: dict[Any, Terms] = {}
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        q, k, v = self.project(x, grid)
+        return self.proj(self.attend(q, k, v, grid).transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v, each [B, H, P+N, D]; the scale 1/sqrt(D) comes later."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def weights(self, q: Tensor, k: Tensor, grid: Grid) -> Tensor:
+        """[B, H, P+N, P+N]: the attention map, always by the plain formula, differentiable."""
+        return backends.logits(q, k, self.terms(q, grid)).softmax(dim=-1)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """[B, H, P+N, D], by the backend."""
+        terms = self.terms(q, grid)
+        return backends.BACKENDS[self.executes(q.device, terms)](q, k, v, terms)
+
+    def executes(self, device: torch.device, terms: Terms) -> str:
+        """The backend that a forward on this device takes."""
+        return backends.choose(self.backend, device, terms.present)
+
+    def init_qkv(self) -> None:
+        """Lets the relation change the shared weights, once they are there."""
+        self.relation.init_qkv(self.qkv)
+
+    def no_weight_decay(self) -> set[str]:
+        """The parameters that the published recipe exempts from weight decay."""
+        return {f"relation.{name}" for name in self.relation.no_weight_decay()}
+
+    def resample(self, grid: Grid) -> None:
+        """Makes `grid` the training grid."""
+        self.relation.resample(grid)
+        self._kept_terms.clear()
+
+    def terms(self, like: Tensor, grid: Grid) -> Terms:
+        """The relation on the grid. It does not depend on the input, so in inference it is computed once and kept."""
+        if self.training or torch.is_grad_enabled() or torch.jit.is_tracing():
+            self._kept_terms.clear()
+            return self._terms(like, grid)
+        weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.relation.parameters())
+        key = (grid, like.device, like.dtype, weights, _Steps.taken)
+        if key not in self._kept_terms:
+            self._kept_terms.clear()
+            self._kept_terms[key] = self._terms(like, grid)
+        return self._kept_terms[key]
+
+    def _terms(self, like: Tensor, grid: Grid) -> Terms:
+        own = next((p.dtype for p in self.relation.parameters()), None)
+        dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
+        return self.relation.terms(grid, like.device, dtype)
+
+    def train(self, mode: bool = True) -> Attention:
+        self._kept_terms.clear()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Attention:
+        self._kept_terms.clear()
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._kept_terms.clear()
+        super()._load_from_state_dict(*args, **kwargs)

@@ -1,0 +1,89 @@
+"""Grids, offsets, and the way from a table over offsets to all pairs; pure functions.
+
+A grid is (h, w) patches, numbered row by row. The offset of a pair is position(key) - position(query) = (dy, dx), rows
+first. A grid has N^2 pairs and only (2h-1)(2w-1) distinct offsets, so whatever depends on the offset alone is a table
+[..., 2h-1, 2w-1] whose centre is the offset (0, 0).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Grid = tuple[int, int]
+
+
+def offsets(grid: Grid, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[2, 2h-1, 2w-1]: the distinct offsets (dy, dx) = key - query of a grid, in patches."""
+    h, w = grid
+    dy = torch.arange(1 - h, h, device=device, dtype=dtype)
+    dx = torch.arange(1 - w, w, device=device, dtype=dtype)
+    return torch.stack(torch.meshgrid(dy, dx, indexing="ij"))
+
+
+def grid_of(offsets: Tensor) -> Grid:
+    """The grid (h, w) whose offsets these are."""
+    return (offsets.shape[-2] + 1) // 2, (offsets.shape[-1] + 1) // 2
+
+
+def coordinates(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of each token, int64 [N] each, in patches."""
+    y, x = torch.meshgrid(*(torch.arange(side, device=device) for side in grid), indexing="ij")
+    return y.flatten(), x.flatten()
+
+
+def windows(table: Tensor, grid: Grid) -> Tensor:
+    """A table [..., 2h-1, 2w-1] seen by pairs of grid places: [..., h, w, h, w] (query row, column, key row, column).
+
+    The keys of the query (qy, qx) are the h x w window of the table that starts at (h-1-qy, w-1-qx), so this is a
+    sliding-window view, flipped once. A table axis of size 1 holds for every offset; its two pair axes have size 1.
+    """
+    h, w = (side if size > 1 else 1 for side, size in zip(grid, table.shape[-2:], strict=True))
+    if table.shape[-2:] != (2 * h - 1, 2 * w - 1):
+        raise ValueError(f"a table over the offsets of a {grid} grid ends in {(2 * h - 1, 2 * w - 1)} or ones, "
+                         f"this one in {tuple(table.shape[-2:])}")  # fmt: skip
+    return table.unfold(-2, h, 1).unfold(-2, w, 1).flip(-4, -3)
+
+
+def to_pairs(table: Tensor, grid: Grid) -> Tensor:
+    """A table [..., 2h-1, 2w-1] (or with axes of size 1) on all pairs: [..., N, N], query first."""
+    h, w = grid
+    pairs = windows(table, grid)
+    return pairs.expand(*pairs.shape[:-4], h, w, h, w).reshape(*pairs.shape[:-4], h * w, h * w)
+
+
+def pad_prefix(pairs: Tensor, prefix: int, neutral: float) -> Tensor:
+    """[..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it gets the neutral value."""
+    return F.pad(pairs, (prefix, 0, prefix, 0), value=neutral) if prefix else pairs
+
+
+def resample(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """A table [..., a, b] at another size, bicubic, corners and centre kept (linear along a lone axis)."""
+    a, b = table.shape[-2:]
+    if (a, b) == tuple(size):
+        return table
+    flat = table.reshape(1, -1, a, b)
+    if a == 1 or b == 1:
+        new = F.interpolate(flat, size=size, mode="bilinear", align_corners=True)
+    else:
+        new = F.interpolate(flat, size=size, mode="bicubic", align_corners=True)
+    return new.reshape(*table.shape[:-2], *size)
+
+
+def lookup(table: Tensor, offsets: Tensor, extent: int | None = None) -> Tensor:
+    """A learned table [..., a, b] read at the offsets [2, 2h-1, 2w-1] of any grid.
+
+    Without `extent` the table spans the grid and is resampled to it. With it, the table covers |dy|, |dx| < extent in
+    patches, and offsets beyond are clipped to its border (Shaw et al., arXiv 1803.02155).
+    An axis of size 1 stays so.
+    """
+    h, w = grid_of(offsets)
+    a, b = table.shape[-2:]
+    if extent is None:
+        return resample(table, (1 if a == 1 else 2 * h - 1, 1 if b == 1 else 2 * w - 1))
+    for axis, side, size in ((-2, h, a), (-1, w, b)):
+        if size > 1:
+            clipped = torch.arange(1 - side, side, device=table.device).clamp(1 - extent, extent - 1)
+            table = table.index_select(axis, clipped + extent - 1)
+    return table

@@ -1,0 +1,122 @@
+"""SP-SA: a learned prior over the offset multiplies the content score.
+
+    logit[h,i,j] = Omega_h(Delta) <q_i, k_j> / sqrt(D),   Omega_h(Delta) = w2_h . ReLU(W1_h Delta + b1_h) + b2_h
+
+Source: Zhou et al., SP-ViT: Learning 2D Spatial Priors for Vision Transformers, arXiv 2206.07662, and the authors'
+code. W1 is drawn trunc-normal(0.02), b1 = 0, w2 = 0 and b2 = 1, so Omega = 1 and the layer is plain attention at first;
+at step 0 the hidden layer has zero gradient.
+Departures: Omega is computed on the (2h-1)(2w-1) distinct offsets, not on all pairs (the same numbers); `hidden` is 32
+a head, the paper's best, where the code has C/H; q, k and v come from one Linear with bias, as in DeiT.
+Resolution: W1, b1, w2, b2 do not know the grid; raw offsets of a new grid are a new input. The table form is resampled.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from variants import geometry
+from variants.geometry import Grid
+from variants.registry import register
+from variants.relation import Site, SpatialRelation, Term
+
+
+@register("sp_sa", family=("priors", "paper"))
+class SPSA(SpatialRelation):
+    """Omega [H or 1, 2h-1, 2w-1] by a two-layer MLP on the raw offset.
+
+    form: `mlp`; `linear`, w . Delta + b; `table`, one entry an offset (the ablation of interactions).
+    scope: one prior a head and layer (`head`), one a layer, one for the whole network.
+    combine: `mul` multiplies the score; `add` adds to it, starts at 0 and has no last bias (softmax ignores it).
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        hidden: int = 32,
+        form: Literal["mlp", "linear", "table"] = "mlp",
+        scope: Literal["head", "layer", "network"] = "head",
+        combine: Literal["mul", "add"] = "mul",
+    ):
+        super().__init__(site)
+        if hidden < 1:
+            raise ValueError(f"sp_sa[hidden={hidden}] has no hidden unit; hidden is a whole number from 1")
+        if form != "mlp" and hidden != 32:
+            raise ValueError(f"sp_sa[form={form}] has no hidden layer, so hidden={hidden} means nothing; leave it out")
+        self.combine = combine
+        heads = site.num_heads if scope == "head" else 1
+        forms = {
+            "mlp": lambda: MLP(heads, hidden, combine == "mul"),
+            "linear": lambda: Linear(heads, combine == "mul"),
+            "table": lambda: Table(heads, site.grid, combine == "mul"),
+        }
+        key = ("sp_sa", form, hidden, combine)
+        if scope != "network":
+            self.function = forms[form]()
+        else:
+            if key not in site.shared:
+                site.shared[key] = forms[form]()
+            self.function = site.shared[key]
+
+    def prior(self, offsets: Tensor) -> Term:
+        return self.function(offsets) if self.combine == "mul" else None
+
+    def bias(self, offsets: Tensor) -> Term:
+        return self.function(offsets) if self.combine == "add" else None
+
+    def no_weight_decay(self) -> set[str]:
+        return {"function.b1"}  # 1-D in the authors' code, which decays W1 and w2 alone
+
+    def resample(self, grid: Grid) -> None:
+        if isinstance(self.function, Table):
+            self.function.resample(grid)
+
+
+class MLP(nn.Module):
+    """offsets [2, 2h-1, 2w-1] -> [heads, 2h-1, 2w-1]: Delta -> hidden -> 1 for each head."""
+
+    def __init__(self, heads: int, hidden: int, last_bias: bool):
+        super().__init__()
+        self.w1 = nn.Parameter(nn.init.trunc_normal_(torch.empty(heads, hidden, 2), std=0.02))
+        self.b1 = nn.Parameter(torch.zeros(heads, hidden))
+        self.w2 = nn.Parameter(torch.zeros(heads, hidden))
+        self.b2 = nn.Parameter(torch.ones(heads)) if last_bias else None
+
+    def forward(self, offsets: Tensor) -> Tensor:
+        heads, hidden = self.b1.shape
+        first = torch.addmm(self.b1.reshape(-1, 1), self.w1.reshape(-1, 2), offsets.flatten(1)).relu()
+        out = torch.bmm(self.w2[:, None], first.view(heads, hidden, -1)).view(heads, *offsets.shape[1:])
+        return out if self.b2 is None else out + self.b2[:, None, None]
+
+
+class Linear(nn.Module):
+    """offsets [2, 2h-1, 2w-1] -> [heads, 2h-1, 2w-1]: w_h . Delta + b_h."""
+
+    def __init__(self, heads: int, last_bias: bool):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(heads, 2))
+        self.b = nn.Parameter(torch.ones(heads)) if last_bias else None
+
+    def forward(self, offsets: Tensor) -> Tensor:
+        out = torch.einsum("hc,cyx->hyx", self.w, offsets)
+        return out if self.b is None else out + self.b[:, None, None]
+
+
+class Table(nn.Module):
+    """offsets [2, 2h-1, 2w-1] -> [heads, 2h-1, 2w-1]: one free entry an offset, resampled to other grids."""
+
+    def __init__(self, heads: int, grid: Grid, last_bias: bool):
+        super().__init__()
+        h, w = grid
+        neutral = 1.0 if last_bias else 0.0
+        self.table = nn.Parameter(torch.full((heads, 2 * h - 1, 2 * w - 1), neutral))
+
+    def forward(self, offsets: Tensor) -> Tensor:
+        return geometry.lookup(self.table, offsets)
+
+    def resample(self, grid: Grid) -> None:
+        h, w = grid
+        self.table = nn.Parameter(geometry.resample(self.table.detach(), (2 * h - 1, 2 * w - 1)))
