@@ -1,0 +1,1 @@
+"""The apparatus: everything that is held fixed while one attention is swapped for another."""

@@ -1,0 +1,64 @@
+"""One number on the page: its value and interval, or the sentence that says why it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.stats import Estimate, median_interval
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value with what belongs to it; `reason` says why the value, or else its interval, is missing."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reason: str = ""
+    stale: bool = False
+
+    @staticmethod
+    def of(estimate: Estimate, reason: str = "", stale: bool = False) -> Quantity:
+        return Quantity(estimate.center, estimate.low, estimate.high, estimate.n, reason, stale)
+
+
+def last(rows: pd.DataFrame, reason: str) -> Quantity:
+    """The newest value among rows about one thing; without one, the newest note, or else `reason`."""
+    good = rows[rows["value"].notna()]
+    if len(good):
+        row = good.iloc[-1]
+        return Quantity(float(row["value"]), n=1, stale=bool(row["stale"]))
+    notes = [note for note in rows["note"] if note]
+    return Quantity(reason=notes[-1] if notes else reason)
+
+
+def throughput(rows: pd.DataFrame, reason: str) -> Quantity:
+    """Images/s with the interval that the median seconds of a round have; samples are seconds per iteration."""
+    found = last(rows, reason)
+    if found.value is None:
+        return found
+    row = rows[rows["value"].notna()].iloc[-1]
+    seconds = row["samples"]
+    if not seconds or min(seconds) <= 0:
+        return Quantity(found.value, reason="no interval: the row keeps no timing samples", stale=found.stale)
+    time = median_interval(seconds)
+    if time.low is None or time.high is None:
+        return Quantity(found.value, n=time.n, reason=f"no interval: {time.n} timing rounds", stale=found.stale)
+    images = found.value * time.center  # the batch, so that the ends fit the value that the row states
+    return Quantity(found.value, images / time.high, images / time.low, time.n, stale=found.stale)
+
+
+def ratio(rows: pd.DataFrame, reason: str) -> Quantity:
+    """A time ratio with the bootstrap interval of its median over rounds; samples are the per-round ratios."""
+    found = last(rows, reason)
+    if found.value is None:
+        return found
+    row = rows[rows["value"].notna()].iloc[-1]
+    if not row["samples"]:
+        return Quantity(found.value, reason="no interval: the row keeps no rounds", stale=found.stale)
+    interval = median_interval(row["samples"])
+    why = "" if interval.low is not None else f"no interval: {interval.n} timing rounds"
+    return Quantity(found.value, interval.low, interval.high, interval.n, why, found.stale)

@@ -1,0 +1,141 @@
+"""What a setting's rows say about each variant: the numbers behind verdict, table and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.report import speed
+from harness.report.quantity import Quantity, last
+from harness.report.rows import by_number
+from harness.report.study import Setting
+from harness.stats import FEWEST_SEEDS, Difference, mean_interval, paired_difference
+
+UNMEASURED = "not measured"
+
+# A failure explains the missing numbers of its own group; one of another metric (a cell that never began) explains all.
+GROUPS = {
+    "accuracy": ("top1", "val_top1", "loss", "train_s"),
+    "size": ("params", "gmac"),
+    "inference": ("images_per_s", "ratio", "peak_mib", "parity"),
+    "training": ("train_images_per_s", "train_ratio", "train_peak_mib"),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A variant's numbers in one setting; accuracy in %, differences in percentage points."""
+
+    variant: str
+    family: str
+    is_baseline: bool
+    params: Quantity
+    gmac: Quantity
+    inference: speed.Speed
+    training: speed.Speed
+    top1: Quantity
+    seeds: dict[str, float]  # top-1 by seed at the training resolution, %
+    failed_seeds: list[str]
+    images: int | None  # of the test split, None where the rows do not say
+    difference: Difference | None
+    unpaired: str  # why there is no difference, or no interval on it
+
+    @property
+    def stale(self) -> bool:
+        return any(quantity.stale for quantity in (self.params, self.gmac, self.top1))
+
+
+def summaries(setting: Setting) -> list[Summary]:
+    """One per variant, the baseline first."""
+    accuracy = {variant: _accuracy(setting, variant) for variant in setting.variants}
+    by_seed = {variant: _by_seed(rows) for variant, rows in accuracy.items()}
+    baseline = by_seed.get(setting.baseline, {})
+    compared = comparisons(setting, by_seed)
+    inference, training = speed.conditions(setting, ""), speed.conditions(setting, "train_")
+    found = []
+    for variant in setting.variants:
+        rows, seeds = accuracy[variant], by_seed[variant]
+        is_baseline = variant == setting.baseline
+        difference = None if is_baseline else paired_difference(seeds, baseline, compared)
+        why = {group: failure(setting, variant, group) for group in GROUPS}
+        found.append(
+            Summary(
+                variant=variant,
+                family=setting.families.get(variant, ""),
+                is_baseline=is_baseline,
+                params=last(setting.named("params", variant), why["size"]),
+                gmac=last(setting.named("gmac", variant), why["size"]),
+                inference=speed.speed(setting, variant, "", inference, why["inference"]),
+                training=speed.speed(setting, variant, "train_", training, why["training"]),
+                top1=_top1(rows, seeds, why["accuracy"]),
+                seeds=seeds,
+                failed_seeds=sorted(set(rows[rows["value"].isna()]["seed"]) - set(seeds) - {""}, key=by_number),
+                images=int(rows["n"].max()) if rows["n"].notna().any() else None,
+                difference=difference,
+                unpaired=why["accuracy"]
+                if is_baseline
+                else _unpaired(setting, difference, seeds, baseline, why["accuracy"]),
+            )
+        )
+    return found
+
+
+def comparisons(setting: Setting, by_seed: dict[str, dict[str, float]]) -> int:
+    """How many variants get an interval on their difference: the m of the simultaneous confidence."""
+    baseline = by_seed.get(setting.baseline, {})
+    pairs = [len(baseline.keys() & by_seed[variant].keys()) for variant in setting.challengers]
+    return max(1, sum(count >= FEWEST_SEEDS for count in pairs))
+
+
+def failure(setting: Setting, variant: str, group: str) -> str:
+    """Why the numbers of a group may be missing: the newest sentence that a failed or refused measurement left."""
+    rows = setting.rows[setting.rows["variant"] == variant]
+    failed = rows[rows["value"].isna()]
+    grouped = [metric for metrics in GROUPS.values() for metric in metrics]
+    about = failed[failed["metric"].isin(GROUPS[group]) | ~failed["metric"].isin(grouped)]
+    if about.empty and rows["value"].isna().all():
+        about = failed
+    return about["note"].iloc[-1] if len(about) else UNMEASURED
+
+
+def _accuracy(setting: Setting, variant: str) -> pd.DataFrame:
+    rows = setting.named("top1", variant)
+    if not setting.train_px:
+        return rows
+    return rows[rows["test_px"].isin([setting.train_px, ""])]
+
+
+def _by_seed(rows: pd.DataFrame) -> dict[str, float]:
+    """Top-1 by seed, %; of two rows about one seed the newer counts."""
+    good = rows[rows["value"].notna()]
+    found = dict(zip(good["seed"], good["value"].astype(float), strict=True))
+    return {seed: found[seed] for seed in sorted(found, key=by_number)}
+
+
+def _top1(rows: pd.DataFrame, seeds: dict[str, float], reason: str) -> Quantity:
+    if not seeds:
+        return last(rows, reason)
+    estimate = mean_interval(list(seeds.values()))
+    return Quantity.of(estimate, no_interval(estimate.n, estimate.low), bool(rows["stale"].any()))
+
+
+def no_interval(n: int, low: float | None) -> str:
+    """Why a t interval is missing; "" where there is one."""
+    if low is not None:
+        return ""
+    if n >= FEWEST_SEEDS:
+        return f"no interval: all {n} seeds agree, so there is no spread to form one from"
+    return f"no interval: {n} seed{'' if n == 1 else 's'}, and none is formed below {FEWEST_SEEDS}"
+
+
+def _unpaired(
+    setting: Setting, difference: Difference | None, seeds: dict[str, float], baseline: dict[str, float], reason: str
+) -> str:
+    if difference is not None:
+        return no_interval(difference.estimate.n, difference.estimate.low)
+    if not baseline:
+        return f"no difference: there is no top-1 of the baseline {setting.baseline} in this setting"
+    if not seeds:
+        return reason
+    return f"no difference: it shares no seed with the baseline {setting.baseline}"

@@ -1,0 +1,76 @@
+"""Numbers as a reader expects them: as many digits as the number bears, a real minus sign, thin spaces in thousands."""
+
+from __future__ import annotations
+
+import math
+
+DASH = "\N{EM DASH}"
+MINUS = "\N{MINUS SIGN}"
+THIN = "\u202f"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` with this many significant digits and no exponent where it can be helped: 0.00512, 23.4, 1 234."""
+    if not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if not -5 <= size <= 11:
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+    return grouped(round(value, digits - 1 - size), max(0, digits - 1 - size))
+
+
+def grouped(value: float, decimals: int) -> str:
+    """Fixed decimals, thousands apart."""
+    return f"{value:,.{decimals}f}".replace(",", THIN).replace("-", MINUS)
+
+
+def tick(value: float) -> str:
+    """A number of an axis, without trailing zeros."""
+    shown = significant(value, 6)
+    return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
+
+
+def count(value: float) -> str:
+    """Parameters: 118 K, 5.72 M, 1.3 G."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if abs(value) >= scale:
+            return significant(value / scale) + THIN + unit
+    return significant(value)
+
+
+def points(value: float) -> str:
+    """A difference in percentage points, always with its sign."""
+    if abs(value) >= 1e6:
+        return ("+" if value > 0 else "") + significant(value)
+    body = grouped(abs(value), 2)
+    return body if float(abs(value)) < 0.005 else ("+" if value > 0 else MINUS) + body
+
+
+def percent(value: float) -> str:
+    """Accuracy in %, two decimals, no sign."""
+    return grouped(value, 2) if abs(value) < 1e6 else significant(value)
+
+
+def interval(low: float | None, high: float | None, form: object = percent) -> str:
+    """ "[low, high]", or "" without an interval."""
+    if low is None or high is None or not callable(form):
+        return ""
+    return f"[{form(low)}, {form(high)}]"
+
+
+def confidence(level: float) -> str:
+    """0.95 is "95 %", 0.9875 is "98.75 %"."""
+    return f"{round(100 * level, 2):g}{THIN}%"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(names: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    if len(names) < 2:
+        return "".join(names)
+    return ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,0 +1,147 @@
+"""Rows: append-only JSON lines, one fact a row, one file a cell, written atomically.
+
+A row says what was measured (`metric`, `value`, `unit`), on what, and where the figure comes from. A null `value`
+carries its reason in `note`; NaN and infinity are refused at writing. Reading never stops at a damaged line: it is
+named in `frame.attrs["damaged"]` and left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHAT = (
+    "study", "cell", "variant", "family", "size", "dataset", "train_px", "test_px", "grid", "train_fraction", "seed",
+    "epoch", "backend", "device", "precision", "batch_size",
+)  # fmt: skip
+FACT = ("metric", "value", "unit", "n", "samples", "note")
+ORIGIN = ("recipe_hash", "source_hash", "code", "machine", "versions", "when")
+COLUMNS = WHAT + FACT + ORIGIN
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line that could not be read: which one, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+def check(row: Mapping[str, Any]) -> None:
+    """Raises ValueError unless `row` has known columns, a metric, and a finite value or a note that says why not."""
+    unknown = sorted(set(row) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"a row has the unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}")
+    for column in ("study", "variant", "metric"):
+        if not isinstance(row.get(column), str):
+            raise ValueError(f"a row needs a {column}, a text; this one has {row.get(column)!r}")
+    value, samples = row.get("value"), row.get("samples") or ()
+    if value is None:
+        if not row.get("note"):
+            raise ValueError(f"the value of {row['metric']} is null and no note says why; add one")
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"the value of {row['metric']} is {value!r}; a row holds a finite number or null with a note")
+    if not isinstance(samples, list | tuple) or not all(
+        isinstance(sample, int | float) and math.isfinite(sample) for sample in samples
+    ):
+        raise ValueError(f"the samples of {row['metric']} are not all finite numbers")
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one cell's file: whole or not at all, so a reader (or a crash) never meets half of it."""
+    lines = []
+    for row in rows:
+        check(row)
+        ordered = {column: row.get(column) for column in COLUMNS}
+        lines.append(json.dumps(ordered, allow_nan=False, ensure_ascii=False) + "\n")
+    write_bytes(path, "".join(lines).encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` through a temporary neighbour and a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_recipe(folder: Path, recipe_hash: str, recipe: Mapping[str, Any]) -> None:
+    """Keeps what a `recipe_hash` stands for beside the rows, as `recipes/HASH.json`."""
+    text = json.dumps(recipe, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_bytes(folder / "recipes" / f"{recipe_hash}.json", text.encode())
+
+
+def recipes(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each recipe hash of a study stands for; an unreadable file is left out."""
+    found = {}
+    for file in sorted((Path(folder) / "recipes").glob("*.json")):
+        try:
+            recipe = json.loads(file.read_text())
+        except ValueError:
+            continue
+        if isinstance(recipe, dict):
+            found[file.stem] = recipe
+    return found
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """The rows of a study's folder, or of one .jsonl file, one a line, all of `COLUMNS`.
+
+    Raises ValueError where there is no such folder or file, or it holds no row. Lines that cannot be read are listed
+    in `frame.attrs["damaged"]`, a list of `Damage`.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there are no results at {path}; name a folder that harness.run has written")
+    files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+    rows: list[Row] = []
+    damaged: list[Damage] = []
+    for file in files:
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError("not a JSON object")
+                check(row)
+            except (ValueError, RecursionError, OverflowError) as error:  # json's and unicode's are ValueErrors
+                damaged.append(Damage(str(file), number, str(error)))
+            else:
+                rows.append(row)
+    if not rows and not damaged:
+        raise ValueError(f"there are no rows at {path}; run python -m harness.run --output {path} first")
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["value"] = pd.to_numeric(frame["value"])
+    frame.attrs["damaged"] = damaged
+    return frame
+
+
+def to_csv(frame: pd.DataFrame, path: Path) -> None:
+    """One tidy CSV: every column but the raw samples, machines and versions as JSON."""
+    tidy = frame.drop(columns="samples")
+    for column in ("machine", "versions"):
+        tidy[column] = [json.dumps(cell, sort_keys=True) for cell in tidy[column]]
+    write_bytes(path, tidy.to_csv(index=False).encode())

@@ -1,0 +1,164 @@
+"""How sure a figure is: t intervals over seeds, bootstrap intervals over rounds, and when a difference is resolved.
+
+Seeds are few, so their intervals come from Student's t and do not exist below 3 seeds (at 2 seeds the t factor is 12.7;
+a percentile bootstrap over 5 seeds covers 83 %, not 95 %). Timing rounds are many and skewed, so their median is
+bootstrapped. Nothing here knows about rows, pages or units: values go in as they are, and come out in the same unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy import stats
+
+FEWEST_SEEDS = 3  # below, no interval is formed
+MOST_SEEDS = 1000  # a question that needs more than this is answered "more than 1000", math.inf here
+Seed = TypeVar("Seed", bound=Hashable)
+RESAMPLES = 2000  # of the bootstrap: the ends of a 95 % percentile interval rest on 50 resamples each
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A centre with its two-sided interval, in the unit of the values; no interval is `low = high = None`."""
+
+    center: float
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether there is an interval and it leaves `value` out."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference to the baseline; `sd` is that of the differences (n - 1), None for a single pair."""
+
+    estimate: Estimate
+    sd: float | None
+    more_seeds: int | float | None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the simultaneous interval exists and leaves 0 out."""
+        return self.estimate.excludes(0.0)
+
+
+def _spread(values: np.ndarray) -> float | None:
+    """Sample standard deviation; None for fewer than 2 values or beyond floats.
+
+    What rounding leaves of equal values counts as 0.
+    """
+    if values.size < 2:
+        return None
+    with np.errstate(over="ignore"):  # values beyond 1e154 have no spread that a float holds
+        sd = float(values.std(ddof=1))
+    if not math.isfinite(sd):
+        return None
+    return 0.0 if sd <= 1e-12 * max(1.0, float(np.abs(values).max())) else sd
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Mean and two-sided t interval over seeds.
+
+    No interval below 3 values, nor where all values are equal: an interval of width 0 would claim certainty that a
+    handful of seeds cannot give. Raises ValueError for no values at all.
+    """
+    array = np.asarray(values, dtype=float)
+    if array.size == 0:
+        raise ValueError("a mean needs at least one value")
+    mean, sd = float(array.mean()), _spread(array)
+    if array.size < FEWEST_SEEDS or not sd:
+        return Estimate(mean, None, None, array.size, confidence)
+    low, high = stats.t.interval(confidence, df=array.size - 1, loc=mean, scale=sd / math.sqrt(array.size))
+    return Estimate(mean, float(low), float(high), array.size, confidence)
+
+
+def simultaneous_confidence(compared: int, confidence: float = 0.95) -> float:
+    """Bonferroni: the confidence 1 - (1 - confidence) / m at which m intervals hold all together with `confidence`."""
+    return 1 - (1 - confidence) / max(1, compared)
+
+
+def paired_difference(
+    variant: Mapping[Seed, float], baseline: Mapping[Seed, float], compared: int = 1
+) -> Difference | None:
+    """Mean of variant minus baseline over the seeds both have, None where they share none.
+
+    The t interval is on the differences, seed by seed, so what a seed does to both cancels. It is simultaneous over the
+    `compared` variants: its confidence is 1 - 0.05 / compared (Bonferroni), so that all of them hold together with 95
+    %.
+    """
+    seeds = [seed for seed in variant if seed in baseline]
+    if not seeds:
+        return None
+    values = np.array([variant[seed] - baseline[seed] for seed in seeds], dtype=float)
+    estimate = mean_interval(values.tolist(), simultaneous_confidence(compared))
+    sd = _spread(values)
+    return Difference(estimate, sd, more_seeds(estimate.center, sd, values.size, estimate.confidence))
+
+
+def more_seeds(difference: float, sd: float | None, n: int, confidence: float) -> int | float | None:
+    """Seeds to add until the interval's half width is below |difference|, if mean and sd stay as they are.
+
+    A planning figure with about even odds, not a promise. 0 where it is settled already; None below 3 seeds, at a
+    difference of 0 or without spread, where nothing can be said; math.inf above `MOST_SEEDS` seeds in total.
+    """
+    if n < FEWEST_SEEDS or not sd or difference == 0:
+        return None
+    totals = np.arange(n, MOST_SEEDS + 1)
+    halves = stats.t.ppf((1 + confidence) / 2, df=totals - 1) * sd / np.sqrt(totals)
+    enough = totals[halves < abs(difference)]
+    return int(enough[0]) - n if enough.size else math.inf
+
+
+def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Median over timing rounds and its percentile bootstrap interval, from a fixed generator: a page stays the same.
+
+    No interval below 3 rounds. Raises ValueError for no samples at all.
+    """
+    array = np.asarray(samples, dtype=float)
+    if array.size == 0:
+        raise ValueError("a median needs at least one sample")
+    median = float(np.median(array))
+    if array.size < FEWEST_SEEDS:
+        return Estimate(median, None, None, array.size, confidence)
+    found = stats.bootstrap(
+        (array,), np.median, confidence_level=confidence, n_resamples=RESAMPLES, method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Estimate(median, float(found.low), float(found.high), array.size, confidence)
+
+
+def aa_floor(aa: Estimate) -> float | None:
+    """The largest |ratio - 1| that the baseline shows against itself: over the ends of the A/A interval.
+
+    None where the A/A ratio has no interval: then the run cannot tell noise from a difference.
+    """
+    if aa.low is None or aa.high is None:
+        return None
+    return max(abs(aa.low - 1), abs(aa.high - 1))
+
+
+def ratio_resolved(ratio: Estimate, floor: float | None) -> bool:
+    """Whether a time ratio differs from 1: its interval leaves 1 out and the difference is above the A/A floor."""
+    return floor is not None and ratio.excludes(1.0) and abs(ratio.center - 1) > floor
+
+
+def pareto_front(accuracy: Sequence[float], cost: Sequence[float]) -> list[int]:
+    """Indices of the points that no other point beats (accuracy at least as high, cost at most as high, one strictly).
+
+    By growing cost; equal points are all kept.
+    """
+    points = list(zip(accuracy, cost, strict=True))
+    front = [
+        index
+        for index, (gain, price) in enumerate(points)
+        if not any(g >= gain and p <= price and (g > gain or p < price) for g, p in points)
+    ]
+    return sorted(front, key=lambda index: (points[index][1], points[index][0]))

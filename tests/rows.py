@@ -1,0 +1,125 @@
+"""Made-up study rows for the tests of statistics and report: seeded, in the format that harness.run writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import results
+
+MACHINE = {"cpu": "Made-up CPU", "cores": 2, "threads": 2, "memory_gib": 24, "gpu": None, "os": "Linux"}
+VERSIONS = {"python": "3.11.9", "torch": "2.11.0", "timm": "1.0.20"}
+RECIPE = {
+    "command": "python -m harness.run --variants psa,sp_sa", "baseline": "sa", "dataset": "digits", "img_size": 8,
+    "patch_size": 1, "size": "micro", "class_token": "late", "spatial_layers": 4, "pos_embed": "learned", "epochs": 30,
+    "batch_size": 64, "lr": 0.001, "weight_decay": 0.05, "warmup_epochs": 3, "smoothing": 0.1, "resolutions": [8, 12],
+    "seeds": [0, 1, 2, 3, 4], "note": "lr found on sa alone, on the validation split, among 0.0005, 0.001, 0.002",
+}  # fmt: skip
+HASH = "0123456789abcdef"
+
+# variant: family, gain in points, slope of transfer, time ratio, parameters, GMAC
+VARIANTS: Mapping[str, tuple[str, float, float, float, int, float]] = {
+    "sa": ("baseline", 0.0, 6.0, 1.00, 213_000, 0.0131),
+    "sp_sa": ("priors", 1.6, 2.0, 1.06, 214_400, 0.0132),
+    "psa": ("convit", 0.9, 3.0, 1.02, 213_050, 0.0131),
+    "gpsa": ("convit", 0.3, 3.5, 1.62, 213_060, 0.0151),
+    "rpe_1d": ("rpe", 0.2, 5.5, 1.21, 216_300, 0.0140),
+    "rpe_2d[mode=bias]": ("rpe", 1.1, 4.0, 1.09, 213_900, 0.0131),
+    "swin": ("windows", -1.3, 4.5, 0.83, 213_000, 0.0109),
+    "cswin": ("windows", -0.6, 4.8, 0.88, 213_000, 0.0113),
+}
+
+
+def row(variant: str, metric: str, value: float | None, **columns: Any) -> dict[str, Any]:
+    """One row with what all rows of the study share."""
+    known = VARIANTS.get(variant, ("custom", 0.0, 0.0, 1.0, 1, 1.0))
+    shared = {
+        "study": "made-up", "cell": f"{variant}-{columns.get('seed')}", "variant": variant, "family": known[0],
+        "size": "micro", "dataset": "digits", "train_px": 8, "grid": "8x8", "train_fraction": 1.0, "metric": metric,
+        "value": value, "unit": "1", "recipe_hash": HASH, "source_hash": "feed", "code": "abcdef0", "machine": MACHINE,
+        "versions": VERSIONS, "when": "2026-01-05T10:00:00+00:00",
+    }  # fmt: skip
+    return shared | columns
+
+
+def accuracy(variants: Iterable[str], seeds: Sequence[int], resolutions: Sequence[int | str]) -> list[dict[str, Any]]:
+    """Top-1 per variant, seed and test resolution; a seed moves all variants alike, as paired seeds do."""
+    found = []
+    for variant in variants:
+        gain, slope = VARIANTS.get(variant, ("", 0.5, 3.0))[1:3]
+        for seed in seeds:
+            shared = 1.2 * np.random.default_rng(seed).standard_normal()
+            own = np.random.default_rng([seed, *variant.encode()])
+            for px in resolutions:
+                side = px if isinstance(px, int) else int(px.split("x")[1])
+                top1 = 93.0 + gain + shared + 0.35 * own.standard_normal() - slope * abs(side - 8) / 4
+                cell = {"seed": seed, "epoch": 30, "test_px": px, "unit": "%", "n": 360}
+                found.append(row(variant, "top1", round(min(100.0, max(0.0, top1)) * 3.6) / 3.6, **cell))
+            found.append(row(variant, "val_top1", 94.0 + gain + shared, seed=seed, epoch=30, unit="%"))
+    return found
+
+
+def speed(variants: Iterable[str], baseline: str = "sa", rounds: int = 15) -> list[dict[str, Any]]:
+    """Throughput, ratios, peak memory, parity of a run with interleaved rounds, and its A/A ratio."""
+    found = []
+    for prefix, base_s, base_mib in (("", 0.012, 61.0), ("train_", 0.041, 140.0)):
+        noise = np.random.default_rng(7 if prefix else 8)
+        common = 1 + 0.02 * noise.standard_normal(rounds)
+        where = {
+            "backend": "sdpa", "device": "cpu", "precision": "fp32", "batch_size": 64, "test_px": 8, "seed": None,
+            "n": rounds,
+        }  # fmt: skip
+        reference = base_s * common
+        for variant in variants:
+            factor = VARIANTS.get(variant, ("", 0.0, 0.0, 1.3))[3]
+            seconds = base_s * factor * common * (1 + 0.006 * noise.standard_normal(rounds))
+            ratios = seconds / reference
+            images = 64 / float(np.median(seconds))
+            found.append(
+                row(variant, prefix + "images_per_s", images, samples=seconds.tolist(), **where | {"unit": "1/s"})
+            )
+            if variant != baseline:
+                found.append(row(variant, prefix + "ratio", float(np.median(ratios)), samples=ratios.tolist(), **where))
+            found.append(row(variant, prefix + "peak_mib", base_mib * factor, **where | {"unit": "MiB", "n": 1}))
+            if not prefix:
+                found.append(row(variant, "parity", 2.1e-7, **where | {"n": None}))
+        aa = 1 + 0.01 * noise.standard_normal(rounds)
+        found.append(row(baseline, prefix + "aa_ratio", float(np.median(aa)), samples=aa.tolist(), **where))
+    return found
+
+
+def cost(variants: Iterable[str]) -> list[dict[str, Any]]:
+    """Parameters and multiply-adds."""
+    found = []
+    for variant in variants:
+        params, gmac = VARIANTS.get(variant, ("", 0, 0, 0, 1000, 0.01))[4:6]
+        found.append(row(variant, "params", params, seed=None))
+        found.append(row(variant, "gmac", gmac, seed=None, test_px=8, unit="GMAC"))
+    return found
+
+
+def study(
+    variants: Sequence[str] = tuple(VARIANTS),
+    seeds: Sequence[int] = range(5),
+    resolutions: Sequence[int | str] = (8, 10, 12),
+) -> list[dict[str, Any]]:
+    """A whole study: accuracy, cost and speed, and one variant that was refused."""
+    refused = row(
+        "neighborhood", "top1", None, note="neighborhood needs a grid of at least 3x3; use img_size 8 or more."
+    )
+    return accuracy(variants, seeds, resolutions) + cost(variants) + speed(variants) + [refused]
+
+
+def save(folder: Path, rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any] | None = RECIPE) -> Path:
+    """Writes the rows, one file a variant, and the recipe beside them."""
+    by_variant: dict[str, list[Mapping[str, Any]]] = {}
+    for one in rows:
+        by_variant.setdefault(str(one["variant"]), []).append(one)
+    for number, cell in enumerate(by_variant.values()):
+        results.write(folder / "cells" / f"{number:04d}.jsonl", cell)
+    if recipe is not None:
+        results.write_recipe(folder, HASH, recipe)
+    return folder
