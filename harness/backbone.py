@@ -1,0 +1,279 @@
+"""One Vision Transformer, pre-norm, in which the attention is the only thing that changes.
+
+    x = x + attention(norm1(x), grid);  x = x + mlp(norm2(x))
+
+Source: Dosovitskiy et al., ViT, arXiv 2010.11929, as in DeiT (arXiv 2012.12877) and timm, whose parameter names are
+kept: timm's weights load as they are, and `sa` gives timm's logits. The leading `spatial_layers` blocks carry the
+variant, the others plain attention. A late class token (ConViT, arXiv 2103.10697; SP-ViT, arXiv 2206.07662) joins after
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import torch
+from timm.layers import DropPath, Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
+from torch import Tensor, nn
+
+from harness.recipe import ClassToken, PosEmbed
+from variants import Attention, build
+from variants.geometry import Grid
+from variants.relation import Unsupported
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a named size stands for. A learned position embedding starts with the standard deviation `pos_std`."""
+
+    width: int
+    num_heads: int
+    depth: int
+    mlp_ratio: float = 4.0
+    class_token: ClassToken = "late"
+    pos_embed: PosEmbed = "learned"
+    pos_std: float = 0.02
+    peg: bool = False
+    qkv_bias: bool = True
+
+
+SIZES = {
+    # trained for seconds: position starts at the scale of the patch embedding (std 0.58), which it has no time to reach
+    "micro": Size(width=64, num_heads=4, depth=4, pos_std=0.5),
+    "tiny": Size(width=192, num_heads=3, depth=12),
+    "small": Size(width=384, num_heads=6, depth=12),
+    "base": Size(width=768, num_heads=12, depth=12),
+}
+
+
+class PatchEmbed(nn.Module):
+    """images [B, in_chans, H, W] -> tokens [B, h*w, C], row by row."""
+
+    def __init__(self, patch_size: int, in_chans: int, width: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, width, patch_size, patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+class PEG(nn.Module):
+    """Conditional position encoding: x + depthwise 3x3 convolution of the patch tokens (CPVT, arXiv 2102.10882)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.proj = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix = x.shape[1] - grid[0] * grid[1]
+        patches = x[:, prefix:].transpose(1, 2).unflatten(2, grid)
+        return torch.cat([x[:, :prefix], (patches + self.proj(patches)).flatten(2).transpose(1, 2)], dim=1)
+
+
+class Block(nn.Module):
+    """x [B, P+N, C] -> [B, P+N, C]: attention and MLP, each with a norm before and a skip around it."""
+
+    def __init__(self, attention: Attention, width: int, mlp_ratio: float, drop_path: float, peg: bool):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.peg = PEG(width) if peg else None
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), grid))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x if self.peg is None else self.peg(x, grid)
+
+
+class ViT(nn.Module):
+    """images [B, in_chans, H, W] -> logits [B, num_classes], for any H and W that the patch divides. See `create`."""
+
+    def __init__(
+        self,
+        spec: str,
+        size: Size,
+        *,
+        grid: Grid,
+        patch_size: int,
+        in_chans: int,
+        num_classes: int,
+        spatial_layers: int,
+        drop_path: float,
+        backend: str,
+    ):
+        super().__init__()
+        self.spec, self.size, self.grid, self.patch_size = spec, size, grid, patch_size
+        self.spatial_layers = spatial_layers
+        self._prefix = int(size.class_token == "input")  # tokens of the position embedding that are no patches
+        tokens = grid[0] * grid[1] + self._prefix
+        self.patch_embed = PatchEmbed(patch_size, in_chans, size.width)
+        self.cls_token = None if size.class_token == "none" else nn.Parameter(torch.zeros(1, 1, size.width))
+        learned = size.pos_embed == "learned"
+        self.pos_embed = nn.Parameter(torch.zeros(1, tokens, size.width)) if learned else None
+        shared: dict[Any, Any] = {}
+        self.blocks: Any = nn.ModuleList()
+        for layer in range(size.depth):
+            rate = drop_path * layer / max(1, size.depth - 1)
+            attention = build(
+                spec if layer < spatial_layers else "sa",
+                size.width, size.num_heads, grid=grid, layer=layer, depth=size.depth, qkv_bias=size.qkv_bias,
+                backend=backend if layer < spatial_layers else "auto", shared=shared,
+            )  # fmt: skip
+            self.blocks.append(Block(attention, size.width, size.mlp_ratio, rate, size.peg))
+        self.norm = nn.LayerNorm(size.width, eps=1e-6)
+        self.head = nn.Linear(size.width, num_classes)
+        self._init_shared()
+        self.register_load_state_dict_pre_hook(_fit_pos_embed)
+
+    def _init_shared(self) -> None:
+        if self.cls_token is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.pos_embed is not None:
+            nn.init.trunc_normal_(self.pos_embed, std=self.size.pos_std, a=-10, b=10)
+        for linear in [self.head, *(fc for block in self.blocks for fc in (block.mlp.fc1, block.mlp.fc2))]:
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def grid_of(self, images: Tensor) -> Grid:
+        """The patches (h, w) of a batch. Raises ValueError where the patch does not divide the image."""
+        return grid_for((images.shape[-2], images.shape[-1]), self.patch_size)
+
+    def positions(self, grid: Grid, like: Tensor) -> Tensor | None:
+        """The position embedding [1, N or 1+N, C] on a grid, resampled (bicubic) if it was learned on another."""
+        if self.size.pos_embed == "sincos":
+            table = build_sincos2d_pos_embed(list(grid), self.size.width, device=like.device, dtype=like.dtype)[None]
+            return nn.functional.pad(table, (0, 0, self._prefix, 0))
+        if self.pos_embed is None or grid == self.grid:
+            return self.pos_embed
+        return resample_abs_pos_embed(self.pos_embed, list(grid), list(self.grid), self._prefix)
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B, C]: what the head sees, the class token or the mean over patches."""
+        grid = self.grid_of(images)
+        x = self.patch_embed(images)
+        positions = self.positions(grid, x)
+        if self._prefix:
+            x = self._with_class_token(x)
+        if positions is not None:
+            x = x + positions
+        for layer, block in enumerate(self.blocks):
+            if self.size.class_token == "late" and layer == self.spatial_layers:
+                x = self._with_class_token(x)
+            x = block(x, grid)
+        x = self.norm(x)
+        return x.mean(dim=1) if self.cls_token is None else x[:, 0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def set_grid(self, grid: Grid) -> None:
+        """Makes `grid` the training grid, for fine-tuning: learned embeddings and tables take its size."""
+        if self.pos_embed is not None:
+            resampled = resample_abs_pos_embed(self.pos_embed.detach(), list(grid), list(self.grid), self._prefix)
+            self.pos_embed = nn.Parameter(resampled.clone())
+        for block in self.blocks:
+            block.attn.resample(grid)
+        self.grid = grid
+
+    def executes(self, images: Tensor) -> str:
+        """The backends that the layers with the variant take for a batch, as one word."""
+        layers = self.blocks[: self.spatial_layers] or self.blocks
+        used = {b.attn.executes(images.device, b.attn.terms(images, self.grid_of(images))) for b in layers}
+        return "+".join(sorted(used))
+
+    def no_weight_decay(self) -> set[str]:
+        """timm's exemptions by name (1-D parameters are exempt by timm's rule), and those that a variant names."""
+        own = {f"blocks.{i}.attn.{n}" for i, block in enumerate(self.blocks) for n in block.attn.no_weight_decay()}
+        return {"pos_embed", "cls_token"} | own
+
+    def _with_class_token(self, x: Tensor) -> Tensor:
+        assert self.cls_token is not None
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+
+
+def grid_for(image: tuple[int, int], patch_size: int) -> Grid:
+    """The patches of an image (height, width) in pixels. Raises ValueError where the patch does not divide it."""
+    if patch_size < 1 or any(side < patch_size or side % patch_size for side in image):
+        near = sorted({max(1, side // patch_size) * patch_size for side in image}) if patch_size > 0 else ["any"]
+        raise ValueError(f"an image of {image[0]}x{image[1]} px cannot be cut into patches of {patch_size} px; "
+                         f"choose a size such as {near[0]} or a patch that divides it")  # fmt: skip
+    return image[0] // patch_size, image[1] // patch_size
+
+
+def create(
+    spec: str,
+    *,
+    size: str | Size = "micro",
+    img_size: int | tuple[int, int],
+    patch_size: int,
+    in_chans: int = 3,
+    num_classes: int,
+    num_heads: int | None = None,
+    class_token: ClassToken | None = None,
+    spatial_layers: int | None = None,
+    pos_embed: PosEmbed | None = None,
+    pos_std: float | None = None,
+    peg: bool | None = None,
+    qkv_bias: bool | None = None,
+    drop_path: float = 0.0,
+    backend: str = "auto",
+    seed: int | None = None,
+) -> ViT:
+    """The ViT of a spec. None means: the size's own choice.
+
+    spatial_layers: how many leading layers carry the variant; by default all but two, all with no late class token.
+    drop_path: the rate of the last layer, growing linearly. seed: given, torch's stream is seeded first, so that all
+    variants of a seed start from the same shared weights.
+    Raises ValueError (Unsupported among them) for what cannot be built.
+    """
+    if isinstance(size, str) and size not in SIZES:
+        raise ValueError(f"there is no size {size!r}; choose {', '.join(SIZES)}")
+    chosen = SIZES[size] if isinstance(size, str) else size
+    given: dict[str, Any] = {
+        "num_heads": num_heads,
+        "class_token": class_token,
+        "pos_embed": pos_embed,
+        "pos_std": pos_std,
+        "peg": peg,
+        "qkv_bias": qkv_bias,
+    }
+    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    _check_word("class_token", chosen.class_token, ClassToken)
+    _check_word("pos_embed", chosen.pos_embed, PosEmbed)
+    late = chosen.class_token == "late"
+    layers = spatial_layers if spatial_layers is not None else chosen.depth - 2 * late
+    if not 0 <= layers <= chosen.depth - late:
+        raise ValueError(f"{layers} spatial layers do not fit {chosen.depth} layers with class_token="
+                         f"{chosen.class_token}; choose 0 to {chosen.depth - late}")  # fmt: skip
+    if chosen.pos_embed == "sincos" and chosen.width % 4:
+        raise Unsupported(f"pos_embed=sincos wants a width that 4 divides, not {chosen.width}; use pos_embed=learned")
+    if num_classes < 1 or in_chans < 1:
+        raise ValueError(f"num_classes={num_classes} and in_chans={in_chans} must both be at least 1")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path={drop_path} is no rate; choose 0 or more and less than 1")
+    image = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if seed is not None:
+        torch.manual_seed(seed)
+    return ViT(
+        spec, chosen, grid=grid_for(image, patch_size), patch_size=patch_size, in_chans=in_chans,
+        num_classes=num_classes, spatial_layers=layers, drop_path=drop_path, backend=backend,
+    )  # fmt: skip
+
+
+def _check_word(name: str, word: str, choices: Any) -> None:
+    if word not in get_args(choices):
+        raise ValueError(f"{name}={word!r} is not to be had; choose {', '.join(get_args(choices))}")
+
+
+def _fit_pos_embed(model: ViT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Lets a late class token absorb its position entry: timm's N+1 become N and cls_token += pos_embed[:, 0]."""
+    entries, token = state.get(f"{prefix}pos_embed"), state.get(f"{prefix}cls_token")
+    if model.size.class_token != "late" or model.pos_embed is None or entries is None or token is None:
+        return
+    if entries.shape[1] == model.pos_embed.shape[1] + 1:
+        state[f"{prefix}cls_token"] = token + entries[:, :1]
+        state[f"{prefix}pos_embed"] = entries[:, 1:]

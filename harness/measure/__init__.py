@@ -1,0 +1,1 @@
+"""Measurements: each takes a subject and yields facts, which are rows without their origin."""

@@ -1,0 +1,32 @@
+"""Peak memory of one piece of work: the most bytes that torch's allocator had given out at once.
+
+On CUDA it is the device's own counter, reset before. On the CPU it is the running sum of the allocations and frees that
+torch's profiler records, on top of what the subject holds to begin with (weights, gradients, optimizer state, batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+MIB = 2**20
+
+
+def peak_mib(work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> float:
+    """MiB at the peak of `work()`, what it holds included. `work` has run before, so that nothing is set up in it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) / MIB
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        work()
+    events = recorded.profiler.kineto_results.events()
+    moves = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return (sum(storages.values()) + max(accumulate((size for _, size in moves), initial=0))) / MIB

@@ -1,0 +1,97 @@
+"""Throughput that can rank: all variants in interleaved rounds, ratios to the baseline within a round, an A/A floor.
+
+On a noisy machine the same module timed twice in sequence differs by 2.5 to 79 %, in interleaved rounds by 0.4 to 4 %.
+So each round times every subject once, in rotating order; a ratio is the median over rounds of (subject / baseline),
+and a second copy of the baseline takes part as a subject like any other: what differs less from 1 than it does is not
+resolved.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.recipe import Recipe
+from harness.train import optimizer, step
+
+Work = Callable[[], object]
+
+
+def interleave(
+    subjects: dict[str, Work], number: int, device: torch.device, tick: Callable[[], None], least_s: float = 0.02
+) -> dict[str, list[float]]:
+    """Seconds a call for each subject and round. Each sample repeats its subject often enough to last `least_s`.
+
+    `tick` is called after every round.
+    """
+    repeats = {}
+    for name, work in subjects.items():
+        for _ in range(3):  # the measured shapes, warm
+            once = _seconds(work, 1, device)
+        repeats[name] = max(1, round(least_s / once))
+    samples: dict[str, list[float]] = {name: [] for name in subjects}
+    order = list(subjects)
+    for _ in range(number):
+        for name in order:
+            samples[name].append(_seconds(subjects[name], repeats[name], device))
+        order = order[1:] + order[:1]
+        tick()
+    return samples
+
+
+def ratio(metric: str, seconds: list[float], baseline: list[float]) -> dict[str, Any]:
+    """The subject's time over the baseline's: the median of the ratios of each round; above 1 is slower."""
+    samples = [mine / base for mine, base in zip(seconds, baseline, strict=True)]
+    return {"metric": metric, "value": statistics.median(samples), "unit": "1", "n": len(samples), "samples": samples}
+
+
+def rate(metric: str, seconds: list[float], batch_size: int) -> dict[str, Any]:
+    """Images a second: the batch over the median time of a call; the samples are the seconds."""
+    value = batch_size / statistics.median(seconds)
+    return {"metric": metric, "value": value, "unit": "1/s", "n": len(seconds), "samples": seconds}
+
+
+class Subject:
+    """A model on a batch [B, c, H, W], as work to be timed: a forward in inference mode, or a whole training step."""
+
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe):
+        self.model, self.images, self.labels, self.recipe = model, images, labels, recipe
+        self.optimizer = optimizer(model, recipe)
+
+    def inference(self) -> Work:
+        self.model.eval()
+
+        def work() -> None:
+            with torch.inference_mode():
+                self.model(self.images)
+
+        return work
+
+    def training(self) -> Work:
+        self.model.train()
+        return lambda: step(self.model, self.images, self.labels, self.optimizer, self.recipe)
+
+    def held(self) -> list[Tensor]:
+        """The tensors that are there before the work starts; gradients are dropped first."""
+        self.model.zero_grad(set_to_none=True)
+        states = [t for state in self.optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        return [*self.model.parameters(), *self.model.buffers(), *states, self.images, self.labels]
+
+
+def _seconds(work: Work, repeats: int, device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    _wait(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,45 @@
+"""The two one-way chains, read off the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ["geometry", "relation", "backends", "attention", "registry"]
+TORCHLESS = ["harness/results.py", "harness/stats.py", "harness/recipe.py", *(
+    f"harness/report/{file.name}" for file in sorted((ROOT / "harness/report").glob("*.py")))]  # fmt: skip
+
+
+def imported(path):
+    """Every module that a file names in an import, at the top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "variants").glob("*.py")), ids=lambda path: path.name)
+def test_variants_import_downwards_only(path):
+    found = set(imported(path))
+    assert not any(name.startswith("harness") for name in found)
+    if path.stem in LAYERS:
+        above = {f"variants.{name}" for name in LAYERS[LAYERS.index(path.stem) + 1 :]}
+        files = {f"variants.{f.stem}" for f in (ROOT / "variants").glob("*.py")} - {f"variants.{n}" for n in LAYERS}
+        assert not found & (above | files)
+
+
+@pytest.mark.parametrize("path", TORCHLESS)
+def test_rows_and_report_know_no_torch(path):
+    heavy = ("torch", "timm", "variants", "harness.cells", "harness.bench", "harness.train", "harness.backbone")
+    assert [name for name in imported(ROOT / path) if name.split(".")[0] in heavy or name in heavy] == []
+
+
+def test_rendering_never_loads_torch():
+    code = "import harness.report, harness.stats, harness.results, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"

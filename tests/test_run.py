@@ -1,0 +1,265 @@
+"""The program as a user meets it: bad input, resume, failure, damage, the whole job in small."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import results, run
+from harness.recipe import digits
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--epochs", "2", "--warmup-epochs", "1", "--speed-rounds", "3", "--seeds", "0-1"]
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--variants", "spsa"], "no variant 'spsa'; did you mean 'sp_sa'.*rpe_1d"),
+        (["--variants", ""], "empty place"),
+        (["--variants", "sp_sa[depth=3]"], "no setting 'depth'"),
+        (["--variants", "sp_sa[scope=model]"], "head or layer or network"),
+        (["--variants", "sp_sa[hidden=16"], "opens a bracket"),
+        (["--variants", "sa+rpe"], "'rpe' is a family"),
+        (["--variants", "psa", "--size", "small", "--patch-size", "2"], "psa: the local .* square number of heads"),
+        (["--seeds", "5-2"], "ends before it starts; write 2-5"),
+        (["--seeds", "x"], "no list of seeds"),
+        (["--seeds=-1"], "no list of seeds"),
+        (["--epochs", "-1"], "epochs=-1 is not to be had; it is at least 1"),
+        (["--epochs", "ten"], "invalid int"),
+        (["--lr", "-1"], "lr=-1"),
+        (["--lr", "nan"], "lr=nan"),
+        (["--batch-size", "0"], "batch_size=0"),
+        (["--batch-size", "2000"], "a batch of 2000 is more than the 1077"),
+        (["--warmup-epochs", "30"], "leave nothing"),
+        (["--resolutions", "0"], "resolution 0 has no pixel"),
+        (["--resolutions", "9"], "9x9 px cannot be cut into patches of 2 px; choose a size such as 8"),
+        (["--resolutions", "a"], "--resolutions"),
+        (["--img-size", "7"], "7x7 px cannot be cut"),
+        (["--num-heads", "5"], "cannot be shared by 5 heads"),
+        (["--dataset", "imagenot"], "no dataset 'imagenot'; choose digits"),
+        (["--preset", "imagenot"], "no preset 'imagenot'; choose digits"),
+        (["--size", "huge"], "no size 'huge'; choose micro"),
+        (["--measure", "beauty"], "no measurement beauty; choose cost"),
+        (["--baseline", "nope"], "no variant 'nope'"),
+        (["--backend", "sdpa", "--variants", "sp_sa"], "sp_sa: the sdpa backend .* cannot serve prior"),
+        (["--backend", "turbo"], "no backend 'turbo'"),
+        (["--device", "cuda"], "no CUDA GPU"),
+        (["--device", "abacus"], "no device 'abacus'; choose auto, cpu or cuda"),
+        (["--spatial-layers", "9"], "9 spatial layers do not fit"),
+        (["--class-token", "early"], "invalid choice"),
+        (["--nonsense"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(there, capsys, flags, says):
+    if flags == ["--device", "cuda"]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA GPU")
+    try:
+        code = run.main(flags)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert re.search(says, err), err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert list(there.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_a_sentence(there, capsys):
+    (there / "file").write_text("")
+    assert run.main(["--output", "file/rows"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert [p.name for p in there.iterdir()] == ["file"]
+
+
+def test_help_answers_at_once_and_knows_no_torch():
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "harness.run", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert time.perf_counter() - start < 2.0  # 0.1 s on an idle machine; torch alone takes 2
+    assert done.returncode == 0
+    assert "--variants" in done.stdout
+    loaded = "import sys, harness.run; harness.run.parser(); print('torch' in sys.modules, 'pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(there, capsys):
+    assert run.main(["--dry-run", *TINY, "--variants", "paper", "--num-heads", "2"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"to do  cost\n", out)
+    assert re.search(r"to do  sp_sa seed 1\n", out)
+    assert re.search(r"refused  psa: the local initialisation", out)
+    assert re.search(r"16 of 16 cells to do, about \d+ s on .* 2 threads; nothing was written", out)
+    assert list(there.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A whole run in small, seen by the tests below."""
+    folder = tmp_path_factory.mktemp("study")
+    flags = [
+        "--variants",
+        "sp_sa,rpe_2d",
+        *TINY,
+        "--output",
+        str(folder / "rows"),
+        "--report",
+        str(folder / "page.html"),
+    ]
+    assert run.main(flags) == 0
+    return folder, flags
+
+
+def test_every_measurement_is_in_the_rows(study):
+    frame = results.load(study[0] / "rows")
+    count = frame.groupby("metric")["value"].count()
+    assert set(frame["variant"]) == {"sa", "sp_sa", "rpe_2d"}
+    expected = {
+        "params": 3, "gmac": 3, "parity": 3, "images_per_s": 3, "train_images_per_s": 3, "peak_mib": 3,
+        "train_peak_mib": 3, "ratio": 2, "train_ratio": 2, "aa_ratio": 1, "train_aa_ratio": 1, "loss": 12, "train_s": 6,
+        "val_top1": 6, "top1": 18,
+    }  # fmt: skip
+    assert count.to_dict() == expected
+    top1 = frame[frame["metric"] == "top1"]
+    assert set(top1["test_px"]) == {8, 12, 16}
+    assert set(top1["grid"]) == {"4x4", "6x6", "8x8"}
+    assert set(top1["seed"]) == {0, 1}
+    assert (top1["n"] == 360).all()
+    assert frame["source_hash"].nunique() == frame["recipe_hash"].nunique() == 1
+    assert frame["code"].notna().all()
+    recipe = results.recipes(study[0] / "rows")[frame["recipe_hash"][0]]
+    assert recipe["epochs"] == 2
+    assert recipe["command"].startswith("python -m harness.run --variants sp_sa,rpe_2d")
+
+
+def test_the_correctness_of_each_image_gives_the_accuracy(study):
+    frame = results.load(study[0] / "rows")
+    for file in (study[0] / "rows").glob("*.correct.npy"):
+        cell = file.name.split("-")[-1].removesuffix(".correct.npy")
+        rows = frame[(frame["cell"] == cell) & (frame["metric"] == "top1")].sort_values("test_px")
+        assert (100 * np.load(file).mean(axis=1)).tolist() == pytest.approx(rows["value"].tolist())
+
+
+def test_the_report_is_there(study):
+    page = (study[0] / "page.html").read_text()
+    assert "sp_sa" in page
+    assert len(page) < 3_000_000
+
+
+def test_the_same_command_does_nothing_twice_and_a_lost_cell_comes_back_the_same(study, capsys):
+    folder, flags = study
+    before = {f.name: f.read_bytes() for f in (folder / "rows").glob("*.jsonl")}
+    lost = next(name for name in before if name.startswith("sp_sa-seed-1"))
+    (folder / "rows" / lost).unlink()
+    assert run.main(flags) == 0
+    assert "7 of 8 cells are there" in capsys.readouterr().out
+    after = {f.name: f.read_bytes() for f in (folder / "rows").glob("*.jsonl")}
+    assert {name for name in before if before[name] != after[name]} <= {lost}
+
+    def facts(content):
+        rows = [json.loads(line) for line in content.splitlines()]
+        return [(r["metric"], r["epoch"], r["test_px"], r["value"]) for r in rows if r["metric"] != "train_s"]
+
+    assert facts(before[lost]) == facts(after[lost])
+
+
+def test_damage_is_named_the_rest_renders_and_the_code_is_1(study, capsys, tmp_path):
+    folder, flags = study
+    extra = folder / "rows" / "damaged.jsonl"
+    extra.write_text('{"study": \n')
+    try:
+        assert run.main(flags) == 1
+        assert f"{extra}:1: " in capsys.readouterr().err
+        command = [sys.executable, "-m", "harness.report", str(folder / "rows"), "--report", str(tmp_path / "p.html")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 1
+        assert "damaged.jsonl:1: " in done.stderr
+        assert "sp_sa" in (tmp_path / "p.html").read_text()
+    finally:
+        extra.unlink()
+
+
+def test_a_cell_that_fails_is_recorded_and_costs_no_other(there, monkeypatch, capsys):
+    from harness import cells
+
+    real = cells.train
+
+    def failing(model, *args):
+        if model.spec == "psa":
+            raise RuntimeError("out of luck")
+        return real(model, *args)
+
+    flags = ["--variants", "psa,sp_sa", "--measure", "accuracy", *TINY]
+    monkeypatch.setattr(cells, "train", failing)
+    assert run.main(flags) == 1
+    assert "psa seed 0 failed: RuntimeError: out of luck" in capsys.readouterr().err
+    frame = results.load("results/digits")
+    notes = frame.loc[frame["value"].isna(), ["variant", "seed", "note"]]
+    assert notes["variant"].tolist() == ["psa", "psa"]
+    assert notes["note"].str.contains("Traceback").all()
+    assert "out of luck" in Path("reports/digits.html").read_text()
+    monkeypatch.setattr(cells, "train", real)
+    assert run.main(flags) == 0
+    assert results.load("results/digits")["value"].notna().all()
+
+
+def test_a_full_disk_is_a_sentence(there, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    assert run.main(["--measure", "cost", *TINY]) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_whatever_stops_it_complete_cells_stay_and_the_command_goes_on(there, kill):
+    flags = ["--variants", "sp_sa", "--measure", "accuracy", *TINY, "--epochs", "4"]
+    command = [sys.executable, "-m", "harness.run", *flags]
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(there)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    deadline = time.monotonic() + 120
+    while not list(there.glob("results/digits/*.jsonl")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(kill)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if kill == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in err
+    done = {f: f.read_bytes() for f in there.glob("results/digits/*.jsonl")}
+    assert len(done) < 4
+    assert results.load("results/digits").attrs["damaged"] == []
+    assert run.main(flags) == 0
+    assert len(list(there.glob("results/digits/*.jsonl"))) == 4
+    assert all(f.read_bytes() == content for f, content in done.items())
+
+
+def test_a_changed_source_is_another_cell(monkeypatch):
+    from harness import data, origin
+    from harness.bench import Bench
+    from harness.run import device_of
+
+    bench = Bench(digits(), data.load("digits"), device_of("cpu"))
+    before = bench.key("accuracy", "sa", 0)
+    assert bench.key("accuracy", "sa", 1) != before
+    monkeypatch.setattr(origin, "source_hash", lambda: "another")
+    assert bench.key("accuracy", "sa", 0) != before
