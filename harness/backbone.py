@@ -10,83 +10,42 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
 from timm.layers import DropPath, Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
 from torch import Tensor, nn
 
+from harness.embed import PEG, ConvStem, PatchEmbed
 from harness.recipe import ClassToken, PosEmbed
+from harness.sizes import Size, size_of
 from variants import Attention, build
 from variants.geometry import Grid
 from variants.relation import Unsupported
 
 
-@dataclass(frozen=True)
-class Size:
-    """What a named size stands for. A learned position embedding starts with the standard deviation `pos_std`."""
-
-    width: int
-    num_heads: int
-    depth: int
-    mlp_ratio: float = 4.0
-    class_token: ClassToken = "late"
-    pos_embed: PosEmbed = "learned"
-    pos_std: float = 0.02
-    peg: bool = False
-    qkv_bias: bool = True
-
-
-SIZES = {
-    # trained for seconds: position starts at the scale of the patch embedding (std 0.58), which it has no time to reach
-    "micro": Size(width=64, num_heads=4, depth=4, pos_std=0.5),
-    "tiny": Size(width=192, num_heads=3, depth=12),
-    "small": Size(width=384, num_heads=6, depth=12),
-    "base": Size(width=768, num_heads=12, depth=12),
-}
-
-
-class PatchEmbed(nn.Module):
-    """images [B, in_chans, H, W] -> tokens [B, h*w, C], row by row."""
-
-    def __init__(self, patch_size: int, in_chans: int, width: int):
-        super().__init__()
-        self.proj = nn.Conv2d(in_chans, width, patch_size, patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).flatten(2).transpose(1, 2)
-
-
-class PEG(nn.Module):
-    """Conditional position encoding: x + depthwise 3x3 convolution of the patch tokens (CPVT, arXiv 2102.10882)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.proj = nn.Conv2d(width, width, 3, padding=1, groups=width)
-
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        prefix = x.shape[1] - grid[0] * grid[1]
-        patches = x[:, prefix:].transpose(1, 2).unflatten(2, grid)
-        return torch.cat([x[:, :prefix], (patches + self.proj(patches)).flatten(2).transpose(1, 2)], dim=1)
-
-
 class Block(nn.Module):
     """x [B, P+N, C] -> [B, P+N, C]: attention and MLP, each with a norm before and a skip around it."""
 
-    def __init__(self, attention: Attention, width: int, mlp_ratio: float, drop_path: float, peg: bool):
+    def __init__(self, attention: Attention, size: Size, drop_path: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(size.width, eps=size.norm_eps)
         self.attn = attention
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.norm2 = nn.LayerNorm(size.width, eps=size.norm_eps)
+        self.mlp = Mlp(size.width, int(size.width * size.mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.peg = PEG(width) if peg else None
+        self.skip_scale = size.skip_scale
+        self.peg = PEG(size.width) if size.peg else None
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), grid))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self._branch(self.attn(self.norm1(x), grid))
+        x = x + self._branch(self.mlp(self.norm2(x)))
         return x if self.peg is None else self.peg(x, grid)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        x = self.drop_path(x)
+        return x if self.skip_scale == 1 else x / self.skip_scale
 
 
 class ViT(nn.Module):
@@ -110,7 +69,10 @@ class ViT(nn.Module):
         self.spatial_layers = spatial_layers
         self._prefix = int(size.class_token == "input")  # tokens of the position embedding that are no patches
         tokens = grid[0] * grid[1] + self._prefix
-        self.patch_embed = PatchEmbed(patch_size, in_chans, size.width)
+        self.patch_embed = (
+            PatchEmbed(patch_size, in_chans, size.width) if size.stem_width is None
+            else ConvStem(patch_size, in_chans, size.width, size.stem_width)
+        )  # fmt: skip
         self.cls_token = None if size.class_token == "none" else nn.Parameter(torch.zeros(1, 1, size.width))
         learned = size.pos_embed == "learned"
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, size.width)) if learned else None
@@ -123,9 +85,10 @@ class ViT(nn.Module):
                 size.width, size.num_heads, grid=grid, layer=layer, depth=size.depth, qkv_bias=size.qkv_bias,
                 backend=backend if layer < spatial_layers else "auto", shared=shared,
             )  # fmt: skip
-            self.blocks.append(Block(attention, size.width, size.mlp_ratio, rate, size.peg))
-        self.norm = nn.LayerNorm(size.width, eps=1e-6)
+            self.blocks.append(Block(attention, size, rate))
+        self.norm = nn.LayerNorm(size.width, eps=size.norm_eps)
         self.head = nn.Linear(size.width, num_classes)
+        self.aux_head = nn.Linear(size.width, num_classes) if size.token_head else None
         self._init_shared()
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
 
@@ -134,7 +97,8 @@ class ViT(nn.Module):
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=self.size.pos_std, a=-10, b=10)
-        for linear in [self.head, *(fc for block in self.blocks for fc in (block.mlp.fc1, block.mlp.fc2))]:
+        heads = [self.head] if self.aux_head is None else [self.head, self.aux_head]
+        for linear in [*heads, *(fc for block in self.blocks for fc in (block.mlp.fc1, block.mlp.fc2))]:
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
@@ -151,8 +115,8 @@ class ViT(nn.Module):
             return self.pos_embed
         return resample_abs_pos_embed(self.pos_embed, list(grid), list(self.grid), self._prefix)
 
-    def features(self, images: Tensor) -> Tensor:
-        """[B, C]: what the head sees, the class token or the mean over patches."""
+    def tokens(self, images: Tensor) -> Tensor:
+        """[B, P+N, C]: the tokens after the last norm."""
         grid = self.grid_of(images)
         x = self.patch_embed(images)
         positions = self.positions(grid, x)
@@ -164,11 +128,17 @@ class ViT(nn.Module):
             if self.size.class_token == "late" and layer == self.spatial_layers:
                 x = self._with_class_token(x)
             x = block(x, grid)
-        x = self.norm(x)
-        return x.mean(dim=1) if self.cls_token is None else x[:, 0]
+        return self.norm(x)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        """[B, num_classes]. With a token head, half of its largest logit over the patches is added, as LV-ViT infers.
+
+        LV-ViT and SP-ViT train both heads on token labels; without such labels the sum is trained.
+        """
+        x = self.tokens(images)
+        prefix = int(self.cls_token is not None)
+        logits = self.head(x[:, 0] if prefix else x.mean(dim=1))
+        return logits if self.aux_head is None else logits + 0.5 * self.aux_head(x[:, prefix:]).amax(dim=1)
 
     def set_grid(self, grid: Grid) -> None:
         """Makes `grid` the training grid, for fine-tuning: learned embeddings and tables take its size."""
@@ -230,9 +200,7 @@ def create(
     variants of a seed start from the same shared weights.
     Raises ValueError (Unsupported among them) for what cannot be built.
     """
-    if isinstance(size, str) and size not in SIZES:
-        raise ValueError(f"there is no size {size!r}; choose {', '.join(SIZES)}")
-    chosen = SIZES[size] if isinstance(size, str) else size
+    chosen = size_of(size) if isinstance(size, str) else size
     given: dict[str, Any] = {
         "num_heads": num_heads,
         "class_token": class_token,

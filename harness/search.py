@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.recipe import PRESETS, preset
 
-GRID = {"lr": (5e-4, 1e-3, 2e-3), "pos_std": (0.02, 0.2, 0.5, 1.0)}
+GRID = {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ FREE = frozenset(
     for names in (
         ("add", "add_", "sub", "rsub", "mul", "div", "neg", "square", "pow", "abs", "prod", "sum", "mean"),
         ("exp", "sigmoid", "softmax", "relu", "gelu", "sin", "cos", "clamp", "clamp_min", "remainder"),
-        ("eq", "ge", "le", "bitwise_not", "bitwise_and", "bitwise_or", "__and__", "__or__", "masked_fill", "max"),
+        ("eq", "ge", "le", "bitwise_not", "bitwise_and", "bitwise_or", "__and__", "__or__", "masked_fill", "amax"),
         ("arange", "zeros", "ones", "eye", "fill_", "meshgrid", "index_select", "unfold", "unflatten", "flip", "pad"),
         ("expand_as", "repeat", "clone", "floor_divide", "new_zeros", "alias", "upsample_bicubic2d", "all"),
     )

@@ -1,0 +1,67 @@
+"""The named sizes of the one ViT: which choices DeiT, ConViT, LV-ViT and SP-ViT made. No attention is chosen here.
+
+Sources: DeiT, arXiv 2012.12877; ConViT, arXiv 2103.10697, table 1; LV-ViT, arXiv 2104.10858; SP-ViT, arXiv 2206.07662,
+and their code. Where paper and code of SP-ViT disagree the paper is followed: all but the last two layers are spatial
+(the released script for M gives 10: `spatial_layers=10`; the released L builds no SP-SA block: variant `sa`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.recipe import ClassToken, PosEmbed
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a named size stands for.
+
+    pos_std: the standard deviation that a learned position embedding starts with. stem_width: channels of a
+    convolutional stem, None for a plain patch embedding. skip_scale: each branch is divided by it. token_head: a second
+    head on the patch tokens, whose largest logits count half. peg: CPVT's depthwise convolution after each block.
+    """
+
+    width: int
+    num_heads: int
+    depth: int = 12
+    mlp_ratio: float = 4.0
+    class_token: ClassToken = "late"
+    pos_embed: PosEmbed = "learned"
+    pos_std: float = 0.02
+    qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    stem_width: int | None = None
+    skip_scale: float = 1.0
+    token_head: bool = False
+    peg: bool = False
+
+
+_LV_VIT_S = Size(
+    width=384, num_heads=6, depth=16, mlp_ratio=3.0, class_token="input", qkv_bias=False, norm_eps=1e-5, stem_width=64,
+    skip_scale=2.0, token_head=True,
+)  # fmt: skip
+_LV_VIT_M = replace(_LV_VIT_S, width=512, num_heads=8, depth=20)
+_LV_VIT_L = replace(_LV_VIT_S, width=768, num_heads=12, depth=24, stem_width=128, skip_scale=3.0)
+
+SIZES = {
+    # trained for seconds: position starts at the scale of the patch embedding (std 0.58), which it has no time to reach
+    "micro": Size(width=64, num_heads=4, depth=4, pos_std=0.5),
+    "tiny": Size(width=192, num_heads=3),
+    "small": Size(width=384, num_heads=6),
+    "base": Size(width=768, num_heads=12),
+    "convit_tiny": Size(width=192, num_heads=4, qkv_bias=False),
+    "convit_small": Size(width=432, num_heads=9, qkv_bias=False),
+    "convit_base": Size(width=768, num_heads=16, qkv_bias=False),
+    "lv_vit_s": _LV_VIT_S,
+    "lv_vit_m": _LV_VIT_M,
+    "sp_vit_s": replace(_LV_VIT_S, class_token="late", peg=True),
+    "sp_vit_m": replace(_LV_VIT_M, class_token="late", peg=True),
+    "sp_vit_l": replace(_LV_VIT_L, class_token="late", peg=True),
+}
+
+
+def size_of(name: str) -> Size:
+    """The size of that name. Raises ValueError for one that does not exist."""
+    if name not in SIZES:
+        raise ValueError(f"there is no size {name!r}; choose {', '.join(SIZES)}")
+    return SIZES[name]
