@@ -111,16 +111,19 @@ def digest(content: Any) -> str:
 def digits() -> Study:
     """Handwritten digits, 8x8 px, patch 2: a 4x4 grid, a ViT of width 64 and 4 layers, the last two plain.
 
-    python -m harness.run --variants sp_sa,psa,rpe
+    Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 8 s a cell. To expect: all variants
+    near 97 %, apart by less than three seeds resolve; the transfer to 12 and 16 px differs more.
     """
     return Study(
         name="digits",
         dataset="digits",
         size="micro",
         patch_size=2,
-        recipe=Recipe(),
+        pos_std=1.0,
+        recipe=Recipe(lr=5e-4),
         resolutions=(8, 12, 16),
-        note="",
+        note="lr and pos_std by python -m harness.search: sa alone, validation split, 3 seeds, 20 points. 97.1 % here; "
+        "with the usual pos_std of 0.02, where the patch embedding drowns the position, 65 to 88 %",
     )
 
 
