@@ -18,11 +18,17 @@ from variants.registry import family_of
 
 @dataclass(frozen=True)
 class Bench:
-    """A study on its data and its device."""
+    """A study on its data and its device. `files`: the digests of files with variants of one's own."""
 
     study: Study
     data: Dataset
     device: torch.device
+    files: tuple[str, ...] = ()
+
+    @property
+    def source_hash(self) -> str:
+        """The hash of all source that can change a figure, the files with variants of one's own included."""
+        return digest([origin.source_hash(), *self.files]) if self.files else origin.source_hash()
 
     @property
     def image(self) -> tuple[int, int]:
@@ -88,14 +94,14 @@ class Bench:
             "precision": "float32", "batch_size": self.study.recipe.batch_size,
         }  # fmt: skip
         source = {
-            "recipe_hash": self.study.recipe_hash, "source_hash": origin.source_hash(), "code": origin.code(),
+            "recipe_hash": self.study.recipe_hash, "source_hash": self.source_hash, "code": origin.code(),
             "machine": origin.machine(), "versions": origin.versions(), "when": origin.now(),
         }  # fmt: skip
         return about | source | fact
 
     def key(self, *words: Any) -> str:
         """The hash of a cell: what it measures, on what, with which source."""
-        return digest([self.study.fixed, self.device.type, origin.source_hash(), *words])
+        return digest([self.study.fixed, self.device.type, self.source_hash, *words])
 
 
 def px(size: tuple[int, int]) -> int | str:

@@ -107,7 +107,7 @@ def training_cell(bench: Bench, variant: str, seed: int) -> Cell:
 
 
 def cost_cell(bench: Bench, variants: list[str]) -> Cell:
-    """Parameters and GMAC of every variant."""
+    """What is exact: parameters and GMAC of every variant, and its proof against its paper."""
     key = bench.key("cost", variants)
 
     def rows(tick: Tick) -> tuple[list[results.Row], Tensor | None]:
@@ -117,6 +117,7 @@ def cost_cell(bench: Bench, variants: list[str]) -> Cell:
             gmac = cost.count(model, bench.train_images[:1])
             found.append(bench.row(variant, key, metric="params", value=cost.params(model), unit="1"))
             found.append(bench.row(variant, key, metric="gmac", value=gmac, unit="GMAC", batch_size=1))
+            found.append(bench.row(variant, key, **parity.badge(variant)))
             tick()
         return found, None
 

@@ -72,8 +72,8 @@ def load(model: ViT, path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix != ".safetensors" and not is_zipfile(path):
-        raise ValueError(f"{path} is no checkpoint that can be read: it is missing, cut off, or neither .safetensors nor "
-                         f"written by torch.save")  # fmt: skip
+        raise ValueError(f"{path} is no checkpoint that can be read: it is missing, cut off, or written by neither "
+                         f"safetensors nor torch.save")  # fmt: skip
     try:
         state = load_state_dict(str(path), use_ema=True, weights_only=True)
     except (OSError, RuntimeError, UnpicklingError, SafetensorError) as error:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+VARIANTS = ("variants/*.py",)
 # what can change a figure: not the presets, the programs and the report
-SOURCES = ("variants/*.py", "harness/measure/*.py", *(
+SOURCES = (*VARIANTS, "harness/measure/*.py", *(
     f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "data", "train", "bench", "cells")))  # fmt: skip
 
 
@@ -24,10 +25,10 @@ def now() -> str:
 
 
 @cache
-def source_hash() -> str:
-    """Ten hexadecimal digits of all source that can change a figure; presets and the report cannot."""
+def source_hash(patterns: tuple[str, ...] = SOURCES) -> str:
+    """Ten hexadecimal digits of some source, by default of all that can change a figure."""
     total = hashlib.sha256()
-    for file in sorted(file for pattern in SOURCES for file in ROOT.glob(pattern)):
+    for file in sorted(file for pattern in patterns for file in ROOT.glob(pattern)):
         total.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
     return total.hexdigest()[:10]
 

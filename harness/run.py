@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.bench import Bench
     from harness.cells import Cell
 
+VARIANTS = "sp_sa,psa,rpe"
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, and leaves with 2."""
@@ -44,7 +46,11 @@ def parser() -> Parser:
     compare, data, model, recipe, machine, files = (
         p.add_argument_group(title) for title in ("comparison", "data", "model", "recipe", "machine", "files")
     )
-    compare.add_argument("--variants", default="sp_sa,psa,rpe", help="specs and families (default: %(default)s)")
+    compare.add_argument("--variants", help=f"specs and families (default: {VARIANTS}, or what --variant-file brings)")
+    compare.add_argument(
+        "--variant-file", type=Path, action="append", default=[], metavar="FILE",
+        help="a Python file that registers variants of your own; may be given several times",
+    )  # fmt: skip
     compare.add_argument("--baseline", help="what all are compared with (sa)")
     compare.add_argument("--preset", default="digits", help=f"{', '.join(PRESETS)} (default: %(default)s)")
     compare.add_argument("--seeds", type=seeds, help="paired seeds: 0-2 or 0,1,2")
@@ -206,10 +212,14 @@ def run(args: argparse.Namespace, command: str) -> int:
     from harness import data, results
     from harness.bench import Bench
     from harness.cells import plan, refusals
+    from harness.variant_file import load
 
-    bench = Bench(study, data.load(study.dataset, study.data_dir), device_of(args.device))
+    files = [load(path) for path in args.variant_file]
+    brought = ",".join(name for file in files for name in file.names)
+    digests = tuple(sorted({file.digest for file in files}))
+    bench = Bench(study, data.load(study.dataset, study.data_dir), device_of(args.device), digests)
     bench.check()
-    variants, refused = choose(bench, args.variants)
+    variants, refused = choose(bench, (brought or VARIANTS) if args.variants is None else args.variants)
     writable(folder)
     writable(page.parent)
     cells = plan(bench, variants)
@@ -267,7 +277,7 @@ def device_name(device: torch.device) -> str:
     from harness import origin
 
     found = origin.machine()
-    return str(found["gpu"] if device.type == "cuda" else f"{found['cpu']}, {found['threads']} threads")
+    return str(found["gpu"] if device.type == "cuda" else f"{found['cpu']}, {found['threads']} thread(s)")
 
 
 def clock(seconds: float) -> str:

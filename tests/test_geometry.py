@@ -57,6 +57,9 @@ def test_resampling_keeps_corners_and_centre_and_does_nothing_at_its_own_size():
 
 def test_resampling_keeps_a_constant_and_a_lone_axis():
     torch.testing.assert_close(geometry.resample(torch.ones(2, 5, 5), (9, 3)), torch.ones(2, 9, 3))
+    table = torch.randn(2, 5, 7)
+    assert torch.equal(geometry.resample(table, (1, 7)), table[:, 2:3])
+    assert torch.equal(geometry.resample(table, (1, 1)), table[:, 2:3, 3:4])
     line = torch.arange(5.0).reshape(1, 1, 5)
     torch.testing.assert_close(geometry.resample(line, (1, 9)), torch.arange(0, 4.5, 0.5).reshape(1, 1, 9))
 

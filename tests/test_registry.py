@@ -89,6 +89,8 @@ def test_a_taken_name_says_who_has_it():
         register("rpe")(SpatialRelation)
     with pytest.raises(ValueError, match="no name for a variant"):
         register("My-Variant")(SpatialRelation)
+    with pytest.raises(ValueError, match="no subclass of SpatialRelation or Attention"):
+        register("a_module_for_test")(torch.nn.Linear)
 
 
 @pytest.mark.parametrize("spec", ["sp_sa", "psa", "gpsa", "rpe_2d", "swin+sp_sa", "gpsa+window"])

@@ -42,6 +42,8 @@ class Attention(nn.Module):
     A subclass takes `*parts` and its settings as keyword arguments, and passes the rest on.
     """
 
+    starts_as_sa: bool = False  # a claim, which the conformance rules hold it to: at initialisation it is plain
+
     def __init__(
         self, site: Site, relation: SpatialRelation, qkv: nn.Linear, proj: nn.Linear, *, backend: str = "auto"
     ):

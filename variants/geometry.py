@@ -59,7 +59,13 @@ def pad_prefix(pairs: Tensor, prefix: int, neutral: float) -> Tensor:
 
 
 def resample(table: Tensor, size: tuple[int, int]) -> Tensor:
-    """A table [..., a, b] at another size, bicubic, corners and centre kept (linear along a lone axis)."""
+    """A table [..., a, b] at another size, bicubic (linear along a lone axis), corners and centre kept.
+
+    An axis of size 1 keeps the centre alone.
+    """
+    for axis in (-2, -1):
+        if size[axis] == 1:
+            table = table.narrow(axis, table.shape[axis] // 2, 1)
     a, b = table.shape[-2:]
     if (a, b) == tuple(size):
         return table

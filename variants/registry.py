@@ -44,6 +44,8 @@ def register(name: str, *, family: str | tuple[str, ...] = "custom") -> Callable
     def decorate(cls: Variant) -> Variant:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a variant; use lower-case letters, digits and underscores")
+        if not (isinstance(cls, type) and issubclass(cls, SpatialRelation | Attention)):
+            raise ValueError(f"{name!r} is given to {cls!r}, which is no subclass of SpatialRelation or Attention")
         if name in _classes:
             raise ValueError(f"the name {name!r} is taken by {_where(_classes[name])}; choose another")
         if name in families() or any(word in _classes or word == name for word in of):

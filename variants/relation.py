@@ -12,6 +12,7 @@ intersects masks and groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partialmethod
 from math import prod
@@ -85,6 +86,8 @@ class SpatialRelation(nn.Module):
     resolution is a new argument.
     """
 
+    starts_as_sa: bool = False  # a claim, which the conformance rules hold it to: at initialisation it is neutral
+
     def __init__(self, site: Site):
         super().__init__()
         self.site = site
@@ -132,7 +135,8 @@ class SpatialRelation(nn.Module):
 
     def terms(self, grid: Grid, device: torch.device, dtype: torch.dtype) -> Terms:
         """The relation on a grid, computed in `dtype` whatever autocast says."""
-        with torch.autocast(device.type, enabled=False):
+        casts = torch.amp.is_autocast_available(device.type)
+        with torch.autocast(device.type, enabled=False) if casts else nullcontext():
             at = geometry.offsets(grid, device, dtype)
             tables = {name: _tuple(getattr(self, name)(at)) for name in ("prior", "bias", "keys", "queries", "values")}
             return Terms(grid, **tables, kept=self._kept(grid, device), groups=_on(self.groups(grid), device))

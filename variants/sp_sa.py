@@ -5,8 +5,9 @@
 Source: Zhou et al., SP-ViT: Learning 2D Spatial Priors for Vision Transformers, arXiv 2206.07662, and the authors'
 code. W1 is drawn trunc-normal(0.02), b1 = 0, w2 = 0 and b2 = 1, so Omega = 1 and the layer is plain attention at first;
 at step 0 the hidden layer has zero gradient.
-Departures: Omega is computed on the (2h-1)(2w-1) distinct offsets, not on all pairs (the same numbers); `hidden` is 32
-a head, the paper's best, where the code has C/H; q, k and v come from one Linear with bias, as in DeiT.
+Departures: Omega is computed on the (2h-1)(2w-1) distinct offsets, not on all pairs; `hidden` is 32 a head, the paper's
+best, where the code has C/H; W1's columns are (dy, dx), in the code (x, y); one Linear, with bias as in DeiT, gives q, k
+and v.
 Resolution: W1, b1, w2, b2 do not know the grid; raw offsets of a new grid are a new input. The table form is resampled.
 """
 
@@ -31,6 +32,8 @@ class SPSA(SpatialRelation):
     scope: one prior a head and layer (`head`), one a layer, one for the whole network.
     combine: `mul` multiplies the score; `add` adds to it, starts at 0 and has no last bias (softmax ignores it).
     """
+
+    starts_as_sa = True
 
     def __init__(
         self,
@@ -68,7 +71,9 @@ class SPSA(SpatialRelation):
         return self.function(offsets) if self.combine == "add" else None
 
     def no_weight_decay(self) -> set[str]:
-        return {"function.b1"}  # 1-D in the authors' code, which decays W1 and w2 alone
+        return (
+            {"function.b1"} if isinstance(self.function, MLP) else set()
+        )  # 1-D in the authors' code, W1 and w2 are not
 
     def resample(self, grid: Grid) -> None:
         if isinstance(self.function, Table):

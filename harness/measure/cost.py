@@ -26,11 +26,13 @@ from variants import Attention
 FREE = frozenset(
     f"aten::{name}"
     for names in (
-        ("add", "add_", "sub", "rsub", "mul", "div", "neg", "square", "pow", "abs", "prod", "sum", "mean"),
-        ("exp", "sigmoid", "softmax", "relu", "gelu", "sin", "cos", "clamp", "clamp_min", "remainder"),
-        ("eq", "ge", "le", "bitwise_not", "bitwise_and", "bitwise_or", "__and__", "__or__", "masked_fill", "amax"),
-        ("arange", "zeros", "ones", "eye", "fill_", "meshgrid", "index_select", "unfold", "unflatten", "flip", "pad"),
-        ("expand_as", "repeat", "clone", "floor_divide", "new_zeros", "alias", "upsample_bicubic2d", "all"),
+        ("add", "add_", "sub", "rsub", "mul", "div", "neg", "square", "pow", "abs", "prod", "sum", "mean", "norm"),
+        ("exp", "log", "log1p", "log2", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "softmax", "softplus"),
+        ("relu", "gelu", "silu", "clamp", "clamp_min", "minimum", "maximum", "amax", "remainder", "floor", "round"),
+        ("eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "bitwise_and", "bitwise_or", "__and__", "__or__", "all"),
+        ("where", "masked_fill", "index_select", "gather", "unfold", "unflatten", "flip", "roll", "pad", "clone"),
+        ("arange", "zeros", "ones", "eye", "fill_", "full", "new_zeros", "meshgrid", "alias", "broadcast_tensors"),
+        ("expand_as", "repeat", "floor_divide", "linalg_vector_norm", "upsample_bicubic2d", "upsample_bilinear2d"),
     )
     for name in names
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 
 from harness.report.rows import by_number, text
 from harness.report.study import Study
-from harness.report.words import plural, significant
+from harness.report.words import DASH, plural, significant
 
 MOST_LISTED = 200  # of damaged lines on the page; all are on stderr
 
@@ -91,15 +92,24 @@ def code(study: Study) -> list[str]:
 
 
 def parity(study: Study) -> list[tuple[str, str, str, str]]:
-    """Variant, backend, device and precision, largest relative difference from eager; the worst over resolutions."""
-    rows = study.rows[(study.rows["metric"] == "parity") & ~study.rows["superseded"] & study.rows["value"].notna()]
+    """Variant, what is compared, with what, and the largest relative difference; the worst over resolutions."""
+    rows = study.rows[(study.rows["metric"] == "parity") & ~study.rows["superseded"]]
     found = []
-    for (variant, backend, device, precision), group in rows.groupby(
-        ["variant", "backend", "device", "precision"], sort=True
+    for (variant, note, backend, device, precision), group in rows.groupby(
+        ["variant", "note", "backend", "device", "precision"], sort=True
     ):
-        where = " ".join(part for part in (device, precision) if part)
-        found.append((str(variant), str(backend), where, significant(float(group["value"].max()), 2)))
+        where = " ".join(part for part in (backend, device, precision) if part)
+        worst = group["value"].max()
+        value = DASH if math.isnan(worst) else significant(float(worst), 2)
+        found.append((str(variant), where, str(note) or "the plain formula, in this run", value))
     return found
+
+
+def proved(study: Study) -> dict[str, str]:
+    """Variant -> against what its plain formula was proved; those with a proof only."""
+    rows = study.rows[(study.rows["metric"] == "parity") & ~study.rows["superseded"] & study.rows["value"].notna()]
+    rows = rows[rows["precision"] == "float64"]  # a backend is compared in the run's own precision
+    return dict(zip(rows["variant"], rows["note"], strict=True))
 
 
 def _entry(record: Mapping[str, Any], key: Any) -> str:

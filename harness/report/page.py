@@ -107,6 +107,7 @@ def page(study: Study) -> str:
         versions=appendix.records(study.rows, "versions"),
         code=appendix.code(study),
         parity=appendix.parity(study),
+        proved=appendix.proved(study),
         first=times[0] if times else "",
         newest=times[-1] if times else "",
         light=light,

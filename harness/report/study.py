@@ -29,7 +29,8 @@ WORDS = {
 # What a recipe may differ in and still train the same cells: which cells, where, and what was said about them.
 BESIDE = {
     "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "workers",
-    "output", "report", "preset", "data_dir", "study", "train_fractions", "search", "backend", "dry_run",
+    "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend", "dry_run",
+    "speed_rounds",
 }  # fmt: skip
 
 
