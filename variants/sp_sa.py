@@ -6,8 +6,8 @@ Source: Zhou et al., SP-ViT: Learning 2D Spatial Priors for Vision Transformers,
 code. W1 is drawn trunc-normal(0.02), b1 = 0, w2 = 0 and b2 = 1, so Omega = 1 and the layer is plain attention at first;
 at step 0 the hidden layer has zero gradient.
 Departures: Omega is computed on the (2h-1)(2w-1) distinct offsets, not on all pairs; `hidden` is 32 a head, the paper's
-best, where the code has C/H; W1's columns are (dy, dx), in the code (x, y); one Linear, with bias as in DeiT, gives q, k
-and v.
+best, where the code has C/H; the columns of W1 are (dy, dx), in the code (x, y); q, k and v come from one Linear with a
+bias, as in DeiT.
 Resolution: W1, b1, w2, b2 do not know the grid; raw offsets of a new grid are a new input. The table form is resampled.
 """
 
