@@ -120,7 +120,7 @@ def digits() -> Study:
         size="micro",
         patch_size=2,
         pos_std=1.0,
-        recipe=Recipe(lr=5e-4),
+        recipe=Recipe(epochs=20, lr=5e-4),
         resolutions=(8, 12, 16),
         note="lr and pos_std by python -m harness.search: sa alone, validation split, 3 seeds, 20 points. 97.1 % here; "
         "with the usual pos_std of 0.02, where the patch embedding drowns the position, 65 to 88 %",
