@@ -37,7 +37,8 @@ def row(variant: str, metric: str, value: float | None, **columns: Any) -> dict[
     """One row with what all rows of the study share."""
     known = VARIANTS.get(variant, ("custom", 0.0, 0.0, 1.0, 1, 1.0))
     shared = {
-        "study": "made-up", "cell": f"{variant}-{columns.get('seed')}", "variant": variant, "family": known[0],
+        "study": "made-up", "cell": "all" if columns.get("seed") is None else f"{variant}-{columns['seed']}",
+        "variant": variant, "family": known[0],
         "size": "micro", "dataset": "digits", "train_px": 8, "grid": "8x8", "train_fraction": 1.0, "metric": metric,
         "value": value, "unit": "1", "recipe_hash": HASH, "source_hash": "feed", "code": "abcdef0", "machine": MACHINE,
         "versions": VERSIONS, "when": "2026-01-05T10:00:00+00:00",

@@ -15,7 +15,9 @@ import pandas as pd
 from harness.results import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
-SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe")
+SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
+TRY = (*(column for column in SAME if column not in ("epoch", "backend", "grid", "test_px", "batch_size", "round")),)
+TIMED = ("images_per_s", "ratio", "peak_mib")  # ends of metrics that are comparable within one run's rounds alone
 
 
 def text(cell: Any) -> str:
@@ -37,12 +39,18 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
     rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
     rows["stale"] = rows["source_hash"] != rows["source_hash"].iloc[-1]
+    rows["round"] = rows["cell"].where(rows["metric"].str.endswith(TIMED), "")
     return rows
 
 
 def superseded(rows: pd.DataFrame) -> pd.Series:
-    """Whether a later row says the same thing anew; `rows` are in order of time and have a `recipe`."""
-    return rows.duplicated(list(SAME), keep="last")
+    """Whether a later row says the same thing anew; `rows` are in order of time and have a `recipe`.
+
+    Timings of another run's rounds are another thing. A failure knows little of where it was, so whatever the same
+    attempt gave later replaces it.
+    """
+    anew = rows.duplicated(list(SAME), keep="last")
+    return anew | (rows["value"].isna() & rows.duplicated(list(TRY), keep="last"))
 
 
 def side(px: str) -> float:

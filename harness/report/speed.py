@@ -1,7 +1,7 @@
 """Throughput, time ratio and peak memory of a variant under one measuring condition, with the A/A floor of that run.
 
-Variants are compared under one condition only (device, precision, batch size, resolution): the one most of them were
-measured under, at the training resolution where there is a choice. `others` counts what is left out, for the appendix.
+Variants are compared under one condition only (device, precision, batch size, resolution) and within one run, whose
+rounds they shared: where there is a choice, of the newest source, at the training resolution, with most variants.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.report.quantity import Quantity
 from harness.report.study import Setting
 from harness.stats import Estimate, aa_floor, ratio_resolved
 
-CONDITION = ("device", "precision", "batch_size", "test_px")
+CONDITION = ("device", "precision", "batch_size", "test_px", "cell")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Condition:
     aa: Quantity
 
     def words(self) -> str:
-        device, precision, batch, px = self.key
+        device, precision, batch, px, _ = self.key
         parts = (device, precision, f"batch {batch}" if batch else "", f"{px} px" if px else "")
         return ", ".join(part for part in parts if part)
 
@@ -47,15 +47,23 @@ class Speed:
 def conditions(setting: Setting, prefix: str) -> Condition | None:
     """The condition that inference ("") or training ("train_") is compared under; None where nothing was timed."""
     rows = setting.rows[setting.rows["metric"].isin([prefix + "images_per_s", prefix + "ratio"])]
-    rows = rows[rows["value"].notna()]
+    rows = rows[rows["value"].notna() & ~rows["cell"].isin(elsewhere_based(setting))]
     if rows.empty:
         return None
     measured = rows.drop_duplicates(["variant", *CONDITION])
     counts = Counter(measured[list(CONDITION)].itertuples(index=False, name=None))
     newest = {key: order for order, key in enumerate(rows[list(CONDITION)].itertuples(index=False, name=None))}
-    key = max(counts, key=lambda key: (key[-1] == setting.train_px, counts[key], newest[key]))
+    fresh = set(rows.loc[~rows["stale"], "cell"])
+    px = CONDITION.index("test_px")
+    key = max(counts, key=lambda key: (key[-1] in fresh, key[px] == setting.train_px, counts[key], newest[key]))
     aa = quantity.ratio(under(setting.named(prefix + "aa_ratio"), key), "the A/A ratio was not measured")
     return Condition(key, floor(aa), aa)
+
+
+def elsewhere_based(setting: Setting) -> set[str]:
+    """The runs whose ratios are to another baseline: it is their A/A copy's variant that says so."""
+    copies = setting.rows[setting.rows["metric"].str.endswith("aa_ratio")]
+    return set(copies.loc[copies["variant"] != setting.baseline, "cell"])
 
 
 def under(rows: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
@@ -121,6 +129,7 @@ def elsewhere(setting: Setting, prefix: str, condition: Condition | None) -> lis
     metrics = {prefix + name: name for name in ("images_per_s", "ratio", "peak_mib")}
     rows = setting.rows[setting.rows["metric"].isin(metrics) & setting.rows["value"].notna()]
     shown = {variant: speed(setting, variant, prefix, condition, "").backend for variant in setting.variants}
+    rows = rows[~(rows["cell"].isin(elsewhere_based(setting)) & rows["metric"].str.endswith("ratio"))]
     found = []
     for (variant, backend, *key), group in rows.groupby(["variant", "backend", *CONDITION], sort=True):
         if tuple(key) == condition.key and backend in ("", shown[variant]):

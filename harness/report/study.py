@@ -1,7 +1,7 @@
 """A study taken apart: the settings in which variants may be compared, and in each one the rows that belong to it.
 
-Two rows are comparable when dataset, size, training resolution, training fraction and recipe agree. A row that leaves
-one of these empty (the speed of a variant needs no dataset) belongs to every setting.
+Two rows are comparable when study, dataset, size, training resolution, training fraction and recipe agree. A row that
+leaves one of these empty (the speed of a variant needs no dataset) belongs to every setting.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from harness.report.rows import natural, side, superseded, text, tidy
 from harness.results import Damage
 
 DEFAULT_BASELINE = "sa"
-SETTING = ("dataset", "size", "train_px", "train_fraction", "recipe")
+SETTING = ("study", "dataset", "size", "train_px", "train_fraction", "recipe")
 WORDS = {
+    "study": "study {}",
     "dataset": "{}",
     "size": "{}",
     "train_px": "{} px",
@@ -121,7 +122,8 @@ def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str) -> Setting:
     for variant, family in zip(mine["variant"], mine["family"], strict=True):
         families[variant] = family or families.get(variant, "")
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
-    parts = [(column, part) for column, part in zip(SETTING, key, strict=True) if part]
+    alone = len(set(rows["study"])) == 1
+    parts = [(c, part) for c, part in zip(SETTING, key, strict=True) if part and not (alone and c == "study")]
     name = " · ".join(WORDS[column].format(part) for column, part in parts if (column, part) != ("train_fraction", "1"))
     return Setting(name or "all rows", key, key[SETTING.index("train_px")], baseline, order, families, mine)
 
