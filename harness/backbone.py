@@ -83,7 +83,7 @@ class ViT(nn.Module):
             attention = build(
                 spec if layer < spatial_layers else "sa",
                 size.width, size.num_heads, grid=grid, layer=layer, depth=size.depth, qkv_bias=size.qkv_bias,
-                backend=backend if layer < spatial_layers else "auto", shared=shared,
+                backend=backend, shared=shared,
             )  # fmt: skip
             self.blocks.append(Block(attention, size, rate))
         self.norm = nn.LayerNorm(size.width, eps=size.norm_eps)

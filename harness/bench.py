@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,22 +15,17 @@ from harness import backbone, origin, results
 from harness.data import Dataset, resize
 from harness.recipe import Study, digest
 from harness.train import correct
-from variants.registry import family_of
+from variants.registry import family_of, parse
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A study on its data and its device. `files`: the digests of files with variants of one's own."""
+    """A study on its data and its device. `files`: name -> digest of the file that brought that variant."""
 
     study: Study
     data: Dataset
     device: torch.device
-    files: tuple[str, ...] = ()
-
-    @property
-    def source_hash(self) -> str:
-        """The hash of all source that can change a figure, the files with variants of one's own included."""
-        return digest([origin.source_hash(), *self.files]) if self.files else origin.source_hash()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image(self) -> tuple[int, int]:
@@ -44,6 +41,8 @@ class Bench:
         """Raises ValueError where an image cannot be cut into patches or a batch is larger than the training set."""
         for size in self.resolutions:
             backbone.grid_for(size, self.study.patch_size)
+        if self.study.spatial_layers == 0:
+            raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
         if self.study.recipe.batch_size > len(self.data.train_x):
             raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {len(self.data.train_x)} "
                              f"training images; choose a smaller --batch-size")  # fmt: skip
@@ -60,9 +59,16 @@ class Bench:
         return model.to(self.device)
 
     def try_out(self, variant: str) -> None:
-        """One image through the variant's model. Raises ValueError where it cannot be built or its backend refuses."""
-        with torch.no_grad():
-            self.model(variant).eval()(self.train_images[:1])
+        """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
+        try:
+            with torch.no_grad():
+                self.model(variant).eval()(self.train_images[:1])
+        except ValueError:
+            raise
+        except Exception as error:  # a variant of one's own may raise anything; torch too, where memory runs out
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            words = f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}"
+            raise ValueError(words.splitlines()[0]) from error
 
     @cached_property
     def train_images(self) -> Tensor:
@@ -94,14 +100,21 @@ class Bench:
             "precision": "float32", "batch_size": self.study.recipe.batch_size,
         }  # fmt: skip
         source = {
-            "recipe_hash": self.study.recipe_hash, "source_hash": self.source_hash, "code": origin.code(),
+            "recipe_hash": self.study.recipe_hash, "source_hash": origin.source_hash(), "code": origin.code(),
             "machine": origin.machine(), "versions": origin.versions(), "when": origin.now(),
         }  # fmt: skip
         return about | source | fact
 
-    def key(self, *words: Any) -> str:
-        """The hash of a cell: what it measures, on what, with which source."""
-        return digest([self.study.fixed, self.device.type, self.source_hash, *words])
+    def hardware(self) -> list[str | None]:
+        """What timings depend on beside the source: the processor or the GPU, and torch."""
+        found = origin.machine()
+        return [found["gpu" if self.device.type == "cuda" else "cpu"], origin.versions()["torch"]]
+
+    def key(self, variants: list[str], *words: Any) -> str:
+        """The hash of a cell: what it measures, of which variants, on what, with which source."""
+        named = {part.name for variant in variants for part in parse(variant)}
+        brought = sorted(file for name, file in self.files.items() if name in named)
+        return digest([self.study.fixed, self.device.type, origin.source_hash(), *brought, variants, *words])
 
 
 def px(size: tuple[int, int]) -> int | str:

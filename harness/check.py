@@ -61,7 +61,6 @@ def specs_of(spec: str) -> list[str]:
 
     A changed value that the variant refuses with a ValueError is left out.
     """
-    from harness.trial import PLACES, built
     from variants.registry import canonical, parse, settings_of
 
     parts = parse(spec)
@@ -70,14 +69,24 @@ def specs_of(spec: str) -> list[str]:
     specs = [spec]
     for key, (annotation, default) in settings_of(parts[0].cls).items():
         for value in values(annotation, default):
-            try:
-                changed = canonical(f"{spec}[{key}={value}]")
-                for place in PLACES:
-                    built(changed, place)
-            except ValueError:
-                continue
-            specs.append(changed)
+            changed = canonical(f"{spec}[{key}={value}]")
+            if not refused(changed):
+                specs.append(changed)
     return list(dict.fromkeys(specs))
+
+
+def refused(spec: str) -> bool:
+    """Whether the variant says with a ValueError that it cannot be had; any other error is left to the rules."""
+    from harness.trial import PLACES, built
+
+    for place in PLACES:
+        try:
+            built(spec, place)
+        except ValueError:
+            return True
+        except Exception:  # another's code may raise anything, and the first rule says what
+            return False
+    return False
 
 
 def values(annotation: Any, default: Any) -> Iterator[Any]:

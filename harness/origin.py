@@ -35,12 +35,15 @@ def source_hash(patterns: tuple[str, ...] = SOURCES) -> str:
 
 @cache
 def code() -> str:
-    """The commit, "+dirty" where tracked files differ from it; the version where the package is not a checkout."""
+    """The commit, "+dirty" where the source differs from it; the version where the package is not a checkout."""
     try:
-        commit = _git("rev-parse", "--short=10", "HEAD")
-        return commit + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        if Path(_git("rev-parse", "--show-toplevel")) == ROOT:
+            commit = _git("rev-parse", "--short=10", "HEAD")
+            changed = _git("status", "--porcelain", "--", "variants", "harness", "pyproject.toml")
+            return commit + ("+dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return f"v{_version('spatial-bias-bench')}"
+        pass  # no git, or no checkout
+    return f"v{_version('spatial-bias-bench')}"
 
 
 @cache

@@ -55,6 +55,8 @@ def check(row: Mapping[str, Any]) -> None:
             raise ValueError(f"the value of {row['metric']} is null and no note says why; add one")
     elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"the value of {row['metric']} is {value!r}; a row holds a finite number or null with a note")
+    if not isinstance(row.get("n"), int | None):
+        raise ValueError(f"the n of {row['metric']} is {row['n']!r}; it is a whole number or null")
     if not isinstance(samples, list | tuple) or not all(
         isinstance(sample, int | float) and math.isfinite(sample) for sample in samples
     ):

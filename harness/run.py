@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -115,7 +116,7 @@ def study_of(args: argparse.Namespace) -> Study:
     mine = {f.name for f in fields(Recipe)}
     recipe = replace(study.recipe, **{key: value for key, value in given.items() if key in mine})
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
-    name = args.output.name if args.output else study.name
+    name = args.output.resolve().name or study.name if args.output else study.name
     return replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})
 
 
@@ -125,11 +126,14 @@ def device_of(name: str) -> torch.device:
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"there is no device {name!r}; choose auto, cpu or cuda")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"there is no device {name!r}; choose auto, cpu, cuda or cuda:0")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no CUDA GPU here; use --device cpu or auto")
-    return torch.device(name)
+        raise ValueError(f"--device {name}: torch sees no CUDA GPU here; use --device cpu or auto")
+    device = torch.device(name)
+    if (device.index or 0) >= torch.cuda.device_count() and device.type == "cuda":
+        raise ValueError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+    return device
 
 
 def choose(bench: Bench, text: str) -> tuple[list[str], dict[str, str]]:
@@ -137,9 +141,9 @@ def choose(bench: Bench, text: str) -> tuple[list[str], dict[str, str]]:
 
     Raises ValueError for one that was asked for by name and cannot be built or executed.
     """
-    from variants.registry import canonical, expand
+    from variants.registry import expand
 
-    asked = {canonical(bench.study.baseline): True} | dict(expand(text))
+    asked = {bench.study.baseline: True} | dict(expand(text))
     taking_part, refused = [], {}
     for variant, by_name in asked.items():
         try:
@@ -164,9 +168,7 @@ def writable(folder: Path) -> None:
 
 def estimate(bench: Bench, cells: list[Cell], variants: list[str]) -> float:
     """Seconds that the cells will take, from three training steps of each variant on this machine."""
-    import time
-
-    from harness.measure.speed import Subject
+    from harness.measure.speed import Subject, seconds
 
     steps = len(bench.data.train_x) // bench.study.recipe.batch_size
     images, labels = bench.batch()
@@ -174,10 +176,7 @@ def estimate(bench: Bench, cells: list[Cell], variants: list[str]) -> float:
     for variant in variants:
         step = Subject(bench.model(variant), images, labels, bench.study.recipe).training()
         step()
-        start = time.perf_counter()
-        for _ in range(3):
-            step()
-        a_step = (time.perf_counter() - start) / 3
+        a_step = seconds(step, 3, bench.device)
         trainings = sum(1 for cell in cells if cell.name.startswith(f"{variant} seed "))
         total += a_step * steps * bench.study.recipe.epochs * trainings
         total += 3 * a_step * bench.study.speed_rounds * any(cell.name == "speed" for cell in cells)
@@ -213,15 +212,19 @@ def run(args: argparse.Namespace, command: str) -> int:
     from harness.bench import Bench
     from harness.cells import plan, refusals
     from harness.variant_file import load
+    from variants.registry import canonical
 
     files = [load(path) for path in args.variant_file]
     brought = ",".join(name for file in files for name in file.names)
-    digests = tuple(sorted({file.digest for file in files}))
+    digests = {name: file.digest for file in files for name in file.names}
+    study = replace(study, baseline=canonical(study.baseline))
     bench = Bench(study, data.load(study.dataset, study.data_dir), device_of(args.device), digests)
     bench.check()
     variants, refused = choose(bench, (brought or VARIANTS) if args.variants is None else args.variants)
     writable(folder)
     writable(page.parent)
+    if page.is_dir():
+        raise ValueError(f"--report {page} is a folder; name the HTML file")
     cells = plan(bench, variants)
     missing = [cell for cell in cells if not cell.done(folder)]
     if args.dry_run:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.recipe import PRESETS, preset
 
-GRID = {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)}
+GRID = {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         point = replace(study, pos_std=pos_std, recipe=replace(study.recipe, lr=lr))
         bench = Bench(point, dataset, device)
         note = f"lr={lr:g} pos_std={pos_std:g}"
-        key = bench.key("search", seed)
+        key = bench.key([study.baseline], "search", seed)
 
         def rows(tick: Tick) -> tuple[list[results.Row], Tensor | None]:
             model = bench.model(study.baseline, seed)

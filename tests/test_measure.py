@@ -1,6 +1,5 @@
 """Counts against closed forms and torch's own counter; timing that can be believed; peaks that are peaks."""
 
-import itertools
 import time
 
 import pytest
@@ -24,7 +23,9 @@ def deit_gmac(width, classes=1000, tokens=197, depth=12):
     return ((tokens - 1) * 768 * width + depth * layer + norms + width * classes) / 1e9
 
 
-@pytest.mark.parametrize(("size", "width", "published"), [("tiny", 192, 1.258), ("small", 384, 4.608)])
+@pytest.mark.parametrize(
+    ("size", "width", "published"), [("tiny", 192, 1.258), ("small", 384, 4.608), ("base", 768, 17.583)]
+)
 def test_deit_counts_as_published_and_as_the_closed_form(size, width, published):
     model = create("sa", size=size, img_size=224, patch_size=16, num_classes=1000, class_token="input")
     gmac = cost.count(model, torch.randn(1, 3, 224, 224))
@@ -69,15 +70,20 @@ def test_counting_leaves_mode_and_backend_as_they_were():
     assert model.blocks[0].attn.backend == "sdpa"
 
 
-def test_rounds_are_interleaved_and_rotate():
-    order = []
+def test_rounds_are_interleaved_in_an_order_drawn_anew():
+    order, ticks = [], []
     subjects = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    ticks = []
-    samples = speed.interleave(subjects, 3, torch.device("cpu"), lambda: ticks.append(1), least_s=1e-9)
-    assert len(ticks) == 3
-    assert {len(s) for s in samples.values()} == {3}
-    timed = [name for name, _ in itertools.groupby(order[-sum(1 for _ in order) + 9 :])]
-    assert "".join(timed).endswith("abcbcacab")
+
+    def tick():
+        ticks.append(len(order))
+
+    samples = speed.interleave(subjects, 40, torch.device("cpu"), tick, least_s=1e-9)
+    assert {len(s) for s in samples.values()} == {40}
+    timed = order[9:]  # after the warm-up
+    rounds = ["".join(timed[i : i + 3]) for i in range(0, len(timed), 3)]
+    assert len(rounds) == len(ticks) == 40
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert set(rounds) == {"abc", "acb", "bac", "bca", "cab", "cba"}
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_survives_drift():
@@ -133,3 +139,13 @@ def test_a_subject_trains_and_infers():
     assert not torch.equal(before, model.head.weight)
     assert len(subject.held()) > 3 * len(list(model.parameters()))
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_peak_memory_on_cuda_leaves_out_what_belongs_to_others(monkeypatch):
+    """Others hold 100 MiB, the subject 1; the work takes 5 more for a moment."""
+    mib = 2**20
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 101 * mib)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 106 * mib)
+    assert memory.peak_mib(lambda: None, [torch.zeros(2**18)], torch.device("cuda")) == pytest.approx(6)

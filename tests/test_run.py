@@ -57,7 +57,14 @@ def there(tmp_path, monkeypatch):
         (["--backend", "sdpa", "--variants", "sp_sa"], "sp_sa: the sdpa backend .* cannot serve prior"),
         (["--backend", "turbo"], "no backend 'turbo'"),
         (["--device", "cuda"], "no CUDA GPU"),
-        (["--device", "abacus"], "no device 'abacus'; choose auto, cpu or cuda"),
+        (["--device", "cpu:abc"], "no device 'cpu:abc'; choose auto, cpu, cuda"),
+        (["--variants", "sp_sa[hidden=100000000000]"], "RuntimeError at .*sp_sa.py"),
+        (["--speed-rounds", "0"], "speed_rounds=0 is not to be had"),
+        (["--pos-std", "nan"], "pos_std=nan is not to be had; it is a finite number"),
+        (["--lr", "inf"], "lr=inf is not to be had"),
+        (["--seeds", "99999999999999999999"], "are not to be had"),
+        (["--spatial-layers", "0"], "0 spatial layers leave no layer"),
+        (["--device", "abacus"], "no device 'abacus'; choose auto, cpu, cuda"),
         (["--spatial-layers", "9"], "9 spatial layers do not fit"),
         (["--class-token", "early"], "invalid choice"),
         (["--nonsense"], "unrecognized arguments"),
@@ -88,10 +95,71 @@ def test_an_output_that_cannot_be_written_is_a_sentence(there, capsys):
     assert [p.name for p in there.iterdir()] == ["file"]
 
 
+def test_a_report_that_is_a_folder_is_a_sentence_before_any_work(there, capsys):
+    (there / "page").mkdir()
+    assert run.main(["--report", "page"]) == 2
+    assert "page is a folder; name the HTML file" in capsys.readouterr().err
+    assert [p.name for p in there.rglob("*")] == ["page"]
+
+
+def test_a_baseline_is_any_spec_however_written(there):
+    assert run.main(["--baseline", "sp_sa[hidden=32]", "--variants", "psa", "--measure", "speed", *TINY]) == 0
+    frame = results.load("results/digits")
+    assert set(frame.loc[frame["metric"] == "aa_ratio", "variant"]) == {"sp_sa"}
+    assert "against sp_sa" in Path("reports/digits.html").read_text()
+
+
+def test_a_variant_whose_cost_cannot_be_counted_costs_no_other_its_own(there, monkeypatch):
+    from harness.measure import cost
+
+    count = cost.count
+
+    def picky(model, images):
+        if model.spec == "psa":
+            raise NotImplementedError("the cost of aten::odd is not known")
+        return count(model, images)
+
+    monkeypatch.setattr(cost, "count", picky)
+    assert run.main(["--variants", "psa", "--measure", "cost", *TINY]) == 0
+    frame = results.load("results/digits").set_index(["metric", "variant"])["value"]
+    assert frame["gmac"].notna().to_dict() == {"sa": True, "psa": False}
+    assert frame["params"].notna().all()
+
+
+def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there):
+    """The page's ratios and floor are those of one run's rounds; a later run to psa leaves them alone."""
+    flags = ["--measure", "speed", *TINY]
+    assert run.main(["--variants", "sp_sa,psa", *flags]) == 0
+    first = results.load("results/digits")
+    assert run.main(["--variants", "sp_sa", "--baseline", "psa", *flags]) == 0
+    assert run.main(["--variants", "sp_sa,psa", *flags]) == 0
+    from harness.report.speed import conditions, speed
+    from harness.report.study import study
+
+    page = study(results.load("results/digits"), results.recipes(Path("results/digits"))).settings[0]
+    condition = conditions(page, "")
+    found = first[(first["metric"] == "ratio") & (first["variant"] == "sp_sa")]["value"].item()
+    assert page.baseline == "sa"
+    assert speed(page, "sp_sa", "", condition, "").ratio.value == pytest.approx(found)
+    assert condition.aa.value == pytest.approx(first[first["metric"] == "aa_ratio"]["value"].item())
+
+
+def test_a_row_names_the_commit_of_this_source_alone(tmp_path, monkeypatch):
+    from harness import origin
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setattr(origin, "ROOT", tmp_path / "site-packages")
+    (tmp_path / "site-packages").mkdir()
+    assert origin.code.__wrapped__().startswith("v")
+
+
 def test_help_answers_at_once_and_knows_no_torch():
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "harness.run", "--help"], capture_output=True, text=True, cwd=ROOT)
-    assert time.perf_counter() - start < 2.0  # 0.1 s on an idle machine; torch alone takes 2
+    took = []
+    for _ in range(3):  # the best of three, on a machine that may be busy
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "harness.run", "--help"], capture_output=True, text=True, cwd=ROOT)
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.5
     assert done.returncode == 0
     assert "--variants" in done.stdout
     loaded = "import sys, harness.run; harness.run.parser(); print('torch' in sys.modules, 'pandas' in sys.modules)"
@@ -259,7 +327,7 @@ def test_a_changed_source_is_another_cell(monkeypatch):
     from harness.run import device_of
 
     bench = Bench(digits(), data.load("digits"), device_of("cpu"))
-    before = bench.key("accuracy", "sa", 0)
-    assert bench.key("accuracy", "sa", 1) != before
+    before = bench.key(["sa"], "accuracy", 0)
+    assert bench.key(["sa"], "accuracy", 1) != before
     monkeypatch.setattr(origin, "source_hash", lambda: "another")
-    assert bench.key("accuracy", "sa", 0) != before
+    assert bench.key(["sa"], "accuracy", 0) != before

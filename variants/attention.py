@@ -11,7 +11,9 @@ Most variants are a SpatialRelation. What is no function of the offset subclasse
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from variants import backends
 from variants.geometry import Grid
 from variants.relation import Site, SpatialRelation, Terms
+
+Kept = TypeVar("Kept")
+KEPT_AT_MOST = 8  # grids and their like, for each layer
 
 
 class _Steps:
@@ -51,7 +56,8 @@ class Attention(nn.Module):
         backends.check(backend)
         self.site, self.num_heads, self.backend = site, site.num_heads, backend
         self.qkv, self.proj, self.relation = qkv, proj, relation
-        self._kept_terms: dict[Any, Terms] = {}
+        self._kept: dict[Any, Any] = {}
+        self._kept_state: tuple[Any, ...] = ()
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = self.project(x, grid)
@@ -86,33 +92,45 @@ class Attention(nn.Module):
     def resample(self, grid: Grid) -> None:
         """Makes `grid` the training grid."""
         self.relation.resample(grid)
-        self._kept_terms.clear()
+        self._kept.clear()
 
     def terms(self, like: Tensor, grid: Grid) -> Terms:
-        """The relation on the grid. It does not depend on the input, so in inference it is computed once and kept."""
-        if self.training or torch.is_grad_enabled() or torch.jit.is_tracing():
-            self._kept_terms.clear()
-            return self._terms(like, grid)
-        weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.relation.parameters())
-        key = (grid, like.device, like.dtype, weights, _Steps.taken)
-        if key not in self._kept_terms:
-            self._kept_terms.clear()
-            self._kept_terms[key] = self._terms(like, grid)
-        return self._kept_terms[key]
+        """The relation on the grid."""
 
-    def _terms(self, like: Tensor, grid: Grid) -> Terms:
-        own = next((p.dtype for p in self.relation.parameters()), None)
-        dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
-        return self.relation.terms(grid, like.device, dtype)
+        def compute() -> Terms:
+            own = next((p.dtype for p in self.relation.parameters()), None)
+            dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
+            return self.relation.terms(grid, like.device, dtype)
+
+        return self.once(compute, "terms", grid, like.device, like.dtype)
+
+    def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
+        """What does not depend on the input: in inference computed once for a key and kept, until a weight changes.
+
+        A weight that is written through `.data` leaves no trace; call train() or eval() after it.
+        """
+        if self.training or torch.is_grad_enabled() or torch.jit.is_tracing():
+            self._kept.clear()
+            return compute()
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        state = (_Steps.taken, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
+        if self._kept_state != state:
+            self._kept.clear()
+            self._kept_state = state
+        if key not in self._kept:
+            if len(self._kept) >= KEPT_AT_MOST:
+                self._kept.clear()
+            self._kept[key] = compute()
+        return self._kept[key]
 
     def train(self, mode: bool = True) -> Attention:
-        self._kept_terms.clear()
+        self._kept.clear()
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Attention:
-        self._kept_terms.clear()
+        self._kept.clear()
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._kept_terms.clear()
+        self._kept.clear()
         super()._load_from_state_dict(*args, **kwargs)

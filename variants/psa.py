@@ -87,11 +87,15 @@ class GPSA(Attention):
 
     def positional(self, q: Tensor, grid: Grid) -> Tensor:
         """[1, H, P+N, P+N]: the attention by position alone, the same for every image."""
-        terms = self.terms(q, grid)
-        prefix = backends.prefix_of(q.shape[2], terms)
-        quadratic = self.position.terms(grid, q.device, self.position.weight.dtype)
-        scores = geometry.pad_prefix(geometry.to_pairs(quadratic.bias[0], grid), prefix, neutral=0.0)
-        return backends.keep(scores, terms, prefix).softmax(dim=-1).to(q.dtype)[None]
+
+        def compute() -> Tensor:
+            terms = self.terms(q, grid)
+            prefix = backends.prefix_of(q.shape[2], terms)
+            quadratic = self.position.terms(grid, q.device, self.position.weight.dtype)
+            scores = geometry.pad_prefix(geometry.to_pairs(quadratic.bias[0], grid), prefix, neutral=0.0)
+            return backends.keep(scores, terms, prefix).softmax(dim=-1).to(q.dtype)[None]
+
+        return self.once(compute, "positional", grid, q.shape[2], q.device, q.dtype)
 
     def executes(self, device: torch.device, terms: Terms) -> str:
         return "eager"

@@ -48,6 +48,7 @@ def register(name: str, *, family: str | tuple[str, ...] = "custom") -> Callable
             raise ValueError(f"{name!r} is given to {cls!r}, which is no subclass of SpatialRelation or Attention")
         if name in _classes:
             raise ValueError(f"the name {name!r} is taken by {_where(_classes[name])}; choose another")
+        settings_of(cls)  # annotations that cannot be read are an error here, where they are written
         if name in families() or any(word in _classes or word == name for word in of):
             raise ValueError(f"{name!r} in {of}: one word cannot name both a family and a variant; choose another")
         _classes[name], _home[name] = cls, of[0]

@@ -71,9 +71,10 @@ class SPSA(SpatialRelation):
         return self.function(offsets) if self.combine == "add" else None
 
     def no_weight_decay(self) -> set[str]:
-        return (
-            {"function.b1"} if isinstance(self.function, MLP) else set()
-        )  # 1-D in the authors' code, W1 and w2 are not
+        if isinstance(self.function, Linear):
+            return set()
+        # b1 is 1-D in the authors' code, so not decayed, W1 and w2 are; decay would pull a table from 1 to 0
+        return {"function.b1" if isinstance(self.function, MLP) else "function.table"}
 
     def resample(self, grid: Grid) -> None:
         if isinstance(self.function, Table):

@@ -1,7 +1,8 @@
 """Peak memory of one piece of work: the most bytes that torch's allocator had given out at once.
 
-On CUDA it is the device's own counter, reset before. On the CPU it is the running sum of the allocations and frees that
-torch's profiler records, on top of what the subject holds to begin with (weights, gradients, optimizer state, batch).
+On CUDA it is the device's own counter, reset before, less what belongs to others. On the CPU it is the running sum of
+the allocations and frees that torch's profiler records, on top of what the subject holds to begin with (weights,
+optimizer state, batch).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ MIB = 2**20
 
 def peak_mib(work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> float:
     """MiB at the peak of `work()`, what it holds included. `work` has run before, so that nothing is set up in it."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+        others = torch.cuda.memory_allocated(device) - sum(storages.values())
         torch.cuda.reset_peak_memory_stats(device)
         work()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) / MIB
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+        return (torch.cuda.max_memory_allocated(device) - others) / MIB
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     events = recorded.profiler.kineto_results.events()

@@ -6,6 +6,7 @@ The first is measured in every run, and no speed is recorded on a red gate. The 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ def parity(model: nn.Module, images: Tensor) -> float:
     with eager(model):
         truth = model(images)
     return float((found - truth).abs().max() / truth.abs().max())
+
+
+def recorded() -> str | None:
+    """A digest of the recorded badges; None where there are none."""
+    return hashlib.sha256(BADGES.read_bytes()).hexdigest()[:10] if BADGES.exists() else None
 
 
 def badge(spec: str) -> dict[str, Any]:

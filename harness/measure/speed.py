@@ -1,13 +1,14 @@
 """Throughput that can rank: all variants in interleaved rounds, ratios to the baseline within a round, an A/A floor.
 
 On a noisy machine the same module timed twice in sequence differs by 2.5 to 79 %, in interleaved rounds by 0.4 to 4 %.
-So each round times every subject once, in rotating order; a ratio is the median over rounds of (subject / baseline),
-and a second copy of the baseline takes part as a subject like any other: what differs less from 1 than it does is not
-resolved.
+So each round times every subject once, in an order drawn anew; a ratio is the median over rounds of (subject /
+baseline), and a second copy of the baseline takes part as a subject like any other: what differs less from 1 than it
+does is not resolved.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -32,28 +33,28 @@ def interleave(
     repeats = {}
     for name, work in subjects.items():
         for _ in range(3):  # the measured shapes, warm
-            once = _seconds(work, 1, device)
+            once = seconds(work, 1, device)
         repeats[name] = max(1, round(least_s / once))
     samples: dict[str, list[float]] = {name: [] for name in subjects}
-    order = list(subjects)
+    order, shuffle = list(subjects), random.Random(0).shuffle
     for _ in range(number):
+        shuffle(order)  # a rotation would keep the neighbours, and a subject can slow the one that follows it
         for name in order:
-            samples[name].append(_seconds(subjects[name], repeats[name], device))
-        order = order[1:] + order[:1]
+            samples[name].append(seconds(subjects[name], repeats[name], device))
         tick()
     return samples
 
 
-def ratio(metric: str, seconds: list[float], baseline: list[float]) -> dict[str, Any]:
+def ratio(metric: str, mine: list[float], baseline: list[float]) -> dict[str, Any]:
     """The subject's time over the baseline's: the median of the ratios of each round; above 1 is slower."""
-    samples = [mine / base for mine, base in zip(seconds, baseline, strict=True)]
+    samples = [one / base for one, base in zip(mine, baseline, strict=True)]
     return {"metric": metric, "value": statistics.median(samples), "unit": "1", "n": len(samples), "samples": samples}
 
 
-def rate(metric: str, seconds: list[float], batch_size: int) -> dict[str, Any]:
+def rate(metric: str, mine: list[float], batch_size: int) -> dict[str, Any]:
     """Images a second: the batch over the median time of a call; the samples are the seconds."""
-    value = batch_size / statistics.median(seconds)
-    return {"metric": metric, "value": value, "unit": "1/s", "n": len(seconds), "samples": seconds}
+    value = batch_size / statistics.median(mine)
+    return {"metric": metric, "value": value, "unit": "1/s", "n": len(mine), "samples": mine}
 
 
 class Subject:
@@ -83,7 +84,8 @@ class Subject:
         return [*self.model.parameters(), *self.model.buffers(), *states, self.images, self.labels]
 
 
-def _seconds(work: Work, repeats: int, device: torch.device) -> float:
+def seconds(work: Work, repeats: int, device: torch.device) -> float:
+    """Seconds a call, over `repeats` calls, the device waited for."""
     _wait(device)
     start = time.perf_counter()
     for _ in range(repeats):

@@ -16,13 +16,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="results/NAME", help="the folder of rows, or one .jsonl file")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows as one tidy CSV, too")
     chosen = parser.parse_args(arguments)
     output = chosen.report or Path("reports") / f"{chosen.folder.resolve().name.removesuffix('.jsonl')}.html"
 
-    from harness.report import render  # late, so that --help answers at once
+    from harness import results  # late, so that --help answers at once
+    from harness.report import render
 
     try:
         report = render(chosen.folder, output)
+        if chosen.csv:
+            results.to_csv(results.load(chosen.folder), chosen.csv)
     except ValueError as error:
         print(f"harness.report: {error}", file=sys.stderr)
         return 2

@@ -29,6 +29,11 @@ def pytest_addoption(parser):
     parser.addoption("--badges", type=Path, help="write what the proofs prove to this file of rows")
 
 
+def pytest_configure(config):
+    if config.getoption("--badges", default=None) and (config.option.keyword or config.option.markexpr):
+        raise pytest.UsageError("--badges records all proofs; leave out -k and -m")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

@@ -37,7 +37,9 @@ def test_parameters_of_convit_are_timms_less_the_constant_that_softmax_ignores(s
     assert params(ours) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
-@pytest.mark.parametrize(("size", "offsets", "pairs"), [("tiny", 1.2525, 1.257), ("small", 5.7470, 5.757)])
+@pytest.mark.parametrize(
+    ("size", "offsets", "pairs"), [("tiny", 1.2525, 1.257), ("small", 5.7470, 5.757), ("base", 17.5062, 17.524)]
+)
 def test_gmac_of_convit_on_the_distinct_offsets_and_on_all_pairs_as_published(size, offsets, pairs):
     model = create("gpsa", size=f"convit_{size}", **IMAGENET)
     gmac, heads = count(model, torch.randn(1, 3, 224, 224)), model.size.num_heads

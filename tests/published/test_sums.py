@@ -78,11 +78,11 @@ def test_what_inference_keeps_is_never_stale(spec):
 def test_stale_terms_are_rejected(monkeypatch):
     kept = {}
 
-    def stale(self, like, grid):
-        if (id(self), grid) not in kept:
-            kept[id(self), grid] = self._terms(like, grid)
-        return kept[id(self), grid]
+    def stale(self, compute, *key):
+        if (id(self), key) not in kept:
+            kept[id(self), key] = compute()
+        return kept[id(self), key]
 
-    monkeypatch.setattr(Attention, "terms", stale)
+    monkeypatch.setattr(Attention, "once", stale)
     with rejected():
         inference_agrees_after_each_change("sp_sa[hidden=4]")

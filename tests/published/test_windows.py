@@ -274,6 +274,39 @@ def test_swin_with_a_table_is_the_published_block(agrees, grid, window, layer):
 
 
 @REFERENCES
+@at("layer", 0, 1)
+@pytest.mark.parametrize(("side", "heads"), [(28, 6), (14, 12), (7, 24)], ids=["stage 2", "stage 3", "stage 4"])
+def test_swin_with_a_table_is_the_published_block_at_the_settings_of_swin_t(agrees, side, heads, layer):
+    agrees((side, side), 7, layer=layer, heads=heads)
+
+
+@pytest.mark.parametrize(("side", "heads", "stripe"), [(56, 2, 1), (28, 4, 2), (14, 8, 7), (7, 16, 7)])
+def test_cswin_at_the_settings_of_cswin_t(side, heads, stripe):
+    """Half of the heads see whole columns, `stripe` wide, the others whole rows."""
+    groups = build(f"cswin[stripe={stripe}]", heads * 4, heads, grid=(side, side)).relation.groups((side, side))
+    places = torch.arange(side * side)
+    for head, found in enumerate(groups):
+        expected = (places % side if head < heads // 2 else places // side) // stripe
+        assert torch.equal(found, expected)
+        assert (torch.bincount(found) == side * stripe).all()
+
+
+@at("layer", 0, 1)
+def test_swin_at_the_setting_of_the_first_stage_of_swin_t(layer):
+    """56x56 patches in windows of 7, rolled by 3 in odd layers: the regions of Swin's own mask."""
+    groups = build("swin[window=7]", 12, 3, grid=(56, 56), layer=layer).relation.groups((56, 56))[0].view(56, 56)
+    shift = 3 * layer
+    rolled = groups.roll((-shift, -shift), (0, 1)).unflatten(0, (8, 7)).unflatten(2, (8, 7)).transpose(1, 2)
+    numbers = [set(window.flatten().tolist()) for row in rolled for window in row]
+    assert [len(found) for found in numbers] == [
+        (2 if layer and row == 7 else 1) * (2 if layer and column == 7 else 1)
+        for row in range(8)
+        for column in range(8)
+    ]
+    assert sum(map(len, numbers)) == len(set.union(*numbers))
+
+
+@REFERENCES
 @at("heads", 1, 2, 8)
 def test_swin_with_a_table_is_the_published_block_for_any_number_of_heads(agrees, heads):
     agrees((4, 6), 2, layer=1, heads=heads)
