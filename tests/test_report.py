@@ -360,7 +360,7 @@ CASES = {
     "bare": [{"study": "s", "variant": "sa", "metric": "top1", "value": 90}],
     "rectangles": [r | {"train_px": "8x16", "test_px": {8: "8x16", 12: "16x8"}.get(r.get("test_px"))} for r in
                    made.study(["sa", "psa"], resolutions=(8, 12))],
-    "odd types": [made.row("sa", "top1", 90.0, seed=[1], test_px={"a": 1}, n="x", when=5, machine="m", versions=[1])],
+    "odd types": [made.row("sa", "top1", 90.0, seed=[1], test_px={"a": 1}, when=5, machine="m", versions=[1])],
     "odd values": [made.row("sa", "top1", v, seed=s, test_px=8) for s, v in enumerate([-1e300, 0, 1e300, 1e-30])],
 }  # fmt: skip
 

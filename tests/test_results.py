@@ -32,6 +32,8 @@ def test_rows_survive_the_round_trip(tmp_path):
         ({"samples": [1.0, float("nan")]}, "not all finite"),
         ({"accuracy": 1}, "unknown column 'accuracy'"),
         ({"metric": None}, "needs a metric"),
+        ({"n": "x"}, "a whole number or null"),
+        ({"n": float("inf")}, "a whole number or null"),
     ],
 )
 def test_a_wrong_row_is_refused_and_nothing_is_written(tmp_path, change, says):
