@@ -45,7 +45,8 @@ class Recipe:
         if self.clip_grad is not None and self.clip_grad <= 0:
             raise ValueError(f"clip_grad={self.clip_grad} clips every gradient to nothing; choose more than 0")
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}; choose fewer")
+            raise ValueError(f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs; "
+                             f"choose fewer with --warmup-epochs")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -117,7 +118,10 @@ def study_of(args: argparse.Namespace) -> Study:
     recipe = replace(study.recipe, **{key: value for key, value in given.items() if key in mine})
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
     name = args.output.resolve().name or study.name if args.output else study.name
-    return replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})
+    chosen = replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})
+    if chosen.recipe_hash == study.recipe_hash:
+        return chosen
+    return replace(chosen, note=f"the preset {args.preset} with other settings, for which it was not tuned")
 
 
 def device_of(name: str) -> torch.device:
@@ -143,7 +147,8 @@ def choose(bench: Bench, text: str) -> tuple[list[str], dict[str, str]]:
     """
     from variants.registry import expand
 
-    asked = {bench.study.baseline: True} | dict(expand(text))
+    baseline = bench.study.baseline
+    asked = {baseline: True} | {variant: named for variant, named in expand(text) if variant != baseline}
     taking_part, refused = [], {}
     for variant, by_name in asked.items():
         try:
@@ -187,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
     try:
-        return run(args, " ".join(["python -m harness.run", *(sys.argv[1:] if argv is None else argv)]))
+        return run(args, f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip())
     except ValueError as error:
         print(f"harness.run: {error}", file=sys.stderr)
         return 2

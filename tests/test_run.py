@@ -154,6 +154,15 @@ def test_a_row_names_the_commit_of_this_source_alone(tmp_path, monkeypatch):
     assert origin.code.__wrapped__().startswith("v")
 
 
+def test_the_note_on_the_recipe_is_the_presets_only_where_the_recipe_is():
+    def note(*flags):
+        return run.study_of(run.parser().parse_args(flags)).note
+
+    assert note("--seeds", "0-4", "--measure", "cost") == digits().note
+    for flags in (["--lr", "1"], ["--epochs", "30"], ["--size", "tiny"], ["--pos-std", "0.02"]):
+        assert note(*flags) == "the preset digits with other settings, for which it was not tuned"
+
+
 def test_help_answers_at_once_and_knows_no_torch():
     took = []
     for _ in range(3):  # the best of three, on a machine that may be busy
@@ -215,6 +224,7 @@ def test_every_measurement_is_in_the_rows(study):
     recipe = results.recipes(study[0] / "rows")[frame["recipe_hash"][0]]
     assert recipe["epochs"] == 2
     assert recipe["command"].startswith("python -m harness.run --variants sp_sa,rpe_2d")
+    assert "not tuned" in recipe["note"]
 
 
 def test_the_correctness_of_each_image_gives_the_accuracy(study):
