@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -191,16 +191,22 @@ def estimate(bench: Bench, cells: list[Cell], variants: list[str]) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
+    command = f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
+    return in_words("harness.run", lambda: run(args, command))
+
+
+def in_words(program: str, job: Callable[[], int]) -> int:
+    """What a job that records cells returns; a sentence and a code where input, disk or Ctrl-C end it."""
     try:
-        return run(args, f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip())
+        return job()
     except ValueError as error:
-        print(f"harness.run: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"harness.run: {error}; what was recorded is whole, and the same command goes on", file=sys.stderr)
+        print(f"{program}: {error}; what was recorded is whole, and the same command goes on", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nharness.run: interrupted; what was recorded is kept, and the same command goes on", file=sys.stderr)
+        print(f"\n{program}: interrupted; what was recorded is kept, and the same command goes on", file=sys.stderr)
         return 130
 
 

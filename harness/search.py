@@ -6,34 +6,36 @@ point with the best mean validation accuracy is what the preset writes down by h
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from harness.recipe import PRESETS, preset
+from harness.recipe import PRESETS, Study, preset
+from harness.run import Parser, device_of, in_words, work, writable
 
 GRID = {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains what is missing of the grid, prints the table, best point first."""
-    parser = argparse.ArgumentParser(prog="python -m harness.search", description=__doc__.partition("\n")[0])
+    """Runs the program; returns 0, 1 where a cell failed, 2 for bad input, 130 for Ctrl-C."""
+    parser = Parser(prog="python -m harness.search", description=__doc__.partition("\n")[0].partition(": ")[2])
     parser.add_argument("--preset", default="digits", choices=list(PRESETS))
     parser.add_argument("--output", type=Path, default=Path("results/search"), help="folder of the rows")
     args = parser.parse_args(argv)
+    return in_words("harness.search", lambda: search(preset(args.preset), args.output))
 
+
+def search(study: Study, output: Path) -> int:
+    """Trains what is missing of the grid, prints the table, best point first."""
     from torch import Tensor
 
     from harness import data, results
     from harness.bench import Bench
     from harness.cells import Cell, Tick, accuracy_fact
-    from harness.run import device_of, work
     from harness.train import train
 
-    study = preset(args.preset)
     dataset, device = data.load(study.dataset, study.data_dir), device_of("auto")
 
     def cell(lr: float, pos_std: float, seed: int) -> Cell:
@@ -55,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return Cell(f"{note} seed {seed}", key, point.recipe.epochs, rows, failed)
 
-    folder = args.output / study.name
+    folder = output / study.name
+    writable(folder)
     cells = [cell(lr, pos_std, seed) for seed in study.seeds for lr, pos_std in product(*GRID.values())]
     failures = work([c for c in cells if not c.done(folder)], folder)
     rows = results.load(folder)
