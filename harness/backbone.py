@@ -150,9 +150,13 @@ class ViT(nn.Module):
         self.grid = grid
 
     def executes(self, images: Tensor) -> str:
-        """The backends that the layers with the variant take for a batch, as one word."""
+        """The backends that the layers with the variant take for a batch, as one word; under no_grad, in inference."""
         layers = self.blocks[: self.spatial_layers] or self.blocks
-        used = {b.attn.executes(images.device, b.attn.terms(images, self.grid_of(images))) for b in layers}
+        grid = self.grid_of(images)
+        late = self.size.class_token == "late" and self.spatial_layers > 0
+        prefix = int(self.cls_token is not None and not late)
+        like = images.new_empty(len(images), prefix + grid[0] * grid[1], self.size.width)
+        used = {block.attn.executes(like, grid) for block in layers}
         return "+".join(sorted(used))
 
     def no_weight_decay(self) -> set[str]:

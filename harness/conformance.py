@@ -31,8 +31,9 @@ from harness.trial import (
     relations,
     same,
 )
-from variants import backends, geometry
+from variants import geometry
 from variants.attention import Attention
+from variants.backends import eager
 from variants.geometry import Grid
 from variants.registry import parse
 from variants.relation import SpatialRelation
@@ -116,7 +117,7 @@ def map_is_what_attends(spec: str, place: Place) -> None:
         raise Broken(f"weights has {float(found.min()):.2g}; an attention map is finite and not negative")
     same(found.sum(-1), torch.ones_like(found[..., 0]), "the rows of weights and 1", "take a softmax over the keys")
     if type(attention).attend is Attention.attend:
-        mixed = backends.apply(found, v, attention.terms(q, place.grid))
+        mixed = eager.apply(found, v, attention.terms(q, place.grid))
         same(attention.attend(q, k, v, place.grid), mixed, "the output and weights @ v",
              "a class that overrides weights overrides attend too")  # fmt: skip
 
@@ -334,7 +335,7 @@ def sums_hold(spec: str, place: Place) -> None:
     among = attention.weights(q, k, place.grid)[:, :, place.prefix :, place.prefix :]
     if (among - torch.diag_embed(among.diagonal(dim1=-2, dim2=-1))).any():
         raise Broken(f"{spec}+window[height=0,width=0] lets a patch see others; a weights of one's own calls "
-                     f"super().weights or masks with backends.keep")  # fmt: skip
+                     f"super().weights or masks with variants.backends.eager.keep")  # fmt: skip
     out = attention.attend(q, k, v, place.grid)
     finite(out, f"the output of {spec}+window[height=0,width=0]")
     if type(attention).attend is not Attention.attend:

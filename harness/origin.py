@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-VARIANTS = ("variants/*.py",)
+VARIANTS = ("variants/**/*.py",)
 # what can change a figure: not the presets, the programs and the report
 SOURCES = (*VARIANTS, "harness/measure/*.py", *(
     f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "data", "train", "bench", "cells")))  # fmt: skip

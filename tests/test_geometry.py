@@ -71,3 +71,26 @@ def test_lookup_with_an_extent_clips_beyond_it():
         for ix, dx in enumerate(range(-3, 4)):
             clipped = [max(-1, min(1, d)) + 1 for d in (dy, dx)]
             assert read[0, iy, ix] == table[0, clipped[0], clipped[1]]
+
+
+SPANS = [(1, 1), (1, None), (None, 1), (None, None)]  # None: the axis spans the offsets
+
+
+@pytest.mark.parametrize("span", SPANS, ids=str)
+@pytest.mark.parametrize("rows", [slice(None), slice(1, 3), slice(2, 3)], ids=str)
+@pytest.mark.parametrize("grid", [(3, 5), (4, 4), (3, 1)], ids=str)
+def test_from_pairs_is_the_adjoint_of_to_pairs(grid, rows, span):
+    """<to_pairs(t), g> = <t, from_pairs(g)>, and rows of the pairs are pairs of these rows."""
+    a, b = (2 * side - 1 if size is None else size for side, size in zip(grid, span, strict=True))
+    table = torch.randn(2, a, b, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pairs = geometry.to_pairs(table, grid, rows)
+    assert pairs.equal(geometry.to_pairs(table, grid).unflatten(1, grid)[:, rows].flatten(1, 2))
+    weights = torch.randn_like(pairs)
+    found = geometry.from_pairs(weights, grid, (a, b), rows)
+    assert found.shape == table.shape
+    torch.testing.assert_close((pairs * weights).sum(), (table * found).sum())
+
+
+def test_windows_and_pairs_are_the_same():
+    table = torch.arange(5 * 9.0).view(5, 9)
+    assert geometry.windows(table, (3, 5)).reshape(15, 15).equal(geometry.to_pairs(table, (3, 5)))

@@ -23,12 +23,13 @@ def imported(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "variants").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "variants").rglob("*.py")), ids=lambda path: path.stem)
 def test_variants_import_downwards_only(path):
     found = set(imported(path))
     assert not any(name.startswith("harness") for name in found)
-    if path.stem in LAYERS:
-        above = {f"variants.{name}" for name in LAYERS[LAYERS.index(path.stem) + 1 :]}
+    layer = path.relative_to(ROOT / "variants").with_suffix("").parts[0]
+    if layer in LAYERS:
+        above = {f"variants.{name}" for name in LAYERS[LAYERS.index(layer) + 1 :]}
         files = {f"variants.{f.stem}" for f in (ROOT / "variants").glob("*.py")} - {f"variants.{n}" for n in LAYERS}
         assert not found & (above | files)
 

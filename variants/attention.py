@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from variants import backends
+from variants.backends import eager
 from variants.geometry import Grid
-from variants.relation import Site, SpatialRelation, Terms
+from variants.relation import Fixed, Site, SpatialRelation, Terms
 
 Kept = TypeVar("Kept")
 KEPT_AT_MOST = 8  # grids and their like, for each layer
@@ -58,6 +59,7 @@ class Attention(nn.Module):
         self.qkv, self.proj, self.relation = qkv, proj, relation
         self._kept: dict[Any, Any] = {}
         self._kept_state: tuple[Any, ...] = ()
+        self._fixed: dict[Any, Fixed] = {}
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = self.project(x, grid)
@@ -70,16 +72,17 @@ class Attention(nn.Module):
 
     def weights(self, q: Tensor, k: Tensor, grid: Grid) -> Tensor:
         """[B, H, P+N, P+N]: the attention map, always by the plain formula, differentiable."""
-        return backends.logits(q, k, self.terms(q, grid)).softmax(dim=-1)
+        return eager.logits(q, k, self.terms(q, grid)).softmax(dim=-1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """[B, H, P+N, D], by the backend."""
         terms = self.terms(q, grid)
-        return backends.BACKENDS[self.executes(q.device, terms)](q, k, v, terms)
+        return backends.BACKENDS[backends.choose(self.backend, q.device, q.shape[:3], terms)](q, k, v, terms)
 
-    def executes(self, device: torch.device, terms: Terms) -> str:
-        """The backend that a forward on this device takes."""
-        return backends.choose(self.backend, device, terms.present)
+    def executes(self, x: Tensor, grid: Grid) -> str:
+        """The backend that a forward of x [B, P+N, C] takes, with gradients or, under torch.no_grad, without."""
+        shape = (x.shape[0], self.num_heads, x.shape[1])
+        return backends.choose(self.backend, x.device, shape, self.terms(x, grid))
 
     def init_qkv(self) -> None:
         """Lets the relation change the shared weights, once they are there."""
@@ -92,7 +95,7 @@ class Attention(nn.Module):
     def resample(self, grid: Grid) -> None:
         """Makes `grid` the training grid."""
         self.relation.resample(grid)
-        self._kept.clear()
+        self._forget()
 
     def terms(self, like: Tensor, grid: Grid) -> Terms:
         """The relation on the grid."""
@@ -100,7 +103,10 @@ class Attention(nn.Module):
         def compute() -> Terms:
             own = next((p.dtype for p in self.relation.parameters()), None)
             dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
-            return self.relation.terms(grid, like.device, dtype)
+            key = (self.relation, grid, like.device)
+            if key not in self._fixed:
+                self._fixed[key] = self.relation.fixed(grid, like.device)
+            return self.relation.terms(grid, like.device, dtype, self._fixed[key])
 
         return self.once(compute, "terms", grid, like.device, like.dtype)
 
@@ -123,14 +129,18 @@ class Attention(nn.Module):
             self._kept[key] = compute()
         return self._kept[key]
 
-    def train(self, mode: bool = True) -> Attention:
+    def _forget(self) -> None:
         self._kept.clear()
+        self._fixed.clear()
+
+    def train(self, mode: bool = True) -> Attention:
+        self._forget()
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Attention:
-        self._kept.clear()
+        self._forget()
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._kept.clear()
+        self._forget()
         super()._load_from_state_dict(*args, **kwargs)

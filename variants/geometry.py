@@ -39,23 +39,58 @@ def windows(table: Tensor, grid: Grid) -> Tensor:
     The keys of the query (qy, qx) are the h x w window of the table that starts at (h-1-qy, w-1-qx), so this is a
     sliding-window view, flipped once. A table axis of size 1 holds for every offset; its two pair axes have size 1.
     """
+    _check(table, grid)
     h, w = (side if size > 1 else 1 for side, size in zip(grid, table.shape[-2:], strict=True))
-    if table.shape[-2:] != (2 * h - 1, 2 * w - 1):
-        raise ValueError(f"a table over the offsets of a {grid} grid ends in {(2 * h - 1, 2 * w - 1)} or ones, "
-                         f"this one in {tuple(table.shape[-2:])}")  # fmt: skip
     return table.unfold(-2, h, 1).unfold(-2, w, 1).flip(-4, -3)
 
 
-def to_pairs(table: Tensor, grid: Grid) -> Tensor:
-    """A table [..., 2h-1, 2w-1] (or with axes of size 1) on all pairs: [..., N, N], query first."""
+def to_pairs(table: Tensor, grid: Grid, rows: slice = slice(None)) -> Tensor:
+    """A table [..., 2h-1, 2w-1] (or with axes of size 1) on all pairs: [..., N, N], query first.
+
+    With `rows`, of the queries in these rows of the grid alone: [..., n, N]. Each column of queries sees its run of
+    offsets across, [..., w, 2h-1, w]; each row of queries copies its run of these down.
+    """
+    _check(table, grid)
     h, w = grid
-    pairs = windows(table, grid)
-    return pairs.expand(*pairs.shape[:-4], h, w, h, w).reshape(*pairs.shape[:-4], h * w, h * w)
+    across = table.unfold(-1, w, 1).flip(-2) if table.shape[-1] > 1 else table[..., None].expand(*table.shape, w)
+    across = across.transpose(-3, -2).expand(*across.shape[:-3], w, -1, w).contiguous()
+    down = table.shape[-2] > 1
+    seen = [across[..., h - 1 - y : 2 * h - 1 - y, :] if down else across for y in range(h)[rows]]
+    pairs = torch.stack(seen, dim=-4)
+    return pairs.expand(*pairs.shape[:-2], h, w).reshape(*pairs.shape[:-4], -1, h * w)
 
 
-def pad_prefix(pairs: Tensor, prefix: int, neutral: float) -> Tensor:
-    """[..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it gets the neutral value."""
-    return F.pad(pairs, (prefix, 0, prefix, 0), value=neutral) if prefix else pairs
+def from_pairs(pairs: Tensor, grid: Grid, size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
+    """The adjoint of to_pairs: what lies on pairs [..., n, N], summed by offset into a table [..., *size]."""
+    h, w = grid
+    down = pairs.new_zeros(*pairs.shape[:-2], w, size[0], w)
+    for y, keys in zip(range(h)[rows], pairs.unflatten(-1, grid).unflatten(-3, (-1, w)).unbind(-4), strict=True):
+        if size[0] == 1:
+            down += keys.sum(-2, keepdim=True)
+        else:
+            down[..., h - 1 - y : 2 * h - 1 - y, :] += keys
+    if size[1] == 1:
+        return down.sum((-3, -1))[..., None]
+    table = pairs.new_zeros(*pairs.shape[:-2], *size)
+    for x, keys in enumerate(down.unbind(-3)):
+        table[..., w - 1 - x : 2 * w - 1 - x] += keys
+    return table
+
+
+def _check(table: Tensor, grid: Grid) -> None:
+    """Raises ValueError unless each of the table's axes spans the offsets of the grid or has size 1."""
+    spans = tuple(2 * side - 1 for side in grid)
+    if any(size not in (1, span) for size, span in zip(table.shape[-2:], spans, strict=True)):
+        raise ValueError(f"a table over the offsets of a {grid} grid ends in {spans} or ones, "
+                         f"this one in {tuple(table.shape[-2:])}")  # fmt: skip
+
+
+def pad_prefix(pairs: Tensor, prefix: int, neutral: float, queries: bool = True) -> Tensor:
+    """[..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it gets the neutral value.
+
+    Without `queries` the prefix tokens are among the keys alone.
+    """
+    return F.pad(pairs, (prefix, 0, prefix if queries else 0, 0), value=neutral) if prefix else pairs
 
 
 def resample(table: Tensor, size: tuple[int, int]) -> Tensor:
@@ -93,3 +128,8 @@ def lookup(table: Tensor, offsets: Tensor, extent: int | None = None) -> Tensor:
             clipped = torch.arange(1 - side, side, device=table.device).clamp(1 - extent, extent - 1)
             table = table.index_select(axis, clipped + extent - 1)
     return table
+
+
+def of_heads(table: Tensor, heads: slice) -> Tensor:
+    """The share of some heads in what is [H or 1, ...]: one that all heads have is the share of each."""
+    return table if len(table) == 1 else table[heads]

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from variants import backends, geometry
 from variants.attention import Attention
+from variants.backends import eager
 from variants.geometry import Grid
 from variants.registry import register
-from variants.relation import Site, SpatialRelation, Term, Terms, Unsupported
+from variants.relation import Site, SpatialRelation, Term, Unsupported
 
 Init = Literal["local", "convit", "normal"]
 
@@ -76,8 +77,6 @@ class GPSA(Attention):
 
     def __init__(self, site: Site, *parts: Any, init: Init = "local", gate: float = 1.0, backend: str = "auto"):
         super().__init__(site, *parts, backend=backend)
-        if backend not in ("auto", "eager"):
-            raise Unsupported(f"gpsa mixes two softmaxes, which backend={backend} cannot; use backend=eager or auto")
         self.position = PSA(site, init=init)
         self.gate = nn.Parameter(torch.full((site.num_heads,), gate))
 
@@ -90,18 +89,21 @@ class GPSA(Attention):
 
         def compute() -> Tensor:
             terms = self.terms(q, grid)
-            prefix = backends.prefix_of(q.shape[2], terms)
+            prefix = eager.prefix_of(q.shape[2], terms)
             quadratic = self.position.terms(grid, q.device, self.position.weight.dtype)
             scores = geometry.pad_prefix(geometry.to_pairs(quadratic.bias[0], grid), prefix, neutral=0.0)
-            return backends.keep(scores, terms, prefix).softmax(dim=-1).to(q.dtype)[None]
+            return eager.keep(scores, terms, prefix).softmax(dim=-1).to(q.dtype)[None]
 
         return self.once(compute, "positional", grid, q.shape[2], q.device, q.dtype)
 
-    def executes(self, device: torch.device, terms: Terms) -> str:
-        return "eager"
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
-        return backends.apply(self.weights(q, k, grid), v, self.terms(q, grid))
+        """The two softmaxes mix v each on its own, the positional one for all images at once; eager mixes the maps."""
+        terms = self.terms(q, grid)
+        if backends.choose(self.backend, q.device, q.shape[:3], terms) == "eager":
+            return eager.apply(self.weights(q, k, grid), v, terms)
+        gate = self.gate.sigmoid().to(q.dtype)[:, None, None]
+        positional = eager.apply(gate * self.positional(q, grid), v, terms)
+        return (1 - gate) * super().attend(q, k, v, grid) + positional
 
     def init_qkv(self) -> None:
         super().init_qkv()

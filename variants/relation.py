@@ -25,6 +25,7 @@ from variants import geometry
 from variants.geometry import Grid
 
 Term = Tensor | tuple[Tensor, ...] | None
+Fixed = tuple[Tensor | None, Tensor | None]
 
 
 class Unsupported(ValueError):
@@ -51,8 +52,9 @@ class Terms:
     """A relation evaluated on one grid: what a backend consumes. None is neutral.
 
     prior, bias: tuples of [H or 1, 2h-1, 2w-1] (multiplied, added); keys, queries, values: tuples of
-    [H or 1, D, 2h-1, 2w-1] (added); kept: bool [H or 1, N, N]; groups: int [H or 1, N]. An offset axis may have size 1.
-    A token sees the tokens of its own group alone, and of these only the kept ones.
+    [H or 1, D, 2h-1, 2w-1] (added); kept: bool [H or 1, N, N]; groups: int [H or 1, N], on the CPU, since they are read
+    for the shape of the windows. An offset axis may have size 1. A token sees the tokens of its own group alone, and of
+    these only the kept ones.
     """
 
     grid: Grid
@@ -70,12 +72,16 @@ class Terms:
         given = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "grid")
         return frozenset(name for name, term in given if term is not None and term != ())
 
-    def mask(self) -> Tensor | None:
-        """bool [H or 1, N, N]: the pairs that are kept, groups included; None keeps all."""
+    def mask(
+        self, device: torch.device | None = None, heads: slice = slice(None), queries: slice = slice(None)
+    ) -> Tensor | None:
+        """bool [H or 1, N, N]: the pairs that are kept, groups included; None keeps all. Or some heads and queries."""
+        kept = None if self.kept is None else geometry.of_heads(self.kept, heads)[:, queries]
         if self.groups is None:
-            return self.kept
-        same = self.groups[:, :, None] == self.groups[:, None, :]
-        return same if self.kept is None else same & self.kept
+            return kept
+        groups = geometry.of_heads(self.groups, heads).to(device)
+        same = groups[:, queries, None] == groups[:, None, :]
+        return same if kept is None else same & kept
 
 
 class SpatialRelation(nn.Module):
@@ -113,7 +119,10 @@ class SpatialRelation(nn.Module):
         return None
 
     def mask(self, qy: Tensor, qx: Tensor, ky: Tensor, kx: Tensor, grid: Grid) -> Tensor | None:
-        """bool [H or 1, *broadcast of the coordinates]: True where the pair is kept. Delta = 0 is always kept."""
+        """bool [H or 1, *broadcast of the coordinates]: True where the pair is kept. Delta = 0 is always kept.
+
+        It depends on the grid and the settings alone, as groups do: both are asked once for a grid.
+        """
         return None
 
     def groups(self, grid: Grid) -> Tensor | None:
@@ -133,21 +142,23 @@ class SpatialRelation(nn.Module):
     def __add__(self, other: SpatialRelation) -> Composed:
         return Composed((self, other))
 
-    def terms(self, grid: Grid, device: torch.device, dtype: torch.dtype) -> Terms:
-        """The relation on a grid, computed in `dtype` whatever autocast says."""
+    def terms(self, grid: Grid, device: torch.device, dtype: torch.dtype, fixed: Fixed | None = None) -> Terms:
+        """The relation on a grid, computed in `dtype` whatever autocast says; `fixed`, where it is known already."""
         casts = torch.amp.is_autocast_available(device.type)
+        kept, groups = self.fixed(grid, device) if fixed is None else fixed
         with torch.autocast(device.type, enabled=False) if casts else nullcontext():
             at = geometry.offsets(grid, device, dtype)
             tables = {name: _tuple(getattr(self, name)(at)) for name in ("prior", "bias", "keys", "queries", "values")}
-            return Terms(grid, **tables, kept=self._kept(grid, device), groups=_on(self.groups(grid), device))
+            return Terms(grid, **tables, kept=kept, groups=groups)
 
-    def _kept(self, grid: Grid, device: torch.device) -> Tensor | None:
+    def fixed(self, grid: Grid, device: torch.device) -> Fixed:
+        """(kept, groups) of Terms."""
         y, x = geometry.coordinates(grid, device)
-        kept = self.mask(y[:, None], x[:, None], y, x, grid)
-        if kept is None:
-            return None
-        kept = kept if kept.dim() == 3 else kept[None]
-        return kept | torch.eye(len(y), dtype=torch.bool, device=device)  # no row is ever empty
+        kept, groups = self.mask(y[:, None], x[:, None], y, x, grid), self.groups(grid)
+        if kept is not None:
+            kept = kept if kept.dim() == 3 else kept[None]
+            kept = kept | torch.eye(len(y), dtype=torch.bool, device=device)  # no row is ever empty
+        return kept, None if groups is None else groups.cpu()
 
 
 class Composed(SpatialRelation):
@@ -211,7 +222,3 @@ def _all(masks: list[Tensor]) -> Tensor:
     rank = max(mask.dim() for mask in masks)
     ranked = [mask if mask.dim() == rank else mask[None] for mask in masks]
     return torch.stack(torch.broadcast_tensors(*ranked)).all(dim=0)
-
-
-def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)

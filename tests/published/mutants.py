@@ -20,8 +20,9 @@ def _offsets(change):
 
 def _table(change):
     def plant(monkeypatch):
-        true = geometry.windows
-        monkeypatch.setattr(geometry, "windows", lambda table, grid: true(change(table), grid))
+        for name in ("windows", "to_pairs"):
+            true = getattr(geometry, name)
+            monkeypatch.setattr(geometry, name, lambda table, *place, true=true: true(change(table), *place))
 
     return plant
 
@@ -39,7 +40,7 @@ def _eager(change):
 
     def plant(monkeypatch):
         def eager(q, k, v, terms):
-            return change(backends.logits(q, k, terms), v, terms)
+            return change(backends.eager.logits(q, k, terms), v, terms)
 
         monkeypatch.setitem(backends.BACKENDS, "eager", eager)
 
@@ -62,7 +63,7 @@ def _term(name, value):
 
 def class_token_not_neutral(monkeypatch):
     true = geometry.pad_prefix
-    monkeypatch.setattr(geometry, "pad_prefix", lambda pairs, p, neutral: true(pairs, p, neutral=neutral + 0.5))
+    monkeypatch.setattr(geometry, "pad_prefix", lambda pairs, p, neutral, *q: true(pairs, p, neutral + 0.5, *q))
 
 
 def class_token_cut_off(monkeypatch):
@@ -70,7 +71,7 @@ def class_token_cut_off(monkeypatch):
         padded = F.pad(mask, (prefix, 0, prefix, 0), value=False)
         return padded | torch.eye(padded.shape[-1], dtype=torch.bool)
 
-    monkeypatch.setattr(backends, "_pad_kept", cut)
+    monkeypatch.setattr(backends.eager, "pad_kept", cut)
 
 
 IN_THE_OFFSETS = {
@@ -101,15 +102,15 @@ IN_THE_ATTENTION = {
 
 IN_THE_SOFTMAX = {
     "softmax over the queries": _eager(
-        lambda s, v, terms: backends.apply(s.softmax(dim=-2).nan_to_num(), v, terms),
+        lambda s, v, terms: backends.eager.apply(s.softmax(dim=-2).nan_to_num(), v, terms),
     ),
     "softmax over the heads": _eager(
-        lambda s, v, terms: backends.apply(s.softmax(dim=1).nan_to_num(), v, terms),
+        lambda s, v, terms: backends.eager.apply(s.softmax(dim=1).nan_to_num(), v, terms),
     ),
     "no softmax": _eager(
-        lambda s, v, terms: backends.apply(s.masked_fill(s == -torch.inf, 0.0), v, terms),
+        lambda s, v, terms: backends.eager.apply(s.masked_fill(s == -torch.inf, 0.0), v, terms),
     ),
-    "attention map transposed": _eager(lambda s, v, terms: backends.apply(s.softmax(dim=-1).mT, v, terms)),
+    "attention map transposed": _eager(lambda s, v, terms: backends.eager.apply(s.softmax(dim=-1).mT, v, terms)),
 }
 
 DROPPED = {f"no {name}": _term(name, ()) for name in ("prior", "bias", "keys", "values")}

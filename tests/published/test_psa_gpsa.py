@@ -137,7 +137,7 @@ def test_timms_gpsa_rejects_a_wrong_form(change):
 
 def _mixed(mix):
     def weights(self, q, k, grid):
-        content = backends.logits(q, k, self.terms(q, grid))
+        content = backends.eager.logits(q, k, self.terms(q, grid))
         return mix(self.gate[:, None, None], content, self.positional(q, grid))
 
     return weights

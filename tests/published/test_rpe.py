@@ -112,8 +112,8 @@ def test_an_extent_that_wraps_around_is_rejected(monkeypatch):
 
 
 def test_position_scores_that_are_not_scaled_are_rejected(monkeypatch):
-    true = backends.contextual
-    monkeypatch.setattr(backends, "contextual", lambda q, *args: true(q * q.shape[-1] ** 0.5, *args))
+    true = backends.eager.contextual
+    monkeypatch.setattr(backends.eager, "contextual", lambda q, *args: true(q * q.shape[-1] ** 0.5, *args))
     for spec in ("rpe_1d", "rpe_2d"):
         with rejected():
             agrees_with_equation(spec, WIDE)
@@ -131,7 +131,7 @@ def _vectors(attention):
 def position_scores(attention, q, grid):
     """[B, H, N, N]: the part of the logits that the tables bring."""
     terms = attention.terms(q, grid)
-    return backends.logits(q, torch.zeros_like(q), terms)
+    return backends.eager.logits(q, torch.zeros_like(q), terms)
 
 
 def _turned(t):

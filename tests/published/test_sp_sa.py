@@ -88,9 +88,9 @@ def test_omega_added_instead_of_multiplied_is_rejected(monkeypatch):
 
 def test_omega_after_the_softmax_is_rejected(monkeypatch):
     def after(q, k, v, terms):
-        plain = backends.logits(q, k, type(terms)(terms.grid)).softmax(dim=-1)
+        plain = backends.eager.logits(q, k, type(terms)(terms.grid)).softmax(dim=-1)
         weights = plain * geometry.to_pairs(terms.prior[0], terms.grid)
-        return backends.apply(weights / weights.sum(-1, keepdim=True), v, terms)
+        return backends.eager.apply(weights / weights.sum(-1, keepdim=True), v, terms)
 
     monkeypatch.setitem(backends.BACKENDS, "eager", after)
     with rejected():

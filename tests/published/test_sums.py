@@ -52,7 +52,7 @@ def test_windows_that_do_not_intersect_are_rejected(pair, monkeypatch):
 
 
 def test_priors_that_add_are_rejected(monkeypatch):
-    monkeypatch.setattr(backends, "total_prior", lambda terms: sum(terms.prior) if terms.prior else None)
+    monkeypatch.setattr(backends.eager, "total_prior", lambda terms: sum(terms.prior) if terms.prior else None)
     with rejected():
         agrees_with_equation("sp_sa[hidden=4]+sp_sa[form=linear]", SQUARE)
 

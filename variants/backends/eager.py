@@ -1,22 +1,13 @@
-"""How an attention is executed: `eager` defines the numbers, the others reach the same numbers faster.
-
-Every backend is a function (q, k, v, terms) -> out with q, k, v, out of shape [B, H, P+N, D], q and k not yet scaled.
-It does all of what it is asked or raises Unsupported with a sentence; nothing falls back silently. A pair with one of
-the P prefix tokens in it is neutral: prior 1, bias 0, no keys, kept.
-"""
+"""eager: the plain formula, which defines correctness. It serves every term and every device."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from variants import geometry
-from variants.relation import Terms, Unsupported, total_bias, total_prior
-
-AttentionFunction = Callable[[Tensor, Tensor, Tensor, Terms], Tensor]
+from variants.relation import Terms, total_bias, total_prior
 
 
 def prefix_of(tokens: int, terms: Terms) -> int:
@@ -46,8 +37,8 @@ def logits(q: Tensor, k: Tensor, terms: Terms) -> Tensor:
 
 def keep(scores: Tensor, terms: Terms, prefix: int) -> Tensor:
     """Scores [..., H, P+N, P+N] with -inf where a pair is not kept."""
-    mask = terms.mask()
-    return scores if mask is None else scores.masked_fill(~_pad_kept(mask, prefix), -torch.inf)
+    mask = terms.mask(scores.device)
+    return scores if mask is None else scores.masked_fill(~pad_kept(mask, prefix), -torch.inf)
 
 
 def contextual(x: Tensor, table: Tensor, grid: geometry.Grid) -> Tensor:
@@ -71,47 +62,19 @@ def weighted_values(weights: Tensor, table: Tensor, grid: geometry.Grid) -> Tens
 
 def apply(weights: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """sum_j weights_ij (v_j + values_h(Delta_ij)): [B, H, P+N, D]."""
-    out = weights @ v
+    if len(weights) == 1 < len(v):  # one map for all images: one product a head
+        out = torch.einsum("hij,bhjd->bhid", weights[0], v)
+    else:
+        out = weights @ v
     p = prefix_of(v.shape[2], terms)
     for table in terms.values:
         out = out + F.pad(weighted_values(weights[:, :, p:, p:], table, terms.grid), (0, 0, p, 0))
     return out
 
 
-def eager(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """The plain formula. It serves every term and every device, and defines correctness."""
+def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
+    """softmax(logits) @ v, q, k, v and the output [B, H, P+N, D]."""
     return apply(logits(q, k, terms).softmax(dim=-1), v, terms)
-
-
-def sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """torch's fused scaled_dot_product_attention, with the bias and the mask as its attn_mask."""
-    beyond = sorted(terms.present & {"prior", "keys", "queries", "values"})
-    if beyond:
-        raise Unsupported(f"the sdpa backend adds to the scores and cannot serve {', '.join(beyond)}; "
-                          f"use backend=eager or auto")  # fmt: skip
-    p, bias, mask = prefix_of(q.shape[2], terms), total_bias(terms), terms.mask()
-    added = None if mask is None else _pad_kept(mask, p)
-    if bias is not None:
-        pairs = geometry.pad_prefix(geometry.to_pairs(bias, terms.grid).to(q.dtype), p, neutral=0.0)
-        added = keep(pairs, terms, p)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if added is None else added[None])
-
-
-BACKENDS: dict[str, AttentionFunction] = {"eager": eager, "sdpa": sdpa}
-
-
-def check(backend: str) -> None:
-    """Raises ValueError unless there is such a backend."""
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"there is no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
-
-
-def choose(backend: str, device: torch.device, present: frozenset[str]) -> str:
-    """The name behind `auto`, by device and terms; any other name stands for itself."""
-    check(backend)
-    if backend != "auto":
-        return backend
-    return "sdpa" if present <= {"bias", "kept", "groups"} else "eager"
 
 
 def _reversed(table: Tensor) -> Tensor:
@@ -119,5 +82,6 @@ def _reversed(table: Tensor) -> Tensor:
     return table.flip(-2, -1)
 
 
-def _pad_kept(mask: Tensor, prefix: int) -> Tensor:
-    return F.pad(mask, (prefix, 0, prefix, 0), value=True) if prefix else mask
+def pad_kept(mask: Tensor, prefix: int, queries: bool = True) -> Tensor:
+    """bool [..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it is kept; as geometry.pad_prefix."""
+    return F.pad(mask, (prefix, 0, prefix if queries else 0, 0), value=True) if prefix else mask

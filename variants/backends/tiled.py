@@ -1,0 +1,174 @@
+"""tiled: flash attention's idea in plain PyTorch, for the CPU, with the spatial terms that the fused kernels lack.
+
+The scores are made tile by tile, small enough for the core's cache, and changed in place; the backward makes them again
+and adds up the gradients of the tables, so that no tensor of B x H x N x N exists and none of N x N is kept. It serves
+prior, bias, keys, mask and groups, in float32 (float64 for float64).
+
+Source: Dao et al., FlashAttention, arXiv 2205.14135, algorithm 4 for the backward. Departures: a tile holds whole rows
+of the attention map, so there is no running softmax, and the softmax is made again instead of kept row sums.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from variants.backends.relative import Relative
+from variants.backends.tiles import Block, Tiles
+from variants.geometry import from_pairs, of_heads
+from variants.relation import Terms, Unsupported, total_bias, total_prior
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
+    """[B, H, P+N, D]. Raises Unsupported for queries and values, and where a second derivative is asked for."""
+    beyond = sorted(terms.present & {"queries", "values"})
+    if beyond:
+        raise Unsupported(f"the tiled backend cannot serve {', '.join(beyond)}; use backend=eager or auto")
+    fixed = replace(terms, prior=(), bias=(), keys=())
+    return _Tiled.apply(q, k, v, fixed, total_prior(terms), total_bias(terms), *terms.keys)
+
+
+class _Tiled(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, fixed: Terms, prior: Any, bias: Any, *keys: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(q, k, v, prior, bias, *keys)
+        ctx.fixed = fixed
+        tiles = Tiles(q, fixed)
+        batch, all_heads, tokens, width = q.shape
+        mixed = q.new_empty(batch, tokens, all_heads, width).transpose(1, 2)  # as the merge of the heads wants it
+        with _own_precision(q):
+            for heads in tiles.head_groups():
+                for block in tiles.blocks(heads, prior, bias):
+                    relative = [Relative(table, tiles, block) for table in keys]
+                    for images in tiles.chunks():
+                        part = _Part(tiles, images, block, q, k, v)
+                        for tile in tiles.cut(images):
+                            weights = tiles.empty("weights", *part.q[tile].shape[:2], tokens)
+                            _maps(part.q[tile], part.k[tile], block, relative, weights, weights)
+                            torch.bmm(weights, part.v[tile], out=part.mixed[tile])
+                        mixed[images, heads, block.tokens] = part.mixed.view(-1, *block.shape, width)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise Unsupported("the tiled backend has no second derivative; use backend=eager with create_graph=True")
+        q, k, v, prior, bias, *keys = ctx.saved_tensors
+        tiles = Tiles(q, ctx.fixed)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        tables = [None if t is None else torch.zeros_like(t, dtype=tiles.dtype) for t in (prior, bias, *keys)]
+        with _own_precision(q):
+            for heads in tiles.head_groups():
+                onto = [None, None] if tiles.whole else [tiles.sums(heads) for _ in range(2)]
+                for block in tiles.blocks(heads, prior, bias):
+                    sums = _Sums(tiles, block, prior, bias, [Relative(table, tiles, block) for table in keys])
+                    for images in tiles.chunks():
+                        part = _Part(tiles, images, block, q, k, v)
+                        part.collect(tiles, above, *onto)
+                        for tile in tiles.cut(images):
+                            _tile_backward(tiles, part, tile, block, sums)
+                        per_head = (-1, *block.shape, q.shape[3])
+                        dq[images, heads, block.tokens] = part.mixed.mul_(part.scale).view(per_head)
+                        if block.rows.stop == ctx.fixed.grid[0]:
+                            for whole, found in ((dk, part.dk), (dv, part.dv)):
+                                whole[images, heads] = found.view(-1, block.shape[0], *found.shape[1:]).mT
+                    sums.onto(*tables)
+        return dq, dk, dv, None, *tables
+
+
+class _Part:
+    """A chunk's q (scaled), k, v and mixed values [images * heads, n or P+N, D], side by side in memory."""
+
+    def __init__(self, tiles: Tiles, images: slice, block: Block, q: Tensor, k: Tensor, v: Tensor):
+        self.images, self.block, self.scale = images, block, q.shape[3] ** -0.5
+        self.q = tiles.take("q", q, images, block.heads, block.tokens).mul_(self.scale)
+        self.k = tiles.take("k", k, images, block.heads)
+        self.v = tiles.take("v", v, images, block.heads)
+        self.mixed = tiles.empty("mixed", *self.q.shape)
+
+    def collect(self, tiles: Tiles, above: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
+        """Room for gradients, transposed [images * heads, D, P+N]: of all blocks where a block has not all rows."""
+        self.above = tiles.take("above", above, self.images, self.block.heads, self.block.tokens)
+        shape = self.k.mT.shape
+        self.dk = tiles.empty("dk", *shape).zero_() if dk is None else dk[self.images].flatten(0, 1)
+        self.dv = tiles.empty("dv", *shape).zero_() if dv is None else dv[self.images].flatten(0, 1)
+
+
+class _Sums:
+    """A block's gradients over all images: on its pairs [heads, n, P+N], and on the windows of its relative keys."""
+
+    def __init__(self, tiles: Tiles, block: Block, prior: Any, bias: Any, relative: list[Relative]):
+        self.tiles, self.block, self.relative = tiles, block, relative
+        shape = (*block.shape, tiles.tokens)
+        self.prior, self.bias = (None if t is None else t.new_zeros(shape, dtype=tiles.dtype) for t in (prior, bias))
+        self.windows = [torch.zeros_like(one.windows) for one in relative]
+
+    def add(self, d: Tensor, raw: Tensor) -> None:
+        """What the scores' gradient d means for bias and prior; raw is <q, k> / sqrt(D)."""
+        shape = (-1, *self.block.shape, d.shape[-1])
+        for image, score in zip(d.view(shape), raw.view(shape), strict=True):
+            if self.bias is not None:
+                self.bias += image
+            if self.prior is not None:
+                self.prior.addcmul_(image, score)
+
+    def onto(self, prior: Tensor | None, bias: Tensor | None, *keys: Tensor | None) -> None:
+        """Adds all to the gradients of the tables over the offsets."""
+        for table, pairs in ((prior, self.prior), (bias, self.bias)):
+            if table is not None and pairs is not None:
+                pairs = pairs[:, self.tiles.prefix if self.block.prefix_queries else 0 :, self.tiles.prefix :]
+                size = (table.shape[-2], table.shape[-1])
+                found = from_pairs(pairs, self.tiles.fixed.grid, size, self.block.rows)
+                of_heads(table, self.block.heads).add_(found if len(table) > 1 else found.sum(0, keepdim=True))
+        for one, windows, table in zip(self.relative, self.windows, keys, strict=True):
+            assert table is not None
+            one.onto(table, windows)
+
+
+def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _Sums) -> None:
+    """The gradients of one tile, added to those of its chunk and its block."""
+    q, k, above, dq = part.q[tile], part.k[tile], part.above[tile], part.mixed[tile]
+    shape = (*q.shape[:2], tiles.tokens)
+    weights, d = tiles.empty("weights", *shape), tiles.empty("d", *shape)
+    raw = weights if block.prior is None else tiles.empty("raw", *shape)
+    _maps(q, k, block, sums.relative, raw, weights)
+    part.dv[tile].baddbmm_(above.mT, weights)
+    torch.bmm(above, part.v[tile].mT, out=d)
+    torch._softmax_backward_data(d, weights, -1, tiles.dtype, grad_input=d)
+    sums.add(d, raw)
+    if sums.relative:
+        dq.zero_()
+    for one, windows in zip(sums.relative, sums.windows, strict=True):
+        one.gradients(d, q, windows, dq)
+    if block.prior is not None:
+        scores = d.view(-1, *block.shape, tiles.tokens)
+        scores *= block.prior
+    part.dk[tile].baddbmm_(q.mT, d)
+    torch.baddbmm(dq, d, k, beta=1 if sums.relative else 0, out=dq)
+
+
+def _maps(q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, weights: Tensor) -> None:
+    """The attention maps of a tile [images * heads, n, P+N] into `weights`, <q, k> / sqrt(D) into `raw`.
+
+    q comes scaled; `raw` may be `weights`.
+    """
+    torch.bmm(q, k.mT, out=raw)
+    scores = weights.view(-1, *block.shape, weights.shape[-1])
+    if block.prior is not None:
+        torch.mul(raw.view(scores.shape), block.prior, out=scores)
+    for one in relative:
+        one.add(weights, q)
+    if block.added is not None:
+        scores += block.added
+    torch.softmax(weights, -1, out=weights)
+
+
+def _own_precision(like: Tensor) -> AbstractContextManager[Any]:
+    casts = torch.amp.is_autocast_available(like.device.type)
+    return torch.autocast(like.device.type, enabled=False) if casts else nullcontext()
