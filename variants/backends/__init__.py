@@ -8,6 +8,7 @@ the P prefix tokens in it is neutral: prior 1, bias 0, no keys, kept.
     sdpa     torch's fused attention; bias, mask and groups as its attn_mask
     tiled    tiles of the map in the cache, the map made again in the backward; all but queries and values
     grouped  windows as a batch of small attentions
+    flex     torch's FlexAttention; prior, bias, mask and groups inside one compiled kernel
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from variants.backends import eager, grouped, sdpa, tiled
+from variants.backends import eager, flex, grouped, sdpa, tiled
 from variants.relation import Terms
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Terms], Tensor]
@@ -35,6 +36,7 @@ BACKENDS: dict[str, AttentionFunction] = {
     "sdpa": sdpa.attend,
     "tiled": tiled.attend,
     "grouped": _windows,
+    "flex": flex.attend,
 }
 
 OFFSETS = frozenset({"prior", "bias", "keys", "queries", "values"})
