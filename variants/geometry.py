@@ -44,37 +44,55 @@ def windows(table: Tensor, grid: Grid) -> Tensor:
     return table.unfold(-2, h, 1).unfold(-2, w, 1).flip(-4, -3)
 
 
-def to_pairs(table: Tensor, grid: Grid, rows: slice = slice(None)) -> Tensor:
+def to_pairs(table: Tensor, grid: Grid) -> Tensor:
     """A table [..., 2h-1, 2w-1] (or with axes of size 1) on all pairs: [..., N, N], query first.
 
-    With `rows`, of the queries in these rows of the grid alone: [..., n, N]. Each column of queries sees its run of
-    offsets across, [..., w, 2h-1, w]; each row of queries copies its run of these down.
+    Each column of queries sees its run of offsets across; each row of queries copies its run of these down.
     """
-    _check(table, grid)
-    h, w = grid
-    across = table.unfold(-1, w, 1).flip(-2) if table.shape[-1] > 1 else table[..., None].expand(*table.shape, w)
-    across = across.transpose(-3, -2).expand(*across.shape[:-3], w, -1, w).contiguous()
-    down = table.shape[-2] > 1
-    seen = [across[..., h - 1 - y : 2 * h - 1 - y, :] if down else across for y in range(h)[rows]]
-    pairs = torch.stack(seen, dim=-4)
-    return pairs.expand(*pairs.shape[:-2], h, w).reshape(*pairs.shape[:-4], -1, h * w)
+    h, runs = grid[0], _runs(table, grid)
+    seen = [runs[..., h - 1 - y : 2 * h - 1 - y, :] for y in range(h)]
+    return torch.stack(seen, dim=-4).flatten(-4, -3).flatten(-2)
 
 
-def from_pairs(pairs: Tensor, grid: Grid, size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
-    """The adjoint of to_pairs: what lies on pairs [..., n, N], summed by offset into a table [..., *size]."""
+def rising_pairs(table: Tensor, grid: Grid, rows: range) -> Tensor:
+    """The pairs of the queries in some rows of the grid, the last row first: [..., rows, w, h, w], a view.
+
+    With every row up, the window of the table moves one row down: a stride, where to_pairs copies.
+    """
     h, w = grid
-    down = pairs.new_zeros(*pairs.shape[:-2], w, size[0], w)
-    for y, keys in zip(range(h)[rows], pairs.unflatten(-1, grid).unflatten(-3, (-1, w)).unbind(-4), strict=True):
+    runs = _runs(table, grid)
+    *lead, x, dy, dx = runs.stride()
+    size = (*runs.shape[:-3], len(rows), w, h, w)
+    return runs.as_strided(size, (*lead, dy, x, dy, dx), runs.storage_offset() + (h - rows.stop) * dy)
+
+
+def from_pairs(pairs: Tensor, grid: Grid, size: tuple[int, int], rows: range) -> Tensor:
+    """What lies on pairs [..., rows, w, h, w], queries in these rows in their order, summed by offset: [..., *size].
+
+    The adjoint of to_pairs.
+    """
+    h, w = grid
+    down = pairs.new_zeros(*pairs.shape[:-4], w, size[0], w)
+    for y, keys in zip(rows, pairs.unbind(-4), strict=True):
         if size[0] == 1:
             down += keys.sum(-2, keepdim=True)
         else:
             down[..., h - 1 - y : 2 * h - 1 - y, :] += keys
     if size[1] == 1:
         return down.sum((-3, -1))[..., None]
-    table = pairs.new_zeros(*pairs.shape[:-2], *size)
+    table = pairs.new_zeros(*pairs.shape[:-4], *size)
     for x, keys in enumerate(down.unbind(-3)):
         table[..., w - 1 - x : 2 * w - 1 - x] += keys
     return table
+
+
+def _runs(table: Tensor, grid: Grid) -> Tensor:
+    """[..., w, 2h-1, w]: for each column of queries what it sees across, at every offset down."""
+    _check(table, grid)
+    h, w = grid
+    across = table.unfold(-1, w, 1).flip(-2) if table.shape[-1] > 1 else table[..., None].expand(*table.shape, w)
+    across = across.transpose(-3, -2).expand(*across.shape[:-3], w, -1, w).contiguous()
+    return across.expand(*across.shape[:-2], 2 * h - 1, w)
 
 
 def _check(table: Tensor, grid: Grid) -> None:
@@ -85,12 +103,9 @@ def _check(table: Tensor, grid: Grid) -> None:
                          f"this one in {tuple(table.shape[-2:])}")  # fmt: skip
 
 
-def pad_prefix(pairs: Tensor, prefix: int, neutral: float, queries: bool = True) -> Tensor:
-    """[..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it gets the neutral value.
-
-    Without `queries` the prefix tokens are among the keys alone.
-    """
-    return F.pad(pairs, (prefix, 0, prefix if queries else 0, 0), value=neutral) if prefix else pairs
+def pad_prefix(pairs: Tensor, prefix: int, neutral: float) -> Tensor:
+    """[..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it gets the neutral value."""
+    return F.pad(pairs, (prefix, 0, prefix, 0), value=neutral) if prefix else pairs
 
 
 def resample(table: Tensor, size: tuple[int, int]) -> Tensor:

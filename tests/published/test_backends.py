@@ -271,6 +271,8 @@ def test_eager_rejects_a_backend_with_an_error(spec, sdpa, monkeypatch):
 PLANTED = {
     "tiled: offsets of the gradient reversed": (
         tiled, "from_pairs", lambda true: lambda *a: true(*a).flip(-1), "sp_sa+psa", "tiled"),
+    "tiled: rows of the gradient in the other order": (
+        tiled, "from_pairs", lambda true: lambda p, g, s, rows: true(p, g, s, rows[::-1]), "sp_sa+psa", "tiled"),
     "tiled: one image's gradient of the tables lost": (
         tiled._Sums, "add", lambda true: lambda self, d, raw: true(self, d[:4], raw[:4]), "sp_sa+psa", "tiled"),
     "tiled: gradient of the prior lost": (
@@ -282,8 +284,9 @@ PLANTED = {
     "tiled: relative keys off by a row": (
         relative.Relative, "_window", lambda true: lambda self, t, y: true(self, t, self.h - 1 - y), "rpe_2d", "tiled"),
     "tiled: prior of the first rows for all": (
-        tiles.Tiles, "_pairs", lambda true: lambda self, t, h, rows, n: true(self, t, h, slice(0, 1), n) if t is not
-        None else None, "sp_sa", "tiled"),
+        tiled.Tiles, "blocks", lambda true: lambda *a: (replace(b, prior=b.prior.flip(1)) for b in true(*a)), "sp_sa",
+        "tiled"),
+    "tiled: rows left as they were": (tiles, "_turned", lambda true: lambda x, width: x, "sp_sa", "tiled"),
     "tiled: a tile left out": (
         tiles.Tiles, "cut", lambda true: lambda self, chunk: [*true(self, chunk)][:1] * 2, "sa", "tiled"),
     "grouped: the tables' corner instead of their middle": (
@@ -300,12 +303,11 @@ PLANTED = {
 @pytest.mark.parametrize("error", PLANTED)
 def test_eager_rejects_an_error_planted_in_a_backend(error, monkeypatch):
     place, name, change, spec, backend = PLANTED[error]
-    tile_of("rows of a head", monkeypatch)
-    if error == "tiled: one image's gradient of the tables lost":
-        tile_of("images", monkeypatch)
     monkeypatch.setattr(place, name, change(getattr(place, name)))
     with rejected():
-        agrees_with_eager(spec, SQUARE, 0, backend)
+        for size in ("images", "rows of a head"):
+            tile_of(size, monkeypatch)
+            agrees_with_eager(spec, SQUARE, 0, backend)
 
 
 def test_a_backend_that_does_not_exist_is_refused():

@@ -82,6 +82,6 @@ def _reversed(table: Tensor) -> Tensor:
     return table.flip(-2, -1)
 
 
-def pad_kept(mask: Tensor, prefix: int, queries: bool = True) -> Tensor:
-    """bool [..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it is kept; as geometry.pad_prefix."""
-    return F.pad(mask, (prefix, 0, prefix if queries else 0, 0), value=True) if prefix else mask
+def pad_kept(mask: Tensor, prefix: int) -> Tensor:
+    """bool [..., N, N] -> [..., P+N, P+N]: a pair with a prefix token in it is kept."""
+    return F.pad(mask, (prefix, 0, prefix, 0), value=True) if prefix else mask

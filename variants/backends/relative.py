@@ -15,28 +15,29 @@ from variants.geometry import of_heads
 
 
 class Relative:
-    """One table [H or 1, D, 2h-1 or 1, 2w-1 or 1] on a block; x [images * heads, n, D], scores [..., n, P+N]."""
+    """A table [H or 1, D, 2h-1 or 1, 2w-1 or 1] on a block, the layer's `number`-th; x [images * heads, n, D]."""
 
-    def __init__(self, table: Tensor, tiles: Tiles, block: Block):
+    def __init__(self, table: Tensor, tiles: Tiles, block: Block, number: int):
         self.tiles, self.block, (self.h, self.w) = tiles, block, tiles.fixed.grid
         self.down, self.across = table.shape[-2:]
-        self.rows = range(self.h)[block.rows]
+        self.rows = block.rows[::-1]
         mine = of_heads(table, block.heads).to(tiles.dtype)
         self.alike = len(mine) == 1  # one table for all heads
-        self.windows = torch.stack([self._window(mine, y).flatten(2) for y in self.rows]).flatten(0, 1)
-        self.skip = tiles.prefix if block.prefix_queries else 0
+        seen = [self._window(mine, y).flatten(2) for y in self.rows]
+        room = tiles.empty(f"windows {number}", len(seen), *seen[0].shape)
+        self.windows = torch.stack(seen, out=room).flatten(0, 1)
 
     def add(self, scores: Tensor, queries: Tensor) -> None:
         """Adds the products to the scores."""
         met = self._room("met", queries)
         torch.bmm(self._by_row(queries), self.windows, out=met)
-        patches = self._patches(scores)
+        patches = self.tiles.patches(scores, self.block)
         patches += self._shifted(met, queries)
 
     def gradients(self, d: Tensor, queries: Tensor, onto_windows: Tensor, onto_queries: Tensor) -> None:
         """Adds the gradients, of the windows [rows * heads or 1, D, ...] and of the queries, for scores' gradient d."""
         met = self._room("met", queries).zero_()
-        patches = self._patches(d)
+        patches = self.tiles.patches(d, self.block)
         if self.down == 1:
             patches = patches.sum(-2, keepdim=True)
         if self.across == 1:
@@ -48,7 +49,7 @@ class Relative:
         order = (images, heads) if self.alike else (heads, images)
         back = back.view(len(self.rows), *order, self.w, -1)
         back = back.permute(*((1, 2, 0, 3, 4) if self.alike else (2, 1, 0, 3, 4))).flatten(2, 3)
-        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.skip :] += back
+        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.block.prefix :] += back
 
     def onto(self, table: Tensor, windows: Tensor) -> None:
         """Adds the windows' gradients to the table's."""
@@ -65,7 +66,7 @@ class Relative:
 
     def _by_row(self, queries: Tensor) -> Tensor:
         """[rows * (heads or 1), images * (1 or heads) * w, D]"""
-        each = queries.view(self._images(queries), self.block.shape[0], *queries.shape[1:])[:, :, self.skip :]
+        each = queries.view(self._images(queries), self.block.shape[0], *queries.shape[1:])[:, :, self.block.prefix :]
         each = each.unflatten(2, (len(self.rows), self.w)).permute(
             *((2, 0, 1, 3, 4) if self.alike else (2, 1, 0, 3, 4))
         )
@@ -86,8 +87,3 @@ class Relative:
             return met
         *outer, x, down, step = met.stride()
         return met.as_strided((*met.shape[:-1], self.w), (*outer, x - 1, down, step), self.w - 1)
-
-    def _patches(self, scores: Tensor) -> Tensor:
-        """[images, heads, rows, w, h, w]: the scores among patches, a view."""
-        each = scores.view(-1, self.block.shape[0], *scores.shape[1:])[:, :, self.skip :, self.tiles.prefix :]
-        return each.unflatten(-1, (self.h, self.w)).unflatten(2, (len(self.rows), self.w))

@@ -45,14 +45,14 @@ class _Tiled(torch.autograd.Function):
         with _own_precision(q):
             for heads in tiles.head_groups():
                 for block in tiles.blocks(heads, prior, bias):
-                    relative = [Relative(table, tiles, block) for table in keys]
+                    relative = [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
                     for images in tiles.chunks():
                         part = _Part(tiles, images, block, q, k, v)
                         for tile in tiles.cut(images):
                             weights = tiles.empty("weights", *part.q[tile].shape[:2], tokens)
-                            _maps(part.q[tile], part.k[tile], block, relative, weights, weights)
+                            _maps(tiles, part.q[tile], part.k[tile], block, relative, weights, weights)
                             torch.bmm(weights, part.v[tile], out=part.mixed[tile])
-                        mixed[images, heads, block.tokens] = part.mixed.view(-1, *block.shape, width)
+                        tiles.put(mixed, images, block, part.mixed)
         return mixed
 
     @staticmethod
@@ -67,14 +67,15 @@ class _Tiled(torch.autograd.Function):
             for heads in tiles.head_groups():
                 onto = [None, None] if tiles.whole else [tiles.sums(heads) for _ in range(2)]
                 for block in tiles.blocks(heads, prior, bias):
-                    sums = _Sums(tiles, block, prior, bias, [Relative(table, tiles, block) for table in keys])
+                    sums = _Sums(
+                        tiles, block, prior, bias, [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
+                    )
                     for images in tiles.chunks():
                         part = _Part(tiles, images, block, q, k, v)
                         part.collect(tiles, above, *onto)
                         for tile in tiles.cut(images):
                             _tile_backward(tiles, part, tile, block, sums)
-                        per_head = (-1, *block.shape, q.shape[3])
-                        dq[images, heads, block.tokens] = part.mixed.mul_(part.scale).view(per_head)
+                        tiles.put(dq, images, block, part.mixed.mul_(part.scale))
                         if block.rows.stop == ctx.fixed.grid[0]:
                             for whole, found in ((dk, part.dk), (dv, part.dv)):
                                 whole[images, heads] = found.view(-1, block.shape[0], *found.shape[1:]).mT
@@ -87,14 +88,14 @@ class _Part:
 
     def __init__(self, tiles: Tiles, images: slice, block: Block, q: Tensor, k: Tensor, v: Tensor):
         self.images, self.block, self.scale = images, block, q.shape[3] ** -0.5
-        self.q = tiles.take("q", q, images, block.heads, block.tokens).mul_(self.scale)
-        self.k = tiles.take("k", k, images, block.heads)
-        self.v = tiles.take("v", v, images, block.heads)
+        self.q = tiles.queries_of("q", q, images, block).mul_(self.scale)
+        self.k = tiles.all_of("k", k, images, block.heads)
+        self.v = tiles.all_of("v", v, images, block.heads)
         self.mixed = tiles.empty("mixed", *self.q.shape)
 
     def collect(self, tiles: Tiles, above: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
         """Room for gradients, transposed [images * heads, D, P+N]: of all blocks where a block has not all rows."""
-        self.above = tiles.take("above", above, self.images, self.block.heads, self.block.tokens)
+        self.above = tiles.queries_of("above", above, self.images, self.block)
         shape = self.k.mT.shape
         self.dk = tiles.empty("dk", *shape).zero_() if dk is None else dk[self.images].flatten(0, 1)
         self.dv = tiles.empty("dv", *shape).zero_() if dv is None else dv[self.images].flatten(0, 1)
@@ -105,9 +106,11 @@ class _Sums:
 
     def __init__(self, tiles: Tiles, block: Block, prior: Any, bias: Any, relative: list[Relative]):
         self.tiles, self.block, self.relative = tiles, block, relative
-        shape = (*block.shape, tiles.tokens)
-        self.prior, self.bias = (None if t is None else t.new_zeros(shape, dtype=tiles.dtype) for t in (prior, bias))
-        self.windows = [torch.zeros_like(one.windows) for one in relative]
+        self.prior, self.bias = (
+            None if table is None else tiles.empty(name, *block.shape, tiles.tokens).zero_()
+            for name, table in (("onto prior", prior), ("onto bias", bias))
+        )
+        self.windows = [tiles.empty(f"onto windows {i}", *one.windows.shape).zero_() for i, one in enumerate(relative)]
 
     def add(self, d: Tensor, raw: Tensor) -> None:
         """What the scores' gradient d means for bias and prior; raw is <q, k> / sqrt(D)."""
@@ -122,9 +125,9 @@ class _Sums:
         """Adds all to the gradients of the tables over the offsets."""
         for table, pairs in ((prior, self.prior), (bias, self.bias)):
             if table is not None and pairs is not None:
-                pairs = pairs[:, self.tiles.prefix if self.block.prefix_queries else 0 :, self.tiles.prefix :]
+                among = self.tiles.patches(pairs, self.block)[0]
                 size = (table.shape[-2], table.shape[-1])
-                found = from_pairs(pairs, self.tiles.fixed.grid, size, self.block.rows)
+                found = from_pairs(among, self.tiles.fixed.grid, size, self.block.rows[::-1])
                 of_heads(table, self.block.heads).add_(found if len(table) > 1 else found.sum(0, keepdim=True))
         for one, windows, table in zip(self.relative, self.windows, keys, strict=True):
             assert table is not None
@@ -137,7 +140,7 @@ def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _
     shape = (*q.shape[:2], tiles.tokens)
     weights, d = tiles.empty("weights", *shape), tiles.empty("d", *shape)
     raw = weights if block.prior is None else tiles.empty("raw", *shape)
-    _maps(q, k, block, sums.relative, raw, weights)
+    _maps(tiles, q, k, block, sums.relative, raw, weights)
     part.dv[tile].baddbmm_(above.mT, weights)
     torch.bmm(above, part.v[tile].mT, out=d)
     torch._softmax_backward_data(d, weights, -1, tiles.dtype, grad_input=d)
@@ -147,25 +150,30 @@ def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _
     for one, windows in zip(sums.relative, sums.windows, strict=True):
         one.gradients(d, q, windows, dq)
     if block.prior is not None:
-        scores = d.view(-1, *block.shape, tiles.tokens)
-        scores *= block.prior
+        tiles.patches(d, block).mul_(block.prior)
     part.dk[tile].baddbmm_(q.mT, d)
     torch.baddbmm(dq, d, k, beta=1 if sums.relative else 0, out=dq)
 
 
-def _maps(q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, weights: Tensor) -> None:
+def _maps(
+    tiles: Tiles, q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, weights: Tensor
+) -> None:
     """The attention maps of a tile [images * heads, n, P+N] into `weights`, <q, k> / sqrt(D) into `raw`.
 
     q comes scaled; `raw` may be `weights`.
     """
     torch.bmm(q, k.mT, out=raw)
-    scores = weights.view(-1, *block.shape, weights.shape[-1])
+    among = tiles.patches(weights, block)
+    if raw is not weights and block.prefix + tiles.prefix:
+        weights.copy_(raw)
     if block.prior is not None:
-        torch.mul(raw.view(scores.shape), block.prior, out=scores)
+        torch.mul(tiles.patches(raw, block), block.prior, out=among)
     for one in relative:
         one.add(weights, q)
-    if block.added is not None:
-        scores += block.added
+    if block.bias is not None:
+        among += block.bias
+    if block.dropped is not None:
+        weights.view(-1, *block.shape, tiles.tokens).masked_fill_(block.dropped, -torch.inf)
     torch.softmax(weights, -1, out=weights)
 
 

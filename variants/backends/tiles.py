@@ -1,7 +1,7 @@
 """The attention map cut into tiles that fit the core's cache, and what is the same for all images in a part of it.
 
-A tile holds several images, or one image's heads, or one head, or rows of one head, whatever fits. The pairs of a table
-are made for one block (heads and rows) at a time and used for every image.
+A tile holds several images, or one image's heads, or one head, or rows of one head, whatever fits. Its queries come
+with the last row of the grid first: so the pairs of a table over the offsets are a view of it, and are never made.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from variants import geometry
-from variants.backends.eager import pad_kept, prefix_of
+from variants.backends.eager import prefix_of
+from variants.geometry import of_heads
 from variants.relation import Terms
 
 CACHE = 2**18  # float32 scores in a tile, 1 MiB: the second-level cache of a core
@@ -43,25 +45,24 @@ class Tile:
 
 @dataclass(frozen=True)
 class Block:
-    """Some heads and some rows of the grid; prior and added [heads or 1, n, P+N] are what all images share there.
+    """Some heads and some rows of the grid, with what all images share there.
 
-    `tokens` are the n queries: the patches of these rows, and the prefix tokens where the first row is among them.
+    Its n queries are the prefix tokens, where the first row is among the rows, and then the patches, last row first.
+    prior and bias [heads or 1, rows, w, h, w] are views of tables; dropped [heads or 1, n, P+N] is what is not kept.
     """
 
     heads: slice
-    rows: slice
+    rows: range
     tokens: slice
+    prefix: int  # queries
     prior: Tensor | None
-    added: Tensor | None
+    bias: Tensor | None
+    dropped: Tensor | None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(heads, n)"""
         return self.heads.stop - self.heads.start, self.tokens.stop - self.tokens.start
-
-    @property
-    def prefix_queries(self) -> bool:
-        return self.rows.start == 0
 
 
 class Tiles:
@@ -99,19 +100,46 @@ class Tiles:
         """The rows of these heads; prior and bias are tables over the offsets, [H or 1, 2h-1 or 1, 2w-1 or 1]."""
         (h, w), p = self.fixed.grid, self.prefix
         for first in range(0, h, self.tile.rows):
-            rows = slice(first, min(first + self.tile.rows, h))
+            rows = range(first, min(first + self.tile.rows, h))
             tokens = slice(p + first * w if first else 0, p + rows.stop * w)
-            added = self._pairs(bias, heads, rows, 0.0)
-            kept = self.fixed.mask(self.device, heads, slice(first * w, rows.stop * w))
-            if kept is not None:
-                neutral = torch.zeros((), dtype=self.dtype, device=self.device) if added is None else added
-                added = torch.where(pad_kept(kept, p, first == 0), neutral, -torch.inf)
-            yield Block(heads, rows, tokens, self._pairs(prior, heads, rows, 1.0), added)
+            prior_pairs, bias_pairs = (
+                None if t is None else geometry.rising_pairs(of_heads(t, heads).to(self.dtype), self.fixed.grid, rows)
+                for t in (prior, bias)
+            )
+            prefix = 0 if first else p
+            yield Block(heads, rows, tokens, prefix, prior_pairs, bias_pairs, self._dropped(heads, rows, prefix))
 
-    def take(self, name: str, x: Tensor, images: slice, heads: slice, tokens: slice = slice(None)) -> Tensor:
-        """[images * heads, n, D]: the share of x [B, H, P+N, D], side by side in memory."""
-        part = x[images, heads, tokens]
+    def _dropped(self, heads: slice, rows: range, prefix: int) -> Tensor | None:
+        w = self.fixed.grid[1]
+        kept = self.fixed.mask(self.device, heads, slice(rows.start * w, rows.stop * w))
+        return None if kept is None else F.pad(~_turned(kept, w), (self.prefix, 0, prefix, 0), value=False)
+
+    def patches(self, scores: Tensor, block: Block) -> Tensor:
+        """The scores [images * heads, n, P+N] among patches: [images, heads, rows, w, h, w], a view."""
+        each = scores.view(-1, *block.shape, scores.shape[-1])[:, :, block.prefix :, self.prefix :]
+        return each.unflatten(-1, self.fixed.grid).unflatten(2, (len(block.rows), -1))
+
+    def all_of(self, name: str, x: Tensor, images: slice, heads: slice) -> Tensor:
+        """[images * heads, P+N, D]: the share of x [B, H, P+N, D], side by side in memory."""
+        part = x[images, heads]
         return self.empty(name, *part.shape).copy_(part).flatten(0, 1)
+
+    def queries_of(self, name: str, x: Tensor, images: slice, block: Block) -> Tensor:
+        """[images * heads, n, D]: a block's queries in x [B, H, P+N, D], in their order."""
+        part = x[images, block.heads, block.tokens]
+        found = self.empty(name, *part.shape)
+        self._exchange(found, part, block)
+        return found.flatten(0, 1)
+
+    def put(self, x: Tensor, images: slice, block: Block, found: Tensor) -> None:
+        """Writes what was found for a block's queries [images * heads, n, D] into x [B, H, P+N, D]."""
+        part = x[images, block.heads, block.tokens]
+        self._exchange(part, found.view(part.shape), block)
+
+    def _exchange(self, to: Tensor, x: Tensor, block: Block) -> None:
+        if block.prefix:
+            to[:, :, : block.prefix] = x[:, :, : block.prefix]
+        to[:, :, block.prefix :] = _turned(x[:, :, block.prefix :], self.fixed.grid[1])
 
     def sums(self, heads: slice) -> Tensor:
         """[B, heads, D, P+N] zeros, for what is added up over the blocks of some heads."""
@@ -128,8 +156,7 @@ class Tiles:
             self.views[key] = self.room[name][:size].view(shape)
         return self.views[key]
 
-    def _pairs(self, table: Tensor | None, heads: slice, rows: slice, neutral: float) -> Tensor | None:
-        if table is None:
-            return None
-        pairs = geometry.to_pairs(geometry.of_heads(table, heads).to(self.dtype), self.fixed.grid, rows)
-        return geometry.pad_prefix(pairs, self.prefix, neutral, rows.start == 0)
+
+def _turned(x: Tensor, width: int) -> Tensor:
+    """[..., patches, D] with the rows of the grid in the other order."""
+    return x.unflatten(-2, (-1, width)).flip(-3).flatten(-3, -2)
