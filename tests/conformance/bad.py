@@ -287,7 +287,7 @@ ATTENDING = {
         "under autocast to bfloat16 the output is .*% off",
     ),
     "auto is another": (
-        "auto_equals_eager",
+        "backends_equal_eager",
         attention(
             attend=lambda self, q, k, v, grid: (1 + (self.backend == "auto")) * Attention.attend(self, q, k, v, grid)
         ),
