@@ -77,12 +77,12 @@ def from_pairs(pairs: Tensor, grid: Grid, size: tuple[int, int], rows: range) ->
         if size[0] == 1:
             down += keys.sum(-2, keepdim=True)
         else:
-            down[..., h - 1 - y : 2 * h - 1 - y, :] += keys
+            down[..., h - 1 - y : 2 * h - 1 - y, :].add_(keys)  # += would write the sum twice
     if size[1] == 1:
         return down.sum((-3, -1))[..., None]
     table = pairs.new_zeros(*pairs.shape[:-4], *size)
     for x, keys in enumerate(down.unbind(-3)):
-        table[..., w - 1 - x : 2 * w - 1 - x] += keys
+        table[..., w - 1 - x : 2 * w - 1 - x].add_(keys)
     return table
 
 

@@ -49,7 +49,7 @@ class Relative:
         order = (images, heads) if self.alike else (heads, images)
         back = back.view(len(self.rows), *order, self.w, -1)
         back = back.permute(*((1, 2, 0, 3, 4) if self.alike else (2, 1, 0, 3, 4))).flatten(2, 3)
-        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.block.prefix :] += back
+        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.block.prefix :].add_(back)
 
     def onto(self, table: Tensor, windows: Tensor) -> None:
         """Adds the windows' gradients to the table's."""
