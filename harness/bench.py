@@ -79,10 +79,11 @@ class Bench:
     def train_labels(self) -> Tensor:
         return self.data.train_y.to(self.device)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """A batch of the recipe's size; a small training set is repeated."""
-        places = torch.arange(self.study.recipe.batch_size, device=self.device) % len(self.train_images)
-        return self.train_images[places], self.train_labels[places]
+    def batch(self, batch_size: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The first training images [batch_size, c, *size] and their labels; a small training set is repeated."""
+        places = torch.arange(batch_size) % len(self.data.train_x)
+        images = self.data.normalise(self.data.train_x[places].to(self.device))
+        return resize(images, size), self.data.train_y[places].to(self.device)
 
     def right(self, model: backbone.ViT, images: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
         """bool [n]: which uint8 images the model gets right, shown at a size (height, width)."""
@@ -105,10 +106,11 @@ class Bench:
         }  # fmt: skip
         return about | source | fact
 
-    def hardware(self) -> list[str | None]:
-        """What timings depend on beside the source: the processor or the GPU, and torch."""
-        found = origin.machine()
-        return [found["gpu" if self.device.type == "cuda" else "cpu"], origin.versions()["torch"]]
+    def hardware(self) -> list[str | int | None]:
+        """What timings depend on beside the source: the processor and its threads or the GPU, and torch."""
+        found, torch_itself = origin.machine(), origin.versions()["torch"]
+        return [found["gpu"], torch_itself] if self.device.type == "cuda" else [
+            found["cpu"], found["threads"], torch_itself]  # fmt: skip
 
     def key(self, variants: list[str], *words: Any) -> str:
         """The hash of a cell: what it measures, of which variants, on what, with which source."""

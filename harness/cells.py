@@ -1,69 +1,19 @@
-"""Cells: the independent pieces of a study, each hashed by what it depends on and recorded whole or not at all.
-
-A training cell is (variant, seed); one cell holds the exact costs and one the interleaved timings of all variants. A
-cell whose file is there is done, so the same command goes on where it was interrupted. Changed source gives a cell
-another hash: what was recorded stays, and the report calls it stale.
-"""
+"""The cells of a study: one of exact costs, one of timings, and a training for each variant and seed."""
 
 from __future__ import annotations
 
-import io
-import math
-import re
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from harness import results
 from harness.bench import Bench
-from harness.measure import cost, memory, parity, speed
+from harness.cell import Cell, Tick
+from harness.measure import cost, parity
+from harness.speed_cell import speed_cell
 from harness.train import train
-
-Tick = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One piece of work: `work` is the number of its ticks, `rows` does it."""
-
-    name: str
-    key: str
-    work: int
-    rows: Callable[[Tick], tuple[list[results.Row], Tensor | None]]
-    failed: Callable[[str], list[results.Row]]
-
-    def path(self, folder: Path) -> Path:
-        slug = re.sub(r"[^A-Za-z0-9_.=-]+", "-", self.name).strip("-")[:80]
-        return folder / f"{slug}-{self.key}.jsonl"
-
-    def done(self, folder: Path) -> bool:
-        path = self.path(folder)
-        return path.exists() and path.stat().st_size > 0
-
-    def run(self, folder: Path, tick: Tick) -> str | None:
-        """Does the work and records it; returns the sentence of what went wrong, which is recorded too."""
-        path = self.path(folder)
-        failure = path.with_suffix(".failed.jsonl")
-        try:
-            rows, right = self.rows(tick)
-        except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
-            sentence = f"{type(error).__name__}: {error}"
-            results.write(failure, self.failed(f"{sentence}\n{traceback.format_exc()}"))
-            return sentence
-        if right is not None:
-            packed = io.BytesIO()
-            np.save(packed, right.cpu().numpy(), allow_pickle=False)
-            results.write_bytes(path.with_suffix(".correct.npy"), packed.getvalue())
-        results.write(path, rows)
-        failure.unlink(missing_ok=True)
-        return None
 
 
 def plan(bench: Bench, variants: list[str]) -> list[Cell]:
@@ -98,7 +48,7 @@ def training_cell(bench: Bench, variant: str, seed: int) -> Cell:
         found.append(accuracy_fact("val_top1", bench.right(model, data.val_x, data.val_y, bench.image)))
         each = [bench.right(model, data.test_x, data.test_y, size) for size in bench.resolutions]
         found += [accuracy_fact("top1", r) | {"test": size} for r, size in zip(each, bench.resolutions, strict=True)]
-        common = {"seed": seed, "backend": model.executes(bench.train_images[:1])}
+        common = {"seed": seed, "backend": model.executes(bench.train_images[: recipe.batch_size])}
         last = {"epoch": recipe.epochs}
         return [bench.row(variant, key, **common, **(last | fact)) for fact in found], torch.stack(each)
 
@@ -130,50 +80,6 @@ def cost_cell(bench: Bench, variants: list[str]) -> Cell:
         return [bench.row(variant, key, metric="gmac", value=None, unit="GMAC", note=note) for variant in variants]
 
     return Cell("cost", key, len(variants), rows, failed)
-
-
-def speed_cell(bench: Bench, variants: list[str]) -> Cell:
-    """Inference and training throughput of all variants in the same interleaved rounds, and their peak memory."""
-    key = bench.key(variants, "speed", bench.study.baseline, bench.study.speed_rounds, bench.hardware())
-    baseline, again = bench.study.baseline, f"{bench.study.baseline}, a second copy"
-
-    def rows(tick: Tick) -> tuple[list[results.Row], Tensor | None]:
-        images, labels = bench.batch()
-        models = {name: bench.model(baseline if name == again else name) for name in [*variants, again]}
-        ran = {name: model.executes(images) for name, model in models.items()}
-        found: list[results.Row] = []
-        for variant in variants:
-            gap = parity.parity(models[variant], images)
-            red = not gap <= parity.GATE["float32"]
-            note = f"differs from eager by {gap:.1e}, so its speed is not measured" if red else None
-            value = gap if math.isfinite(gap) else None
-            found.append(
-                bench.row(variant, key, metric="parity", value=value, unit="1", backend=ran[variant], note=note)
-            )
-            if red:
-                del models[variant]
-        subjects = {name: speed.Subject(model, images, labels, bench.study.recipe) for name, model in models.items()}
-        for prefix, work in (("", "inference"), ("train_", "training")):
-            works = {name: getattr(subject, work)() for name, subject in subjects.items()}
-            samples = speed.interleave(works, bench.study.speed_rounds, bench.device, tick)
-            for name, subject in subjects.items():
-                facts = []
-                if name == again:
-                    facts.append(speed.ratio(f"{prefix}aa_ratio", samples[again], samples[baseline]))
-                elif name != baseline:
-                    facts.append(speed.ratio(f"{prefix}ratio", samples[name], samples[baseline]))
-                if name != again:
-                    peak = memory.peak_mib(works[name], subject.held(), bench.device)
-                    facts.append(speed.rate(f"{prefix}images_per_s", samples[name], len(images)))
-                    facts.append({"metric": f"{prefix}peak_mib", "value": peak, "unit": "MiB"})
-                about = baseline if name == again else name
-                found += [bench.row(about, key, backend=ran[name], **fact) for fact in facts]
-        return found, None
-
-    def failed(note: str) -> list[results.Row]:
-        return [bench.row(v, key, metric="images_per_s", value=None, unit="1/s", note=note) for v in variants]
-
-    return Cell("speed", key, 2 * bench.study.speed_rounds, rows, failed)
 
 
 def accuracy_fact(metric: str, right: Tensor) -> dict[str, Any]:

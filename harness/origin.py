@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("variants/**/*.py",)
 # what can change a figure: not the presets, the programs and the report
 SOURCES = (*VARIANTS, "harness/measure/*.py", *(
-    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "data", "train", "bench", "cells")))  # fmt: skip
+    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "data", "train", "bench", "cell", "cells",
+                                      "speed_cell", "condition", "rounds")))  # fmt: skip
 
 
 def now() -> str:

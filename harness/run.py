@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.bench import Bench
-    from harness.cells import Cell
+    from harness.cell import Cell
 
 VARIANTS = "sp_sa,psa,rpe"
 
@@ -173,18 +174,24 @@ def writable(folder: Path) -> None:
 
 def estimate(bench: Bench, cells: list[Cell], variants: list[str]) -> float:
     """Seconds that the cells will take, from three training steps of each variant on this machine."""
-    from harness.measure.speed import Subject, seconds
+    from harness.condition import conditions
+    from harness.measure.clock import seconds
+    from harness.measure.speed import LEAST_S, Subject
 
-    steps = len(bench.data.train_x) // bench.study.recipe.batch_size
-    images, labels = bench.batch()
-    total = 0.0
+    batch_size = bench.study.recipe.batch_size
+    steps = len(bench.data.train_x) // batch_size
+    images, labels = bench.batch(batch_size, bench.image)
+    timings = conditions(bench) if any(cell.name == "speed" for cell in cells) else []
+    total = sum(2 * LEAST_S * c.rounds for c in timings)  # the second copy of the baseline and the matmul
     for variant in variants:
         step = Subject(bench.model(variant), images, labels, bench.study.recipe).training()
         step()
         a_step = seconds(step, 3, bench.device)
         trainings = sum(1 for cell in cells if cell.name.startswith(f"{variant} seed "))
         total += a_step * steps * bench.study.recipe.epochs * trainings
-        total += 3 * a_step * bench.study.speed_rounds * any(cell.name == "speed" for cell in cells)
+        for c in timings:  # a forward is a third of a step, and both grow with the pixels
+            share = (1.0 if c.training else 1 / 3) * c.batch_size / batch_size * prod(c.size) / prod(bench.image)
+            total += c.rounds * max(LEAST_S, 1.2 * share * a_step)
     return total
 
 

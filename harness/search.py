@@ -33,7 +33,8 @@ def search(study: Study, output: Path) -> int:
 
     from harness import data, results
     from harness.bench import Bench
-    from harness.cells import Cell, Tick, accuracy_fact
+    from harness.cell import Cell, Tick
+    from harness.cells import accuracy_fact
     from harness.train import train
 
     dataset, device = data.load(study.dataset, study.data_dir), device_of("auto")

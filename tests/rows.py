@@ -31,6 +31,8 @@ VARIANTS: Mapping[str, tuple[str, float, float, float, int, float]] = {
     "swin": ("windows", -1.3, 4.5, 0.83, 213_000, 0.0109),
     "cswin": ("windows", -0.6, 4.8, 0.88, 213_000, 0.0113),
 }
+# what is added to the exponent of a time ratio from 8 to 12 px: gpsa overtakes sa, swin falls behind it
+CROSSING: Mapping[str, float] = {"gpsa": -2.0, "swin": -2.0, "cswin": 1.0}
 
 
 def row(variant: str, metric: str, value: float | None, **columns: Any) -> dict[str, Any]:
@@ -63,32 +65,46 @@ def accuracy(variants: Iterable[str], seeds: Sequence[int], resolutions: Sequenc
     return found
 
 
-def speed(variants: Iterable[str], baseline: str = "sa", rounds: int = 15) -> list[dict[str, Any]]:
-    """Throughput, ratios, peak memory, parity of a run with interleaved rounds, and its A/A ratio."""
-    found = []
-    for prefix, base_s, base_mib in (("", 0.012, 61.0), ("train_", 0.041, 140.0)):
-        noise = np.random.default_rng(7 if prefix else 8)
-        common = 1 + 0.02 * noise.standard_normal(rounds)
-        where = {
-            "backend": "sdpa", "device": "cpu", "precision": "fp32", "batch_size": 64, "test_px": 8, "seed": None,
-            "n": rounds,
-        }  # fmt: skip
-        reference = base_s * common
-        for variant in variants:
-            factor = VARIANTS.get(variant, ("", 0.0, 0.0, 1.3))[3]
-            seconds = base_s * factor * common * (1 + 0.006 * noise.standard_normal(rounds))
-            ratios = seconds / reference
-            images = 64 / float(np.median(seconds))
-            found.append(
-                row(variant, prefix + "images_per_s", images, samples=seconds.tolist(), **where | {"unit": "1/s"})
-            )
-            if variant != baseline:
-                found.append(row(variant, prefix + "ratio", float(np.median(ratios)), samples=ratios.tolist(), **where))
-            found.append(row(variant, prefix + "peak_mib", base_mib * factor, **where | {"unit": "MiB", "n": 1}))
+def timings(variants: Iterable[str], prefix: str, base_s: float, px: int, rounds: int, baseline: str) -> list[Any]:
+    """(variant, metric without prefix, value, unit, samples) of one condition; a larger image costs by its pixels."""
+    noise = np.random.default_rng([px, *prefix.encode()])
+    common = 1 + 0.02 * noise.standard_normal(rounds)
+    reference = base_s * common * (px / 8) ** 2
+    found: list[Any] = []
+    for variant in variants:
+        factor = VARIANTS.get(variant, ("", 0.0, 0.0, 1.3))[3] ** (1 + CROSSING.get(variant, 0.0) * (px - 8) / 4)
+        seconds = reference * factor * (1 + 0.006 * noise.standard_normal(rounds))
+        ratios, name = seconds / reference, "ms" if prefix == "latency_" else "images_per_s"
+        value = 1e3 * np.median(seconds) if prefix == "latency_" else 64 / np.median(seconds)
+        found.append((variant, name, float(value), "ms" if prefix == "latency_" else "1/s", seconds.tolist()))
+        if variant != baseline:
+            found.append((variant, "ratio", float(np.median(ratios)), "1", ratios.tolist()))
+        if prefix != "latency_":
+            shares = 0.0131 * 64 / seconds / 200
+            found.append((variant, "mfu", float(np.median(shares)), "1", shares.tolist()))
+            found.append((variant, "peak_mib", base_s * 5000 * factor, "MiB", None))
+    aa = 1 + 0.01 * noise.standard_normal(rounds)
+    found.append((baseline, "aa_ratio", float(np.median(aa)), "1", aa.tolist()))
+    return found
+
+
+def speed(
+    variants: Iterable[str], baseline: str = "sa", rounds: int = 15, resolutions: Iterable[int] = (8,)
+) -> list[dict[str, Any]]:
+    """Throughput, ratios, MFU, peak memory, latency and parity of a run with interleaved rounds, and its A/A ratios."""
+    found, variants = [], list(variants)
+    where = {"backend": "sdpa", "device": "cpu", "precision": "fp32", "seed": None}
+    for prefix, base_s in (("", 0.012), ("train_", 0.041), ("latency_", 0.001)):
+        for px in resolutions if prefix != "latency_" else (8,):
+            here = where | {"test_px": px, "batch_size": 1 if prefix == "latency_" else 64}
+            for variant, name, value, unit, samples in timings(variants, prefix, base_s, px, rounds, baseline):
+                count = {"n": len(samples or [0]), "unit": unit, "samples": samples}
+                found.append(row(variant, prefix + name, value, **here | count))
+            if prefix != "latency_":
+                words = {"unit": "GMAC/s", "note": "a 1024 x 1024 matmul in float32", "backend": None}
+                found.append(row(baseline, prefix + "ceiling_gmac_per_s", 200.0, **here | words))
             if not prefix:
-                found.append(row(variant, "parity", 2.1e-7, **where | {"n": None}))
-        aa = 1 + 0.01 * noise.standard_normal(rounds)
-        found.append(row(baseline, prefix + "aa_ratio", float(np.median(aa)), samples=aa.tolist(), **where))
+                found += [row(variant, "parity", 2.1e-7, **here) for variant in variants]
     return found
 
 

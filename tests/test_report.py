@@ -111,7 +111,7 @@ def test_the_sections_come_in_order(full):
 def test_the_table_says_what_the_rows_say(full):
     rows = made.study()
     page = Page(full)
-    line = next(row for row in page.rows if row[0].startswith("gpsa") and len(row) == 12)
+    line = next(row for row in page.rows if row[0].startswith("gpsa") and len(row) == 13)
     mean = stats.mean_interval(list(by_seed(rows, "gpsa").values()))
     difference = stats.paired_difference(by_seed(rows, "gpsa"), by_seed(rows, "sa"), compared=7).estimate
     images = next(r["value"] for r in rows if (r["variant"], r["metric"]) == ("gpsa", "images_per_s"))
@@ -119,11 +119,11 @@ def test_the_table_says_what_the_rows_say(full):
     assert line[1].split()[0] == "213"
     assert line[2].strip() == "0.0151"
     assert line[3].strip().startswith(words.significant(images))
-    assert line[7].strip().startswith(f"{ratio:.2f}")
-    assert line[9].split() == [f"{mean.center:.2f}", f"[{mean.low:.2f},", f"{mean.high:.2f}]"]
-    assert words.points(difference.center) in line[10]
-    assert words.points(difference.low) in line[10]
-    assert line[11].strip() == "5"
+    assert line[8].strip().startswith(f"{ratio:.2f}")
+    assert line[10].split() == [f"{mean.center:.2f}", f"[{mean.low:.2f},", f"{mean.high:.2f}]"]
+    assert words.points(difference.center) in line[11]
+    assert words.points(difference.low) in line[11]
+    assert line[12].strip() == "5"
 
 
 def test_the_intervals_are_paired_and_simultaneous(tmp_path):
@@ -187,7 +187,7 @@ def test_a_time_ratio_below_the_floor_is_not_resolved(tmp_path):
     noisy = np.linspace(0.90, 1.10, 15).tolist()
     rows = [r | {"samples": noisy, "value": 1.0} if r["metric"].endswith("aa_ratio") else r for r in rows]
     page = Page(render(tmp_path, rows))
-    line = {row[0].split()[0]: row for row in page.rows if len(row) == 12}
+    line = {row[0].split()[0]: row for row in page.rows if len(row) == 13}
     assert "not resolved" in line["psa"][4]
     assert "not resolved" not in line["gpsa"][4]  # 1.6 times is above any such floor
     assert re.search(r"Time not resolved from the baseline's: inference 1\.0\d and training 1\.0\d measured", page.text)
@@ -206,10 +206,10 @@ def test_failures_are_shown_with_their_sentences_and_explain_the_gaps(tmp_path):
     rows.append(made.row("psa", "train_images_per_s", None, note="out of memory at batch 64"))
     rows.append(made.row("psa", "top1", None, seed=7, test_px=8, note="the loss became NaN in epoch 3"))
     page = Page(render(tmp_path, rows))
-    psa = next(row for row in page.rows if row[0].startswith("psa") and len(row) == 12)
-    assert "—" in psa[6]
+    psa = next(row for row in page.rows if row[0].startswith("psa") and len(row) == 13)
+    assert "—" in psa[7]
     assert "—" not in psa[3]
-    assert "5 of 6" in psa[11]
+    assert "5 of 6" in psa[12]
     failed = page.text[page.text.rindex("Failed and refused") :]
     for sentence in ("out of memory at batch 64", "the loss became NaN in epoch 3", "neighborhood needs a grid"):
         assert sentence in failed
@@ -222,7 +222,7 @@ def test_stale_rows_are_shown_and_marked(tmp_path):
     old = {"source_hash": "old", "when": "2025-12-01T00:00:00+00:00"}
     rows = [r | old if r["variant"] == "swin" else r for r in made.study(["sa", "psa", "swin"])]
     page = Page(render(tmp_path, rows))
-    assert any(row[0].startswith("swin") and "—" not in row[9] for row in page.rows if len(row) == 12)
+    assert any(row[0].startswith("swin") and "—" not in row[10] for row in page.rows if len(row) == 13)
     assert re.search(r"swin: \d+ rows \(.*\) of source old, last at 2025-12-01", page.text)
     assert "Stale: measured with another state of the source" in page.text
     assert "psa: " not in page.text[page.text.rindex("Stale rows") : page.text.rindex("Provenance")]
@@ -234,8 +234,8 @@ def test_a_later_row_replaces_an_earlier_one(tmp_path):
         r | {"value": 50.0 + r["seed"], "when": "2026-02-01T00:00:00+00:00"} for r in first if r["variant"] == "psa"
     ]
     page = Page(render(tmp_path, later + first))
-    psa = next(row for row in page.rows if row[0].startswith("psa") and len(row) == 12)
-    assert psa[9].strip().startswith("51.00")
+    psa = next(row for row in page.rows if row[0].startswith("psa") and len(row) == 13)
+    assert psa[10].strip().startswith("51.00")
     assert "replaced by later rows" in page.text
 
 
@@ -244,7 +244,7 @@ def test_another_baseline_comes_from_the_recipe(tmp_path):
     page = Page(render(tmp_path, rows, made.RECIPE | {"baseline": "psa"}))
     assert "points against psa" in page.text
     assert "points against sa" not in page.text
-    lines = [row for row in page.rows if len(row) == 12]
+    lines = [row for row in page.rows if len(row) == 13]
     assert [row[0].split()[0] for row in lines if row[0].split()[0] != "Variant"] == ["psa", "sa"]
 
 
@@ -253,7 +253,8 @@ def test_settings_are_never_mixed(tmp_path):
     page = Page(render(tmp_path, made.study(["sa", "psa"]) + other))
     assert "digits · micro · 8 px" in page.text
     assert "cifar10 · micro · 8 px" in page.text
-    means = [float(row[9].split()[0].split("[")[0]) for row in page.rows if len(row) == 12 and row[0].startswith("psa")]
+    lines = [row for row in page.rows if len(row) == 13 and row[0].startswith("psa")]
+    means = [float(line[10].split()[0].split("[")[0]) for line in lines]
     assert len(means) == 2
     assert abs(means[0] - means[1]) > 30
 
@@ -527,7 +528,7 @@ frame.onload = () => {
   const table = inside.querySelector("table.sortable"), headings = table.tHead.rows[1].cells;
   const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].dataset.sort).join(" ");
   found.before = names();
-  const mean = headings[9];
+  const mean = headings[10];
   mean.querySelector("button").click();
   found.falling = names(); found.first = mean.getAttribute("aria-sort");
   mean.querySelector("button").click();

@@ -104,7 +104,12 @@ def test_a_report_that_is_a_folder_is_a_sentence_before_any_work(there, capsys):
 
 
 def test_a_baseline_is_any_spec_however_written(there):
-    assert run.main(["--baseline", "sp_sa[hidden=32]", "--variants", "psa", "--measure", "speed", *TINY]) == 0
+    assert (
+        run.main(
+            ["--baseline", "sp_sa[hidden=32]", "--variants", "psa", "--measure", "speed", "--resolutions", "8", *TINY]
+        )
+        == 0
+    )
     frame = results.load("results/digits")
     assert set(frame.loc[frame["metric"] == "aa_ratio", "variant"]) == {"sp_sa"}
     assert "against sp_sa" in Path("reports/digits.html").read_text()
@@ -129,16 +134,17 @@ def test_a_variant_whose_cost_cannot_be_counted_costs_no_other_its_own(there, mo
 
 def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there):
     """The page's ratios and floor are those of one run's rounds; a later run to psa leaves them alone."""
-    flags = ["--measure", "speed", *TINY]
+    flags = ["--measure", "speed", "--resolutions", "8", *TINY]
     assert run.main(["--variants", "sp_sa,psa", *flags]) == 0
     first = results.load("results/digits")
     assert run.main(["--variants", "sp_sa", "--baseline", "psa", *flags]) == 0
     assert run.main(["--variants", "sp_sa,psa", *flags]) == 0
-    from harness.report.speed import conditions, speed
+    from harness.report.condition import chosen
+    from harness.report.speed import speed
     from harness.report.study import study
 
     page = study(results.load("results/digits"), results.recipes(Path("results/digits"))).settings[0]
-    condition = conditions(page, "")
+    condition = chosen(page, "")
     found = first[(first["metric"] == "ratio") & (first["variant"] == "sp_sa")]["value"].item()
     assert page.baseline == "sa"
     assert speed(page, "sp_sa", "", condition, "").ratio.value == pytest.approx(found)
@@ -209,10 +215,12 @@ def test_every_measurement_is_in_the_rows(study):
     count = frame.groupby("metric")["value"].count()
     assert set(frame["variant"]) == {"sa", "sp_sa", "rpe_2d"}
     expected = {
-        "params": 3, "gmac": 3, "parity": 6, "images_per_s": 3, "train_images_per_s": 3, "peak_mib": 3,
-        "train_peak_mib": 3, "ratio": 2, "train_ratio": 2, "aa_ratio": 1, "train_aa_ratio": 1, "loss": 12, "train_s": 6,
-        "val_top1": 6, "top1": 18,
+        "params": 3, "gmac": 3, "parity": 15, "train_parity": 9, "loss": 12, "train_s": 6, "val_top1": 6, "top1": 18,
+        "latency_ms": 3, "latency_ratio": 2, "latency_aa_ratio": 1,
     }  # fmt: skip
+    for prefix in ("", "train_"):  # at three resolutions
+        expected |= {f"{prefix}{metric}": 9 for metric in ("images_per_s", "peak_mib", "mfu")}
+        expected |= {f"{prefix}ratio": 6, f"{prefix}aa_ratio": 3, f"{prefix}ceiling_gmac_per_s": 3}
     assert count.to_dict() == expected
     top1 = frame[frame["metric"] == "top1"]
     assert set(top1["test_px"]) == {8, 12, 16}
@@ -313,7 +321,7 @@ def test_a_full_disk_is_a_sentence(there, monkeypatch, capsys):
 def test_whatever_stops_it_complete_cells_stay_and_the_command_goes_on(there, kill):
     flags = ["--variants", "sp_sa", "--measure", "accuracy", *TINY, "--epochs", "4"]
     command = [sys.executable, "-m", "harness.run", *flags]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(there)}
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(there), "OMP_NUM_THREADS": "1"}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background may not hear Ctrl-C
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, env=env, preexec_fn=heard)

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 MIB = 2**20
+
+
+def peak(metric: str, work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> dict[str, Any]:
+    """The peak of `work()` as a fact, MiB."""
+    return {"metric": metric, "value": peak_mib(work, held, device), "unit": "MiB"}
 
 
 def peak_mib(work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> float:

@@ -1,7 +1,7 @@
-"""Parity: how far a backend lies from the plain formula, and the plain formula from its paper.
+"""The badge of a variant: how far its plain formula lies from its paper.
 
-The first is measured in every run, and no speed is recorded on a red gate. The second is the badge of a variant: what
-`pytest tests/published --badges` last proved, against which oracles, how closely, on which source.
+It is what `pytest tests/published --badges` last proved: against which oracles, how closely, on which source. How far a
+backend lies from the plain formula is harness.measure.gate.
 """
 
 from __future__ import annotations
@@ -9,25 +9,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from harness import origin, results
-from harness.measure.cost import eager
 from variants.registry import parse
 
 BADGES = origin.ROOT / "results" / "parity" / "badges.jsonl"
-GATE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}
-
-
-@torch.no_grad()
-def parity(model: nn.Module, images: Tensor) -> float:
-    """The largest difference of the logits from eager's, over the largest logit of eager's."""
-    model.eval()
-    found = model(images)
-    with eager(model):
-        truth = model(images)
-    return float((found - truth).abs().max() / truth.abs().max())
 
 
 def recorded() -> str | None:

@@ -10,31 +10,28 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.measure.clock import Work, seconds
 from harness.recipe import Recipe
 from harness.train import optimizer, step
 
-Work = Callable[[], object]
+WARM = (3, 100)  # the fewest and the most calls of a warm-up
+LEAST_S = 0.02  # seconds of a sample: a hundred times what the clock and the first call add
 
 
 def interleave(
-    subjects: dict[str, Work], number: int, device: torch.device, tick: Callable[[], None], least_s: float = 0.02
+    subjects: dict[str, Work], number: int, device: torch.device, tick: Callable[[], None], least_s: float = LEAST_S
 ) -> dict[str, list[float]]:
     """Seconds a call for each subject and round. Each sample repeats its subject often enough to last `least_s`.
 
     `tick` is called after every round.
     """
-    repeats = {}
-    for name, work in subjects.items():
-        for _ in range(3):  # the measured shapes, warm
-            once = seconds(work, 1, device)
-        repeats[name] = max(1, round(least_s / once))
+    repeats = {name: max(1, round(least_s / warm_up(work, device, least_s))) for name, work in subjects.items()}
     samples: dict[str, list[float]] = {name: [] for name in subjects}
     order, shuffle = list(subjects), random.Random(0).shuffle
     for _ in range(number):
@@ -43,6 +40,18 @@ def interleave(
             samples[name].append(seconds(subjects[name], repeats[name], device))
         tick()
     return samples
+
+
+def warm_up(work: Work, device: torch.device, least_s: float) -> float:
+    """Seconds of the fastest of some calls on the measured shapes: they last `least_s`, or are as many as WARM allows.
+
+    The fastest, since one call that others delayed would give its subject shorter samples than its equals have, which
+    are delayed less often.
+    """
+    calls: list[float] = []
+    while len(calls) < WARM[0] or (sum(calls) < least_s and len(calls) < WARM[1]):
+        calls.append(seconds(work, 1, device))
+    return min(calls)
 
 
 def ratio(metric: str, mine: list[float], baseline: list[float]) -> dict[str, Any]:
@@ -55,6 +64,12 @@ def rate(metric: str, mine: list[float], batch_size: int) -> dict[str, Any]:
     """Images a second: the batch over the median time of a call; the samples are the seconds."""
     value = batch_size / statistics.median(mine)
     return {"metric": metric, "value": value, "unit": "1/s", "n": len(mine), "samples": mine}
+
+
+def latency(metric: str, mine: list[float]) -> dict[str, Any]:
+    """Milliseconds a call, the median; the samples are the seconds."""
+    value = 1e3 * statistics.median(mine)
+    return {"metric": metric, "value": value, "unit": "ms", "n": len(mine), "samples": mine}
 
 
 class Subject:
@@ -82,18 +97,3 @@ class Subject:
         self.model.zero_grad(set_to_none=True)
         states = [t for state in self.optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
         return [*self.model.parameters(), *self.model.buffers(), *states, self.images, self.labels]
-
-
-def seconds(work: Work, repeats: int, device: torch.device) -> float:
-    """Seconds a call, over `repeats` calls, the device waited for."""
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    _wait(device)
-    return (time.perf_counter() - start) / repeats
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

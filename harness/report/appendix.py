@@ -14,6 +14,10 @@ from harness.report.rows import by_number, text
 from harness.report.study import Study
 from harness.report.words import DASH, plural, significant
 
+COMPARED = {
+    "parity": "the plain formula, in this run",
+    "train_parity": "the plain formula's gradients, in this run",
+}
 MOST_LISTED = 200  # of damaged lines on the page; all are on stderr
 
 
@@ -93,15 +97,15 @@ def code(study: Study) -> list[str]:
 
 def parity(study: Study) -> list[tuple[str, str, str, str]]:
     """Variant, what is compared, with what, and the largest relative difference; the worst over resolutions."""
-    rows = study.rows[(study.rows["metric"] == "parity") & ~study.rows["superseded"]]
+    rows = study.rows[study.rows["metric"].isin(COMPARED) & ~study.rows["superseded"]]
     found = []
-    for (variant, note, backend, device, precision), group in rows.groupby(
-        ["variant", "note", "backend", "device", "precision"], sort=True
+    for (variant, metric, note, backend, device, precision), group in rows.groupby(
+        ["variant", "metric", "note", "backend", "device", "precision"], sort=True
     ):
         where = " ".join(part for part in (backend, device, precision) if part)
         worst = group["value"].max()
         value = DASH if math.isnan(worst) else significant(float(worst), 2)
-        found.append((str(variant), where, str(note) or "the plain formula, in this run", value))
+        found.append((str(variant), where, str(note) or COMPARED[metric], value))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.report.speed import Condition
+from harness.report import overtaking as overtake
+from harness.report.condition import Condition
 from harness.report.study import Setting
 from harness.report.summary import Summary
 from harness.report.transfer import Curve, dots
@@ -43,6 +44,18 @@ def transfer(setting: Setting, curves: list[Curve]) -> str:
     return (
         f"A flat line transfers, a falling one does not.{trained} at the other resolutions the same weights are tested "
         f"as they are: zero-shot, without fine-tuning. Marks are means over seeds{single}{vertical}."
+    )
+
+
+def overtaking(found: list[overtake.Curve], baseline: str) -> str:
+    rounds = sorted({point.speed.images_per_s.n for curve in found for point in curve.points} - {0})
+    over = f" over {' to '.join(dict.fromkeys(str(n) for n in (rounds[0], rounds[-1])))} rounds" if rounds else ""
+    batches = list(dict.fromkeys(point.condition.batch for curve in found for point in curve.points))
+    batch = f" Batch {' and '.join(batches)}." if all(batches) and batches else ""
+    return (
+        f"Below 1 is faster than {baseline}. The band is what {baseline} differs from itself at that resolution, the "
+        f"A/A floor; hollow marks are not resolved. Vertical lines: 95 % bootstrap intervals of the median{over}, set "
+        f"apart sideways.{batch}"
     )
 
 

@@ -10,16 +10,18 @@ from urllib.parse import quote
 
 import jinja2
 
-from harness.report import appendix, captions, speed, tradeoff, transfer, verdict
+from harness.report import appendix, captions, overtaking, resolution, tradeoff, transfer, verdict
 from harness.report.chart import Drawing
+from harness.report.condition import Condition, chosen
+from harness.report.elsewhere import Elsewhere, elsewhere
 from harness.report.palette import Look, css_variables, looks
-from harness.report.speed import Condition
 from harness.report.study import Setting, Study
 from harness.report.summary import summaries
 from harness.report.table import Table, level, table
 from harness.report.words import DASH, listing, plural, significant
 
 HERE = Path(__file__).parent
+KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,18 @@ class Section:
     level: str
     compared: int
     drawings: list[Drawing]
+    timings: list[Drawing]
     legend: list[str]
     look: dict[str, Look]
     conditions: list[tuple[str, Condition]]
-    elsewhere: list[speed.Elsewhere]
+    crossings: list[tuple[str, list[tuple[str, str]]]]
+    elsewhere: list[Elsewhere]
 
 
 def section(setting: Setting, look: dict[str, Look], number: int) -> Section:
     found = summaries(setting)
-    inference, training = speed.conditions(setting, ""), speed.conditions(setting, "train_")
+    inference, training, alone = (chosen(setting, prefix) for prefix in KINDS)
+    by_px = {prefix: overtaking.curves(setting, prefix) for prefix in ("", "train_")}
     curves = transfer.curves(setting)
     prefix = f"s{number}-"
     drawn = [
@@ -52,7 +57,14 @@ def section(setting: Setting, look: dict[str, Look], number: int) -> Section:
         tradeoff.draw(found, look, tradeoff.GMAC, prefix, captions.macs(found)),
         transfer.draw(curves, look, setting.train_px, prefix + "transfer", captions.transfer(setting, curves)),
     ]
+    timed = [
+        resolution.draw(
+            lines, look, setting.baseline, kind, f"{prefix}{kind}time", captions.overtaking(lines, setting.baseline)
+        )
+        for kind, lines in by_px.items()
+    ]
     drawings = [drawing for drawing in drawn if drawing is not None]
+    timings = [drawing for drawing in timed if drawing is not None]
     challengers = [s for s in found if not s.is_baseline]
     return Section(
         id=f"setting-{number}",
@@ -68,15 +80,30 @@ def section(setting: Setting, look: dict[str, Look], number: int) -> Section:
         headline=verdict.headline(setting, found),
         verdicts=verdict.verdicts(found, setting.baseline),
         bars=verdict.axis_words(found, setting.baseline),
-        table=table(found, setting.baseline, inference, training),
+        table=table(found, setting.baseline, inference, training, alone),
         level=level(found),
         compared=sum(s.difference is not None and s.difference.estimate.low is not None for s in challengers),
         drawings=drawings,
-        legend=[name for name in setting.variants if any(name in drawing.unlabelled for drawing in drawings)],
+        timings=timings,
+        legend=[name for name in setting.variants if any(name in d.unlabelled for d in drawings + timings)],
         look=look,
-        conditions=[(what, c) for what, c in (("inference", inference), ("training", training)) if c is not None],
-        elsewhere=speed.elsewhere(setting, "", inference) + speed.elsewhere(setting, "train_", training),
+        conditions=[
+            (what, c) for what, c in zip(KINDS.values(), (inference, training, alone), strict=True) if c is not None
+        ],
+        crossings=crossings(setting, by_px),
+        elsewhere=elsewhere(setting, "") + elsewhere(setting, "train_"),
     )
+
+
+def crossings(setting: Setting, by_px: dict[str, list[overtaking.Curve]]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each variant with its sentences of overtaking: (inference or training, sentence)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for prefix, lines in by_px.items():
+        for curve in lines:
+            if curve.variant != setting.baseline:
+                words = overtaking.sentence(curve, setting.baseline)
+                found.setdefault(curve.variant, []).append((KINDS[prefix], words))
+    return [(variant, found[variant]) for variant in setting.variants if variant in found]
 
 
 def page(study: Study) -> str:

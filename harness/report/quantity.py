@@ -51,8 +51,21 @@ def throughput(rows: pd.DataFrame, reason: str) -> Quantity:
     return Quantity(found.value, images / time.high, images / time.low, time.n, stale=found.stale)
 
 
+def latency(rows: pd.DataFrame, reason: str) -> Quantity:
+    """Milliseconds of a call with the interval that the median over rounds has; samples are seconds."""
+    found = last(rows, reason)
+    if found.value is None:
+        return found
+    samples = rows[rows["value"].notna()].iloc[-1]["samples"]
+    if not samples:
+        return Quantity(found.value, reason="no interval: the row keeps no timing samples", stale=found.stale)
+    time = median_interval([1e3 * seconds for seconds in samples])
+    why = "" if time.low is not None else f"no interval: {time.n} timing rounds"
+    return Quantity(found.value, time.low, time.high, time.n, why, found.stale)
+
+
 def ratio(rows: pd.DataFrame, reason: str) -> Quantity:
-    """A time ratio with the bootstrap interval of its median over rounds; samples are the per-round ratios."""
+    """A time ratio, or an MFU, with the bootstrap interval of its median; samples are its values in each round."""
     found = last(rows, reason)
     if found.value is None:
         return found

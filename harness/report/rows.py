@@ -16,8 +16,9 @@ from harness.results import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
 SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
-TRY = (*(column for column in SAME if column not in ("epoch", "backend", "grid", "test_px", "batch_size", "round")),)
-TIMED = ("images_per_s", "ratio", "peak_mib")  # ends of metrics that are comparable within one run's rounds alone
+TRY = (*(column for column in SAME if column not in ("epoch", "backend", "grid", "batch_size", "round")),)
+# ends of metrics that are comparable within one run's rounds alone
+TIMED = ("images_per_s", "ratio", "peak_mib", "mfu", "latency_ms", "ceiling_gmac_per_s")
 
 
 def text(cell: Any) -> str:
@@ -47,10 +48,13 @@ def superseded(rows: pd.DataFrame) -> pd.Series:
     """Whether a later row says the same thing anew; `rows` are in order of time and have a `recipe`.
 
     Timings of another run's rounds are another thing. A failure knows little of where it was, so whatever the same
-    attempt gave later replaces it.
+    attempt gave later, at the same resolution if it knows that, replaces it.
     """
     anew = rows.duplicated(list(SAME), keep="last")
-    return anew | (rows["value"].isna() & rows.duplicated(list(TRY), keep="last"))
+    anywhere = rows["test_px"] == ""
+    again = rows.duplicated(list(TRY), keep="last")
+    again |= anywhere & rows.duplicated([column for column in TRY if column != "test_px"], keep="last")
+    return anew | (rows["value"].isna() & again)
 
 
 def side(px: str) -> float:

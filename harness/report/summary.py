@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.report import speed
+from harness.report.condition import chosen
 from harness.report.quantity import Quantity, last
 from harness.report.rows import by_number
 from harness.report.study import Setting
@@ -18,9 +19,11 @@ UNMEASURED = "not measured"
 GROUPS = {
     "accuracy": ("top1", "val_top1", "loss", "train_s"),
     "size": ("params", "gmac"),
-    "inference": ("images_per_s", "ratio", "peak_mib", "parity"),
-    "training": ("train_images_per_s", "train_ratio", "train_peak_mib"),
-}
+    "inference": ("images_per_s", "ratio", "aa_ratio", "peak_mib", "mfu", "parity", "ceiling_gmac_per_s"),
+    "training": ("train_images_per_s", "train_ratio", "train_aa_ratio", "train_peak_mib", "train_mfu", "train_parity",
+                 "train_ceiling_gmac_per_s"),
+    "latency": ("latency_ms", "latency_ratio", "latency_aa_ratio"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Summary:
     gmac: Quantity
     inference: speed.Speed
     training: speed.Speed
+    latency: speed.Latency
     top1: Quantity
     seeds: dict[str, float]  # top-1 by seed at the training resolution, %
     failed_seeds: list[str]
@@ -52,7 +56,7 @@ def summaries(setting: Setting) -> list[Summary]:
     by_seed = {variant: _by_seed(rows) for variant, rows in accuracy.items()}
     baseline = by_seed.get(setting.baseline, {})
     compared = comparisons(setting, by_seed)
-    inference, training = speed.conditions(setting, ""), speed.conditions(setting, "train_")
+    inference, training, alone = (chosen(setting, prefix) for prefix in ("", "train_", "latency_"))
     found = []
     for variant in setting.variants:
         rows, seeds = accuracy[variant], by_seed[variant]
@@ -68,6 +72,7 @@ def summaries(setting: Setting) -> list[Summary]:
                 gmac=last(setting.named("gmac", variant), why["size"]),
                 inference=speed.speed(setting, variant, "", inference, why["inference"]),
                 training=speed.speed(setting, variant, "train_", training, why["training"]),
+                latency=speed.latency(setting, variant, alone, why["latency"]),
                 top1=_top1(rows, seeds, why["accuracy"]),
                 seeds=seeds,
                 failed_seeds=sorted(set(rows[rows["value"].isna()]["seed"]) - set(seeds) - {""}, key=by_number),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from harness.report.condition import Condition
 from harness.report.quantity import Quantity
-from harness.report.speed import Condition, Speed
+from harness.report.speed import Latency, Speed
 from harness.report.summary import Summary
 from harness.report.words import DASH, confidence, count, grouped, interval, percent, plural, points, significant
 
@@ -70,19 +71,21 @@ class Footnotes:
         return self.sentences.index(sentence) + 1
 
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 STALE = "Stale: measured with another state of the source than the newest row."
 
 
 def columns(baseline: str) -> list[Column]:
     """The columns, left to right; `meaning` is what hovering a heading shows."""
     step = "as for inference, of a step: forward, backward and update"
-    of_baseline = "\N{MULTIPLICATION SIGN} " + baseline
+    of_baseline = f"{TIMES} {baseline}"
     return [
         Column("params", "Model", "Params", "", "trainable parameters"),
         Column("gmac", "Model", "GMACs", "per image", "multiply-adds of the forward pass at the training resolution"),
-        Column("images_per_s", "Inference", "Images/s", "", "batch size over the median time of an iteration"),
+        Column("images_per_s", "Inference", "Images/s", "", "batch size over the median time of an iteration; MFU"),
         Column("ratio", "Inference", "Time", of_baseline, "median over interleaved rounds of time over the baseline's"),
         Column("peak_mib", "Inference", "Peak", "MiB", "peak memory of a batch"),
+        Column("latency_ms", "Inference", "Latency", "ms", "median time of a single image"),
         Column("train_images_per_s", "Training", "Images/s", "", step),
         Column("train_ratio", "Training", "Time", of_baseline, step),
         Column("train_peak_mib", "Training", "Peak", "MiB", "peak memory of a training batch"),
@@ -92,8 +95,14 @@ def columns(baseline: str) -> list[Column]:
     ]
 
 
-def table(found: list[Summary], baseline: str, inference: Condition | None, training: Condition | None) -> Table:
-    """The table; the time ratio columns are judged by the A/A floors of the two conditions."""
+def table(
+    found: list[Summary],
+    baseline: str,
+    inference: Condition | None,
+    training: Condition | None,
+    latency: Condition | None = None,
+) -> Table:
+    """The table; the time ratio columns are judged by the A/A floors of the conditions."""
     notes = Footnotes()
     lines = []
     for s in found:
@@ -101,6 +110,7 @@ def table(found: list[Summary], baseline: str, inference: Condition | None, trai
             _number(s.params, count, notes),
             _number(s.gmac, significant, notes),
             *_speed(s.inference, s.is_baseline, inference, notes),
+            _latency(s.latency, baseline, s.is_baseline, latency, notes),
             *_speed(s.training, s.is_baseline, training, notes),
             _top1(s, notes),
             _difference(s, notes),
@@ -120,6 +130,8 @@ def _number(quantity: Quantity, form: object, notes: Footnotes, detail: str = ""
 def _speed(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> list[Cell]:
     images = speed.images_per_s
     rate = _number(images, significant, notes, interval(images.low, images.high, significant))
+    if rate.sort is not None and speed.mfu.value is not None:
+        rate = replace(rate, remark=f"{significant(100 * speed.mfu.value, 2)} % MFU")
     return [rate, _ratio(speed, is_baseline, condition, notes), _number(speed.peak_mib, significant, notes)]
 
 
@@ -133,14 +145,28 @@ def _ratio(speed: Speed, is_baseline: bool, condition: Condition | None, notes: 
     ends = interval(ratio.low, ratio.high, lambda value: grouped(value, 2))
     if speed.resolved:
         return Cell(cell.text, cell.sort, ends, notes=cell.notes)
+    marks = [*cell.notes, notes.number(_unresolved(condition))]
+    return Cell(cell.text, cell.sort, ends, "not resolved", "open", marks)
+
+
+def _latency(latency: Latency, baseline: str, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
+    ms, ratio = latency.ms, latency.ratio
+    cell = _number(ms, significant, notes, interval(ms.low, ms.high, significant))
+    if is_baseline or ms.value is None or ratio.value is None:
+        return cell
+    cell = replace(cell, remark=f"{grouped(ratio.value, 2)} {TIMES} {baseline}")
+    if latency.resolved:
+        return cell
+    return replace(cell, remark="not resolved", notes=[*cell.notes, notes.number(_unresolved(condition))])
+
+
+def _unresolved(condition: Condition | None) -> str:
     if condition is None or condition.floor is None:
-        why = "Time ratio not resolved: this run has no A/A floor to judge it by."
-    else:
-        why = (
-            "Time ratio not resolved: its interval holds 1, or it differs from 1 by no more than the baseline differs "
-            "from itself (the A/A floor, below)."
-        )
-    return Cell(cell.text, cell.sort, ends, "not resolved", "open", [*cell.notes, notes.number(why)])
+        return "Time ratio not resolved: this run has no A/A floor to judge it by."
+    return (
+        "Time ratio not resolved: its interval holds 1, or it differs from 1 by no more than the baseline differs "
+        "from itself (the A/A floor, below)."
+    )
 
 
 def _top1(s: Summary, notes: Footnotes) -> Cell:

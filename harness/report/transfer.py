@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report import labels, svg
+from harness.report import ends, svg
 from harness.report.chart import SIZE, Drawing, axes
 from harness.report.palette import FAINT, PAPER, Look
 from harness.report.rows import by_number, side
@@ -83,7 +82,7 @@ def draw(curves: Sequence[Curve], look: dict[str, Look], train_px: str, name: st
                 textcoords="offset points", fontsize=8.5, color=FAINT, ha="left", va="bottom", gid="label",
             )  # fmt: skip
         ax.autoscale_view()
-        missed = _ends(ax, curves, lasts, look)
+        missed = ends.name(ax, [(curve.variant, *last) for curve, last in zip(curves, lasts, strict=True)], look)
         drawn = svg.inline(figure, name, TITLE)
     header = ["variant", "test_px", "top1_mean", "top1_low", "top1_high", "seeds", "top1_by_seed"]
     table: list[list[object]] = [
@@ -116,25 +115,3 @@ def _line(ax: Axes, curve: Curve, where: dict[str, float], look: Look, shift: fl
         markeredgewidth=0.9, zorder=4,
     )  # fmt: skip
     return xs[-1], ys[-1]
-
-
-def _ends(ax: Axes, curves: Sequence[Curve], lasts: Sequence[tuple[float, float]], look: dict[str, Look]) -> list[str]:
-    """Names at the right end of the lines, moved apart; returns those that find no room in the figure's height."""
-    gap, frame = 13.5, ax.get_window_extent()
-    room = int(frame.height // gap)
-    named, missed = list(curves[:room]), [curve.variant for curve in curves[room:]]
-    ends = [ax.transData.transform(last) for last in lasts[:room]]
-    heights = labels.spread([float(y) for _, y in ends], gap, frame.y0 + 5, frame.y1 - 2)
-    edge = float(ax.transAxes.transform((1.0, 0.0))[0])
-    for curve, (x, y), height in zip(named, ends, heights, strict=True):
-        color = look[curve.variant].color
-        to_data = ax.transData.inverted().transform
-        (x0, y0), (x1, y1) = to_data([(x + 5, y), (edge + 7, height)])
-        line: dict[str, Any] = {"color": color, "linewidth": 0.7, "alpha": 0.7, "clip_on": False, "zorder": 1}
-        ax.plot([x0, x1], [y0, y1], scalex=False, scaley=False, **line)
-        text = ax.annotate(
-            "", tuple(to_data((edge + 10, height))), fontsize=labels.SIZE, color=color,
-            ha="left", va="center", annotation_clip=False, gid="label",
-        )  # fmt: skip
-        labels.fit(text, curve.variant, ax.figure.bbox.x1)
-    return missed
