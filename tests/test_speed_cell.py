@@ -15,6 +15,7 @@ from harness.measure import cost, speed
 from harness.measure.ceiling import Ceiling
 from harness.recipe import digits
 from harness.speed_cell import speed_cell
+from variants import backends
 
 VARIANTS = ["sa", "psa", "sp_sa"]
 INFERENCE = ("images_per_s", "ratio", "peak_mib", "mfu")
@@ -204,3 +205,10 @@ def test_where_all_are_red_all_is_null_and_nothing_breaks(bench, monkeypatch):
     assert {row["metric"] for row in found if row["value"] is not None} == {
         "parity", "ceiling_gmac_per_s", "train_ceiling_gmac_per_s",
     }  # fmt: skip
+
+
+def test_a_row_names_the_backend_of_its_own_condition(bench, monkeypatch):
+    monkeypatch.setattr(backends, "SMALL", {"training": 0, "inference": 2**30})
+    frame = run(bench).set_index(["variant", "metric"])["backend"]
+    assert set(frame["sp_sa", "images_per_s"]) == set(frame["sp_sa", "latency_ms"]) == {"eager"}
+    assert set(frame["sp_sa", "train_images_per_s"]) == set(frame["sp_sa", "train_parity"]) == {"tiled"}

@@ -13,7 +13,7 @@ Resolution: W1, b1, w2, b2 do not know the grid; raw offsets of a new grid are a
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,10 @@ class SPSA(SpatialRelation):
 
 
 class MLP(nn.Module):
-    """offsets [2, 2h-1, 2w-1] -> [heads, 2h-1, 2w-1]: Delta -> hidden -> 1 for each head."""
+    """offsets [2, 2h-1, 2w-1] -> [heads, 2h-1, 2w-1]: Delta -> hidden -> 1 for each head.
+
+    The hidden layer is not kept for the backward, which makes it again: it would be larger than a small batch.
+    """
 
     def __init__(self, heads: int, hidden: int, last_bias: bool):
         super().__init__()
@@ -92,10 +95,40 @@ class MLP(nn.Module):
         self.b2 = nn.Parameter(torch.ones(heads)) if last_bias else None
 
     def forward(self, offsets: Tensor) -> Tensor:
-        heads, hidden = self.b1.shape
-        first = torch.addmm(self.b1.reshape(-1, 1), self.w1.reshape(-1, 2), offsets.flatten(1)).relu()
-        out = torch.bmm(self.w2[:, None], first.view(heads, hidden, -1)).view(heads, *offsets.shape[1:])
+        flat = offsets.flatten(1)
+        if torch.is_grad_enabled():
+            out = _TwoLayers.apply(flat, self.w1, self.b1, self.w2)
+        else:
+            out = _two_layers(flat, self.w1, self.b1, self.w2)
+        out = out.view(-1, *offsets.shape[1:])
         return out if self.b2 is None else out + self.b2[:, None, None]
+
+
+def _hidden(offsets: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
+    """[heads, hidden, S]: the first layer on offsets [2, S]."""
+    return torch.addmm(b1.reshape(-1, 1), w1.reshape(-1, 2), offsets).relu().view(*b1.shape, -1)
+
+
+def _two_layers(offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
+    return torch.bmm(w2[:, None], _hidden(offsets, w1, b1)).squeeze(1)
+
+
+class _TwoLayers(torch.autograd.Function):
+    """_two_layers, its hidden layer made again in the backward, which can be differentiated in its turn."""
+
+    @staticmethod
+    def forward(ctx: Any, offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
+        ctx.save_for_backward(offsets, w1, b1, w2)
+        return _two_layers(offsets, w1, b1, w2)
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        offsets, w1, b1, w2 = ctx.saved_tensors
+        hidden = _hidden(offsets, w1, b1)
+        below = torch.ops.aten.threshold_backward(w2[:, :, None] * above[:, None], hidden, 0.0)  # ReLU's
+        at = torch.cat([offsets, torch.ones_like(offsets[:1])])  # and 1, for the bias
+        first = torch.mm(below.flatten(0, 1), at.mT).view(*b1.shape, 3)
+        return None, first[..., :2], first[..., 2], torch.bmm(hidden, above[:, :, None]).squeeze(-1)
 
 
 class Linear(nn.Module):

@@ -161,3 +161,12 @@ def test_scope_says_who_shares_a_prior(scope):
     w1 = first.relation.function.w1
     assert len(w1) == (4 if scope == "head" else 1)
     assert (second.relation.function.w1 is w1) == (scope == "network")
+
+
+def test_the_hidden_layer_that_is_made_again_has_both_derivatives():
+    shapes = ((2, 15), (3, 4, 2), (3, 4), (3, 4))  # offsets, w1, b1, w2
+    drawn = [torch.randn(shape, dtype=torch.float64, requires_grad=i > 0) for i, shape in enumerate(shapes)]
+    kept, again = sp_sa._two_layers(*drawn), sp_sa._TwoLayers.apply(*drawn)
+    assert again.equal(kept)
+    assert torch.autograd.gradcheck(sp_sa._TwoLayers.apply, drawn)
+    assert torch.autograd.gradgradcheck(sp_sa._TwoLayers.apply, drawn)
