@@ -75,7 +75,7 @@ class _Tiled(torch.autograd.Function):
                         part.collect(tiles, above, *onto)
                         for tile in tiles.cut(images):
                             _tile_backward(tiles, part, tile, block, sums)
-                        tiles.put(dq, images, block, part.mixed.mul_(part.scale))
+                        tiles.put(dq, images, block, part.mixed, part.scale)
                         if block.rows.stop == ctx.fixed.grid[0]:
                             for whole, found in ((dk, part.dk), (dv, part.dv)):
                                 whole[images, heads] = found.view(-1, block.shape[0], *found.shape[1:]).mT
@@ -88,7 +88,7 @@ class _Part:
 
     def __init__(self, tiles: Tiles, images: slice, block: Block, q: Tensor, k: Tensor, v: Tensor):
         self.images, self.block, self.scale = images, block, q.shape[3] ** -0.5
-        self.q = tiles.queries_of("q", q, images, block).mul_(self.scale)
+        self.q = tiles.queries_of("q", q, images, block, self.scale)
         self.k = tiles.all_of("k", k, images, block.heads)
         self.v = tiles.all_of("v", v, images, block.heads)
         self.mixed = tiles.empty("mixed", *self.q.shape)

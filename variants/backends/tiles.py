@@ -19,7 +19,7 @@ from variants.backends.eager import prefix_of
 from variants.geometry import of_heads
 from variants.relation import Terms
 
-CACHE = 2**18  # float32 scores in a tile, 1 MiB: the second-level cache of a core
+CACHE = 2**18  # float32 scores in a tile of one image, 1 MiB: the second-level cache of a core; of several, half
 CHUNK = 2**18  # numbers in a copy of the queries, keys or values of some images
 WHOLE = 2**20  # up to here a head's map is one tile all the same: larger products gain more than the cache
 
@@ -37,7 +37,7 @@ class Tile:
         """The tile for maps of `heads` heads and tokens x tokens scores on a grid of so many rows."""
         scores = tokens * tokens
         if heads * scores <= CACHE:
-            return cls(CACHE // (heads * scores), heads, rows)
+            return cls(max(1, CACHE // 2 // (heads * scores)), heads, rows)
         together = max(n for n in range(1, heads + 1) if heads % n == 0 and (n == 1 or n * scores <= CACHE))
         parts = 1 if together > 1 else min(rows, -(-scores // WHOLE))
         return cls(1, together, -(-rows // parts))
@@ -112,7 +112,10 @@ class Tiles:
     def _dropped(self, heads: slice, rows: range, prefix: int) -> Tensor | None:
         w = self.fixed.grid[1]
         kept = self.fixed.mask(self.device, heads, slice(rows.start * w, rows.stop * w))
-        return None if kept is None else F.pad(~_turned(kept, w), (self.prefix, 0, prefix, 0), value=False)
+        if kept is None:
+            return None
+        dropped = ~_turned(kept[:, None].unflatten(2, (len(rows), w))).flatten(1, 3)
+        return F.pad(dropped, (self.prefix, 0, prefix, 0), value=False)
 
     def patches(self, scores: Tensor, block: Block) -> Tensor:
         """The scores [images * heads, n, P+N] among patches: [images, heads, rows, w, h, w], a view."""
@@ -124,22 +127,23 @@ class Tiles:
         part = x[images, heads]
         return self.empty(name, *part.shape).copy_(part).flatten(0, 1)
 
-    def queries_of(self, name: str, x: Tensor, images: slice, block: Block) -> Tensor:
-        """[images * heads, n, D]: a block's queries in x [B, H, P+N, D], in their order."""
+    def queries_of(self, name: str, x: Tensor, images: slice, block: Block, scale: float = 1.0) -> Tensor:
+        """[images * heads, n, D]: a block's queries in x [B, H, P+N, D], in their order, times `scale`."""
         part = x[images, block.heads, block.tokens]
         found = self.empty(name, *part.shape)
-        self._exchange(found, part, block)
+        self._exchange(found, part, block, scale)
         return found.flatten(0, 1)
 
-    def put(self, x: Tensor, images: slice, block: Block, found: Tensor) -> None:
-        """Writes what was found for a block's queries [images * heads, n, D] into x [B, H, P+N, D]."""
+    def put(self, x: Tensor, images: slice, block: Block, found: Tensor, scale: float = 1.0) -> None:
+        """Writes what was found for a block's queries [images * heads, n, D], times `scale`, into x [B, H, P+N, D]."""
         part = x[images, block.heads, block.tokens]
-        self._exchange(part, found.view(part.shape), block)
+        self._exchange(part, found.view(part.shape), block, scale)
 
-    def _exchange(self, to: Tensor, x: Tensor, block: Block) -> None:
+    def _exchange(self, to: Tensor, x: Tensor, block: Block, scale: float) -> None:
         if block.prefix:
-            to[:, :, : block.prefix] = x[:, :, : block.prefix]
-        to[:, :, block.prefix :] = _turned(x[:, :, block.prefix :], self.fixed.grid[1])
+            torch.mul(x[:, :, : block.prefix], scale, out=to[:, :, : block.prefix])
+        rows, to_rows = (t[:, :, block.prefix :].unflatten(2, (len(block.rows), -1)) for t in (x, to))
+        torch.mul(_turned(rows), scale, out=to_rows)
 
     def sums(self, heads: slice) -> Tensor:
         """[B, heads, D, P+N] zeros, for what is added up over the blocks of some heads."""
@@ -157,6 +161,6 @@ class Tiles:
         return self.views[key]
 
 
-def _turned(x: Tensor, width: int) -> Tensor:
-    """[..., patches, D] with the rows of the grid in the other order."""
-    return x.unflatten(-2, (-1, width)).flip(-3).flatten(-3, -2)
+def _turned(x: Tensor) -> Tensor:
+    """[images, heads, rows, ...] with the rows of the grid in the other order."""
+    return x.flip(2)
