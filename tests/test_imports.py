@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["geometry", "relation", "backends", "attention", "registry"]
-TORCHLESS = ["harness/results.py", "harness/stats.py", "harness/recipe.py", *(
+TORCHLESS = ["harness/results.py", "harness/stats.py", "harness/recipe.py", "harness/regress.py", *(
     f"harness/report/{file.name}" for file in sorted((ROOT / "harness/report").glob("*.py")))]  # fmt: skip
 
 

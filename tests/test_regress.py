@@ -216,6 +216,14 @@ def test_a_recorded_baseline_is_small_and_compares_as_the_whole_does(files, caps
     assert main([str(Path(base).parent / "no" / "\0"), new, "--record"]) == 2
 
 
+def test_slower_by_less_than_is_allowed_passes_and_is_still_called_slower(files, capsys):
+    assert main([*files(recorded(1.1), recorded(1.1 * 1.2, seed=7)), "--least", "25"]) == 0
+    assert "  slower" in capsys.readouterr().out
+    assert main([*files(recorded(1.1), recorded(1.1 * 1.3, seed=7)), "--least", "25"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main([*files(recorded(), recorded()), "--least", "-1"])
+
+
 def test_a_planted_slowdown_of_30_percent_is_caught_in_real_time(files, capsys):
     """13 units of work where there were 10, timed beside each other as the benchmarks do."""
     a = torch.randn(128, 128)
