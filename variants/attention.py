@@ -105,6 +105,8 @@ class Attention(nn.Module):
             dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
             key = (self.relation, grid, like.device)
             if key not in self._fixed:
+                if len(self._fixed) >= KEPT_AT_MOST:
+                    self._fixed.clear()
                 self._fixed[key] = self.relation.fixed(grid, like.device)
             return self.relation.terms(grid, like.device, dtype, self._fixed[key])
 
@@ -119,7 +121,7 @@ class Attention(nn.Module):
             self._kept.clear()
             return compute()
         tensors = itertools.chain(self.parameters(), self.buffers())
-        state = (_Steps.taken, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
+        state = (self.relation, _Steps.taken, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
         if self._kept_state != state:
             self._kept.clear()
             self._kept_state = state

@@ -189,7 +189,7 @@ class Composed(SpatialRelation):
         for part in self.parts:
             groups = part.groups(grid)
             if groups is not None:
-                paired = groups if paired is None else paired * (int(groups.max()) + 1) + groups
+                paired = groups.long() if paired is None else paired * (int(groups.max()) + 1) + groups.long()
         return paired
 
     def resample(self, grid: Grid) -> None:

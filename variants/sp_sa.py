@@ -116,10 +116,15 @@ def _two_layers(offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
 class _TwoLayers(torch.autograd.Function):
     """_two_layers, its hidden layer made again in the backward, which can be differentiated in its turn."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
-        ctx.save_for_backward(offsets, w1, b1, w2)
+    def forward(offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
         return _two_layers(offsets, w1, b1, w2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:

@@ -165,6 +165,21 @@ def test_tiled_says_that_it_has_no_second_derivative():
     first.sum().backward()
 
 
+@pytest.mark.parametrize("spec", ["sp_sa", "rpe_2d", "swin[window=4]", "swin[window=4]+sp_sa", "gpsa+sp_sa"])
+def test_a_layer_can_be_compiled(spec, monkeypatch):
+    """On the first call, with the backends of larger maps, in training and in inference."""
+    monkeypatch.setattr(backends, "SMALL", {"training": 0, "inference": 0})
+    attention, x = drawn(spec, (8, 8), backend="auto").float(), tokens((8, 8)).float()
+    torch._dynamo.reset()
+    compiled = torch.compile(attention, backend="aot_eager")
+    found = compiled(x, (8, 8))
+    agree(found, attention(x, (8, 8)), tolerance=1e-5)
+    found.sum().backward()
+    attention.eval()
+    with torch.no_grad():
+        agree(compiled(x, (8, 8)), found, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("spec", REFUSED)
 def test_sdpa_refuses_with_a_sentence_what_it_cannot_add(spec):
     attention = build(spec, 16, 4, grid=SQUARE, backend="sdpa")

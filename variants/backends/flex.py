@@ -82,11 +82,12 @@ def block_mask(terms: Terms, q: Tensor, prefix: int) -> BlockMask | None:
     if terms.kept is None and terms.groups is None:
         return None
     key = terms.groups if terms.kept is None else terms.kept
-    sizes = (q.shape[2], q.device, terms.groups is None)
+    sizes = (q.shape[2], q.device, terms.kept is None, None if terms.groups is None else id(terms.groups))
     found = _blocks.setdefault(key, {})
     if sizes not in found:
-        mask = terms.mask(q.device)
-        assert mask is not None
+        whole = terms.mask(q.device)
+        assert whole is not None
+        mask = whole.clone()  # a view would keep its base alive, and that is the key
 
         def kept(image: Tensor, head: Tensor, query: Tensor, token: Tensor) -> Tensor:
             of_head = mask[head if len(mask) > 1 else 0]

@@ -72,6 +72,7 @@ def obstacle(terms: Terms, tokens: int) -> str | None:
     return None if _layouts(terms) else "these groups are not the rectangles between cuts across the grid"
 
 
+@torch.compiler.disable  # reads numbers, not tensors
 def _layouts(terms: Terms) -> tuple[Layout, ...]:
     """The windows of every head; empty where they are not rectangles between cuts."""
     assert terms.groups is not None

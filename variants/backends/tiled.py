@@ -23,6 +23,7 @@ from variants.geometry import from_pairs, of_heads
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
 
+@torch.compiler.disable  # the tiles are written through views that its tracing cannot follow: one graph break
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """[B, H, P+N, D]. Raises Unsupported for queries and values, and where a second derivative is asked for."""
     beyond = sorted(terms.present & {"queries", "values"})
