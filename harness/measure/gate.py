@@ -22,9 +22,7 @@ from variants import Attention
 
 LOGITS = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}
 GRADIENTS = {"float32": 1e-3, "bfloat16": 1e-1, "float16": 3e-2}
-LEAST = (
-    1e-3  # of the largest gradient: a parameter whose own is smaller is measured by this, since it is mostly rounding
-)
+LEAST = 1e-3  # of the largest gradient: by this a parameter with a smaller one is measured, which is mostly rounding
 
 
 def gate(

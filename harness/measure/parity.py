@@ -10,11 +10,9 @@ import hashlib
 from typing import Any
 
 from harness import origin, results
-from harness.measure import gate
 from variants.registry import parse
 
 BADGES = origin.ROOT / "results" / "parity" / "badges.jsonl"
-GATE = gate.LOGITS
 
 
 def recorded() -> str | None:
