@@ -36,9 +36,8 @@ from variants.attention import Attention
 from variants.backends import eager
 from variants.geometry import Grid
 from variants.registry import parse
-from variants.relation import SpatialRelation, Unsupported
+from variants.relation import RESOLUTION_RULES, TERMS, SpatialRelation, Unsupported
 
-TERMS = ("prior", "bias", "keys", "queries", "values")
 UNSEEN: tuple[Grid, ...] = ((7, 4), (2, 6), (9, 9), (1, 3))
 VAST: Grid = (24, 25)  # its offsets reach all entries of any table
 
@@ -222,6 +221,51 @@ def resample_keeps_the_output(spec: str, place: Place) -> None:
          "resample(grid) gives tables the values that lookup reads there")  # fmt: skip
 
 
+def resolution_rule_holds(spec: str, place: Place) -> None:
+    """resolution_rule is a known word; unless resampled or rescaled, a term is the same at an offset of any grid."""
+    attention, larger = disturbed(built(spec, place).double()), (place.grid[0] + 2, place.grid[1] + 3)
+    shapes = {name: parameter.shape for name, parameter in attention.named_parameters()}
+    whole, stretched = _words(attention), "say resampled (a table) or rescaled (a function in units of the grid)"
+    for relation in relations(attention):
+        words = _words(relation)
+        given = sorted(relation.terms(place.grid, torch.device("cpu"), torch.float64).present)
+        if given and not words:
+            raise Broken(f"resolution_rule is empty and there is {given[0]}; say one of {', '.join(RESOLUTION_RULES)}")
+        if words - whole:
+            raise Broken(f"the attention's resolution_rule leaves out {', '.join(sorted(words - whole))} of a relation "
+                         f"in it; ask them all (variants.relation.resolution_rules)")  # fmt: skip
+        for term in TERMS if not words & {"resampled", "rescaled"} else ():
+            pair = (_tables(relation, term, geometry.offsets(g, dtype=torch.float64)) for g in (place.grid, larger))
+            for here, there in zip(*pair, strict=True):
+                same(_cut(there, here), here,
+                     f"resolution_rule says {relation.resolution_rule()}, and {term} at the offsets of a "
+                     f"{by(place.grid)} grid on a {by(larger)} grid and on its own", stretched)  # fmt: skip
+    attention.resample(larger)
+    changed = [name for name, parameter in attention.named_parameters() if parameter.shape != shapes[name]]
+    if changed and "resampled" not in whole:
+        raise Broken(f"resolution_rule says {attention.resolution_rule() or 'nothing'}, and resample changes the shape "
+                     f"of {changed[0]}; say resampled")  # fmt: skip
+
+
+def _words(module: Attention | SpatialRelation) -> set[str]:
+    found = module.resolution_rule()
+    if not isinstance(found, str):
+        raise Broken(f"resolution_rule gives a {_kind(found)}; give one of {', '.join(RESOLUTION_RULES)}")
+    words = {word for word in found.split(", ") if word}
+    if words - RESOLUTION_RULES.keys():
+        raise Broken(f"resolution_rule says {found!r}; say one of {', '.join(RESOLUTION_RULES)}, or some of them with "
+                     f"commas between")  # fmt: skip
+    return words
+
+
+def _cut(table: Tensor, like: Tensor) -> Tensor:
+    """A table over the offsets of a larger grid at those of a smaller one, about their common centre."""
+    for axis in (-2, -1):
+        size = min(like.shape[axis], table.shape[axis])
+        table = table.narrow(axis, (table.shape[axis] - size) // 2, size)
+    return table
+
+
 def bfloat16(spec: str, place: Place) -> None:
     """Under autocast to bfloat16 the output is finite and near that in float32."""
     attention, x = disturbed(built(spec, place)), inputs(place, dtype=torch.float32)
@@ -402,9 +446,9 @@ def decay_names_exist(spec: str, place: Place) -> None:
 RULES: tuple[Rule, ...] = (
     can_be_built, terms_have_their_shape, masks_have_their_shape, output_is_finite, map_is_what_attends,
     every_parameter_learns, images_are_independent, prefix_tokens_are_neutral, unseen_grids,
-    no_step_is_the_same_everywhere, resample_keeps_the_output, state_dict_round_trip, shared_weights,
-    same_seed_same_module, forward_draws_nothing, starts_as_sa, training_and_inference_agree, backends_equal_eager,
-    bfloat16, terms_follow_the_device, sums_hold, cost_can_be_counted, decay_names_exist,
+    no_step_is_the_same_everywhere, resample_keeps_the_output, resolution_rule_holds, state_dict_round_trip,
+    shared_weights, same_seed_same_module, forward_draws_nothing, starts_as_sa, training_and_inference_agree,
+    backends_equal_eager, bfloat16, terms_follow_the_device, sums_hold, cost_can_be_counted, decay_names_exist,
 )  # fmt: skip
 
 

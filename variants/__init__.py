@@ -5,13 +5,13 @@ attention = build("sp_sa[hidden=16]", dim=384, num_heads=6, grid=(14, 14))
 y = attention(x, grid=(14, 14))                                         # x, y [B, P+196, 384]
 """
 
-from variants import sa, sp_sa, psa, rpe, windows  # noqa: I001  (the order in which they are listed)
+from variants import sa, sp_sa, psa, rpe, windows, controls  # noqa: I001  (the order in which they are listed)
 from variants.attention import Attention
 from variants.geometry import offsets
 from variants.registry import build, canonical, families, names, register
 from variants.relation import Site, SpatialRelation, Unsupported
 
 __all__ = [
-    "Attention", "Site", "SpatialRelation", "Unsupported", "build", "canonical", "families", "names", "offsets",
-    "psa", "register", "rpe", "sa", "sp_sa", "windows",
+    "Attention", "Site", "SpatialRelation", "Unsupported", "build", "canonical", "controls", "families", "names",
+    "offsets", "psa", "register", "rpe", "sa", "sp_sa", "windows",
 ]  # fmt: skip

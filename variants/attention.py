@@ -92,6 +92,13 @@ class Attention(nn.Module):
         """The parameters that the published recipe exempts from weight decay."""
         return {f"relation.{name}" for name in self.relation.no_weight_decay()}
 
+    def resolution_rule(self) -> str:
+        """What happens on a grid that it did not train on, in the words of relation.RESOLUTION_RULES; "" for nothing.
+
+        A class with something of its own that knows the grid says so too.
+        """
+        return self.relation.resolution_rule()
+
     def resample(self, grid: Grid) -> None:
         """Makes `grid` the training grid."""
         self.relation.resample(grid)

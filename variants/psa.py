@@ -25,7 +25,7 @@ from variants.attention import Attention
 from variants.backends import eager
 from variants.geometry import Grid
 from variants.registry import register
-from variants.relation import Site, SpatialRelation, Term, Unsupported
+from variants.relation import Site, SpatialRelation, Term, Unsupported, resolution_rules
 
 Init = Literal["local", "convit", "normal"]
 
@@ -104,6 +104,9 @@ class GPSA(Attention):
         gate = self.gate.sigmoid().to(q.dtype)[:, None, None]
         positional = eager.apply(gate * self.positional(q, grid), v, terms)
         return (1 - gate) * super().attend(q, k, v, grid) + positional
+
+    def resolution_rule(self) -> str:
+        return resolution_rules((self.position, self.relation))
 
     def init_qkv(self) -> None:
         super().init_qkv()

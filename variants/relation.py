@@ -11,7 +11,7 @@ intersects masks and groups.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partialmethod
@@ -26,6 +26,15 @@ from variants.geometry import Grid
 
 Term = Tensor | tuple[Tensor, ...] | None
 Fixed = tuple[Tensor | None, Tensor | None]
+
+TERMS = ("prior", "bias", "keys", "queries", "values")  # the methods that give tables over the offsets
+RESOLUTION_RULES = {  # what a relation may say in resolution_rule, and what it means on a grid that it did not train on
+    "recomputed": "a function of the offset in patches, computed at the offsets of the new grid",
+    "rescaled": "a function of the offset in units of the grid, which stretches with it",
+    "resampled": "a table that spans the grid, interpolated to the new one",
+    "clipped": "a table of fixed extent; offsets beyond it take its border",
+    "fixed": "windows that keep their side in patches",
+}
 
 
 class Unsupported(ValueError):
@@ -132,6 +141,14 @@ class SpatialRelation(nn.Module):
     def resample(self, grid: Grid) -> None:
         """Makes `grid` the training grid: learned tables that span the grid get its size."""
 
+    def resolution_rule(self) -> str:
+        """What happens on a grid that it did not train on: a word of RESOLUTION_RULES; "" where there is no term.
+
+        The conformance rules hold a relation to it. Several words, for parts that differ, are joined by ", ".
+        """
+        own = (getattr(type(self), name) is not getattr(SpatialRelation, name) for name in (*TERMS, "mask", "groups"))
+        return "recomputed" if any(own) else ""
+
     def no_weight_decay(self) -> set[str]:
         """The names of parameters that the published recipe exempts from weight decay."""
         return set()
@@ -148,7 +165,7 @@ class SpatialRelation(nn.Module):
         kept, groups = self.fixed(grid, device) if fixed is None else fixed
         with torch.autocast(device.type, enabled=False) if casts else nullcontext():
             at = geometry.offsets(grid, device, dtype)
-            tables = {name: _tuple(getattr(self, name)(at)) for name in ("prior", "bias", "keys", "queries", "values")}
+            tables = {name: _tuple(getattr(self, name)(at)) for name in TERMS}
             return Terms(grid, **tables, kept=kept, groups=groups)
 
     def fixed(self, grid: Grid, device: torch.device) -> Fixed:
@@ -196,6 +213,9 @@ class Composed(SpatialRelation):
         for part in self.parts:
             part.resample(grid)
 
+    def resolution_rule(self) -> str:
+        return resolution_rules(self.parts)
+
     def no_weight_decay(self) -> set[str]:
         return {f"parts.{i}.{name}" for i, part in enumerate(self.parts) for name in part.no_weight_decay()}
 
@@ -212,6 +232,12 @@ def total_prior(terms: Terms) -> Tensor | None:
 def total_bias(terms: Terms) -> Tensor | None:
     """[H or 1, 2h-1 or 1, 2w-1 or 1]: the biases added; None where there is none."""
     return sum(terms.bias[1:], start=terms.bias[0]) if terms.bias else None
+
+
+def resolution_rules(relations: Iterable[SpatialRelation]) -> str:
+    """The words of several relations, each once, in their order: "fixed, resampled"."""
+    words = [word for relation in relations for word in relation.resolution_rule().split(", ") if word]
+    return ", ".join(dict.fromkeys(words))
 
 
 def _tuple(term: Term) -> tuple[Tensor, ...]:

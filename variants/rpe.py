@@ -55,6 +55,9 @@ class RPE1D(SpatialRelation):
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters()}  # as Swin's tables
 
+    def resolution_rule(self) -> str:
+        return "resampled"
+
     def resample(self, grid: Grid) -> None:
         _resample_all(self, (1, 2 * grid[0] * grid[1] - 1))
 
@@ -109,6 +112,9 @@ class RPE2D(SpatialRelation):
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters()}
+
+    def resolution_rule(self) -> str:
+        return "resampled" if self.extent is None else "clipped"
 
     def resample(self, grid: Grid) -> None:
         if self.extent is None:

@@ -76,6 +76,9 @@ class SPSA(SpatialRelation):
         # b1 is 1-D in the authors' code, so not decayed, W1 and w2 are; decay would pull a table from 1 to 0
         return {"function.b1" if isinstance(self.function, MLP) else "function.table"}
 
+    def resolution_rule(self) -> str:
+        return "resampled" if isinstance(self.function, Table) else "recomputed"
+
     def resample(self, grid: Grid) -> None:
         if isinstance(self.function, Table):
             self.function.resample(grid)

@@ -48,6 +48,9 @@ class Swin(SpatialRelation):
         super().__init__(site)
         self.window = auto_window(site.grid) if window == "auto" else (_positive("swin[window", window),) * 2
 
+    def resolution_rule(self) -> str:
+        return "fixed"
+
     def groups(self, grid: Grid) -> Tensor:
         shifted = self.site.layer % 2 == 1
         shift = (m // 2 if shifted and m < side else 0 for m, side in zip(self.window, grid, strict=True))
@@ -65,6 +68,9 @@ class CSWin(SpatialRelation):
         auto = tuple(max(1, side // 2) for side in auto_window(site.grid))
         self.stripe = auto if stripe == "auto" else (_positive("cswin[stripe", stripe),) * 2
 
+    def resolution_rule(self) -> str:
+        return "fixed"
+
     def groups(self, grid: Grid) -> Tensor:
         y, x = geometry.coordinates(grid)
         vertical = self.site.num_heads // 2
@@ -81,6 +87,9 @@ class Window(SpatialRelation):
         if min(width, height) < 0:
             raise ValueError(f"window[width={width},height={height}] is no box; both are whole numbers from 0")
         self.width, self.height, self.dy, self.dx = width, height, dy, dx
+
+    def resolution_rule(self) -> str:
+        return "fixed"
 
     def mask(self, qy: Tensor, qx: Tensor, ky: Tensor, kx: Tensor, grid: Grid) -> Tensor:
         across = (kx - qx - self.dx).abs() <= self.width

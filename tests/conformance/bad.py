@@ -113,6 +113,22 @@ class Counted(SpatialRelation):
         return self.slope * offsets[:1]
 
 
+class Sloped(SpatialRelation):
+    def bias(self, offsets):
+        return offsets[:1]
+
+
+def adds_its_table(self, q, k, v, grid):
+    """As a bias of the offset, prefix tokens left alone."""
+    pairs = geometry.to_pairs(geometry.lookup(self.table, geometry.offsets(grid)), grid)
+    scores = q @ k.mT + geometry.pad_prefix(pairs, q.shape[2] - grid[0] * grid[1], neutral=0.0)
+    return scores.softmax(-1) @ v
+
+
+def stretches_its_table(self, grid):
+    self.table.data = geometry.resample(self.table.detach(), (2 * grid[0] - 1, 2 * grid[1] - 1))
+
+
 def _offset(self, offsets):
     return offsets[:1]
 
@@ -314,6 +330,37 @@ GRIDS = {
             resample=lambda self, grid: nn.init.zeros_(self.table),
         ),
         "the outputs before and after resample differ",
+    ),
+    "a stretched table that says nothing of it": (
+        "resolution_rule_holds",
+        relation(init=table_of_the_grid, bias=lambda self, offsets: geometry.lookup(self.table, offsets)),
+        "says recomputed, and bias at the offsets of a 4x4 grid on a 6x7 grid and on its own differ .* say resampled",
+    ),
+    "in units of the grid": (
+        "resolution_rule_holds",
+        relation(prior=lambda self, offsets: offsets[:1] / offsets.shape[1]),
+        "says recomputed, and prior at the offsets of a 4x4 grid .* or rescaled",
+    ),
+    "a table of an attention's own": (
+        "resolution_rule_holds",
+        attention(init=table_of_the_grid, attend=adds_its_table, resample=stretches_its_table),
+        "says nothing, and resample changes the shape of table; say resampled",
+    ),
+    "a relation that the attention forgets": (
+        "resolution_rule_holds",
+        attention(init=lambda self, site: setattr(self, "position", Sloped(site))),
+        "the attention's resolution_rule leaves out recomputed of a relation in it; ask them all",
+    ),
+    "a word of its own": (
+        "resolution_rule_holds",
+        relation(bias=_offset, resolution_rule=lambda self: "stretched"),
+        "says 'stretched'; say one of recomputed, rescaled, resampled",
+    ),
+    "no word": ("resolution_rule_holds", relation(bias=_offset, resolution_rule=lambda self: None), "gives a NoneType"),
+    "an empty word": (
+        "resolution_rule_holds",
+        relation(bias=_offset, resolution_rule=lambda self: ""),
+        "is empty and there is bias",
     ),
 }
 

@@ -13,7 +13,8 @@ from . import bad
 
 SUMS = ["sp_sa+swin", "psa+sp_sa+cswin", "gpsa[init=normal]+rpe_2d", "swin+rpe_2d[extent=2,mode=bias]",
         "rpe_1d+rpe_2d[values=True]+swin[window=2]", "gpsa+window", "sp_sa+window",
-        "sp_sa[scope=network]+rpe_2d[factorized=True]"]  # fmt: skip
+        "sp_sa[scope=network]+rpe_2d[factorized=True]", "no_content+psa+swin", "cswin+uniform",
+        "position_only+rpe_2d[mode=bias,values=True]"]  # fmt: skip
 SPECS = [spec for name in names() for spec in specs_of(name)] + SUMS
 
 

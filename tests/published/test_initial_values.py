@@ -37,6 +37,7 @@ NORMAL = {
     "rpe_2d, bias, extent 7: table": ("rpe_2d[extent=7,mode=bias]", lambda a: a.relation.tables[0]),
     "rpe_2d, factorized: rows": ("rpe_2d[factorized=True]", lambda a: a.relation.tables[0]),
     "rpe_2d, factorized: columns": ("rpe_2d[factorized=True]", lambda a: a.relation.tables[1]),
+    "position_only: table": ("position_only", lambda a: a.relation.parts[0].tables[0]),
     "rpe_2d: value_tables": ("rpe_2d[values=True]", lambda a: a.relation.value_tables[0]),
 }
 
