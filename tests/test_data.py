@@ -1,9 +1,11 @@
-"""The embedded digits: real, whole, split once, balanced."""
+"""Datasets by name: the embedded digits, what every Dataset can say of itself, and the sentences for unknown names."""
 
 import pytest
 import torch
+from PIL import Image
 
 from harness import data
+from harness.data.dataset import hold_out, moments
 
 
 def test_digits_are_split_without_overlap_and_in_proportion():
@@ -28,11 +30,53 @@ def test_the_seed_draws_the_split():
     assert not torch.equal(one.test_x, other.test_x)
 
 
+def test_the_split_of_the_digits_is_the_recorded_one():
+    """What was measured on it stays comparable: the sums of the labels, each with its place, are pinned."""
+    digits = data.load("digits")
+    for labels, pinned in ((digits.train_y, 2546058), (digits.val_y, 291568), (digits.test_y, 282004)):
+        assert int((labels * torch.arange(len(labels))).sum()) == pinned
+        assert int((labels.roll(1) * torch.arange(len(labels))).sum()) != pinned
+
+
 def test_normalised_training_images_have_mean_0_and_deviation_1():
     digits = data.load("digits")
     images = digits.normalise(digits.train_x)
     assert abs(float(images.mean())) < 1e-4
     assert abs(float(images.std()) - 1) < 1e-3
+
+
+def test_moments_of_channels_are_those_of_the_float_images():
+    images = torch.randint(0, 256, (50, 3, 6, 5), dtype=torch.uint8) // torch.tensor([1, 2, 5]).view(-1, 1, 1)
+    images = images.to(torch.uint8)
+    mean, std = moments(images)
+    floats = images.double().transpose(0, 1).flatten(1) / 255
+    torch.testing.assert_close(torch.tensor(mean), floats.mean(1).float())
+    torch.testing.assert_close(torch.tensor(std), floats.std(1, correction=0).float())
+
+
+def test_a_tenth_is_held_out_in_proportion_and_each_class_at_least_once():
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)[torch.randperm(1000)]
+    train, val = hold_out(labels, seed=0)
+    assert torch.bincount(labels[val]).tolist() == [60, 30, 10]
+    assert sorted([*train.tolist(), *val.tolist()]) == list(range(1000))
+    assert not torch.equal(val, hold_out(labels, seed=1)[1])
+    few = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2])
+    assert sorted(few[hold_out(few, seed=0)[1]].tolist()) == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"a single training image.* at least 2"):
+        hold_out(torch.tensor([0, 0, 0, 1]), seed=0)
+
+
+def test_a_dataset_of_pictures_says_so():
+    pictures = [Image.new("RGB", (40, 30))]
+    label = torch.zeros(1, dtype=torch.int64)
+    streamed = data.Dataset("few", *(pictures, label) * 3, classes=("a",), mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert streamed.streamed
+    assert streamed.image_size == (224, 224)
+    assert streamed.channels == 3
+    digits = data.load("digits")
+    assert not digits.streamed
+    assert digits.image_size == (8, 8)
+    assert digits.channels == 1
 
 
 def test_resize_leaves_the_same_size_alone_and_keeps_a_constant():
@@ -41,6 +85,12 @@ def test_resize_leaves_the_same_size_alone_and_keeps_a_constant():
     torch.testing.assert_close(data.resize(torch.ones(1, 1, 8, 8), (12, 16)), torch.ones(1, 1, 12, 16))
 
 
-def test_an_unknown_dataset_lists_what_there_is():
-    with pytest.raises(ValueError, match="no dataset 'imagenot'; choose digits"):
-        data.load("imagenot")
+@pytest.mark.parametrize("name", ["imagenot", "probes:triangle", "probes:", "torch:cifar10"])
+def test_an_unknown_dataset_lists_what_there_is(name):
+    with pytest.raises(ValueError, match=f"no dataset '{name}'; choose digits, .*probes:same_row.*folder:PATH"):
+        data.load(name)
+
+
+def test_names_are_those_that_load_takes():
+    assert {"digits", "fashion_mnist", "cifar10", "cifar100", "probes:corner", "folder:PATH"} <= set(data.names())
+    assert set(data.DATASETS) < set(data.names())

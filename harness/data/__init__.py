@@ -1,0 +1,49 @@
+"""Images by name: `load(name)` gives a Dataset of three disjoint splits.
+
+A name is one of DATASETS; `folder:PATH`, an ImageNet-style tree; or `torch/NAME` or `hfds/NAME`, a set of timm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from harness.data.dataset import Dataset, Images, Pictures, resize
+from harness.data.digits import digits
+from harness.data.fashion import fashion_mnist
+from harness.data.folder import folder
+from harness.data.probes import PROBES, probe
+from harness.data.subset import subset
+from harness.data.timm_sets import timm_set
+
+__all__ = ["DATASETS", "Dataset", "Images", "Pictures", "load", "names", "resize", "subset"]
+
+DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
+    "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": partial(timm_set, "torch/cifar10"),
+    "cifar100": partial(timm_set, "torch/cifar100"),
+    **{f"probes:{task}": partial(probe, task) for task in PROBES},
+}
+
+
+def names() -> tuple[str, ...]:
+    """What `load` takes: every name, then the families with the part that the user fills in."""
+    return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME")
+
+
+def load(name: str, data_dir: str | Path | None = None, seed: int = 0) -> Dataset:
+    """The dataset of that name; `seed` draws the splits.
+
+    Raises ValueError for one that does not exist, that is not to be had here, or that is damaged.
+    """
+    where = None if data_dir is None else Path(data_dir).expanduser()
+    kind, colon, rest = name.partition(":")
+    if name in DATASETS:
+        return DATASETS[name](where, seed)
+    if kind == "folder":
+        return folder(rest, where, seed)
+    if "/" in name and not colon:
+        return timm_set(name, where, seed)
+    raise ValueError(f"there is no dataset {name!r}; choose {', '.join(names())}")

@@ -1,0 +1,135 @@
+"""`probes:TASK`: generated images whose label is one spatial relation, and nothing else gives it away.
+
+32x32 px, grey, 8x8 cells of 4x4 px: with patches of 4 px a cell is a patch. The ground is noise. What marks the objects
+is the same whatever the label, so no patch and no histogram tells it; but for `corner`, where a mark lies does not tell
+it either, since each mark lies anywhere equally often whatever the label (in `mirror`: with the same odds).
+
+    corner      in which quadrant is the mark: absolute position
+    same_row    are two marks in one row, or in one column: direction. The distances are the same for both
+    distance    are two marks 1, 2, 3 or at least 4 cells apart (Euclid, rounded down): distance. The direction to the
+                nearest 45 degrees is right in 35 %, the exact one in 69 %, a chance of 25 %
+    mirror      are two marks in a row mirror images about the vertical midline: pairs of positions. The offset hardly
+                says so: a function of it alone is right in 13 of 24 cases at best, a chance of 1/2
+    texture     is the cell to the right of the mark striped across or along: what lies at one offset. The cell to the
+                left is striped the other way, and so is the cell below to the one above: what looks alike in opposite
+                directions sees one of each
+
+A model that cannot express a relation stays at chance, 1/len(classes).
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.dataset import Dataset, moments
+
+CELLS, CELL = 8, 4  # cells on a side, px on a side of a cell
+SPLITS = {"train": 4096, "val": 1024, "test": 2048}
+PROBES = {
+    "corner": ("top left", "top right", "bottom left", "bottom right"),
+    "same_row": ("one column", "one row"),
+    "distance": ("1", "2", "3", "4 and more"),
+    "mirror": ("apart", "mirrored"),
+    "texture": ("across", "along"),
+}
+# columns of two marks in a row and their odds in 24: mirrored about the midline, and, with the same odds of each column
+# and of each offset but one (7 here, 2 there), mirrored about a line one cell beside it
+MIRRORED = {(0, 7): 2, (1, 6): 4, (2, 5): 8, (3, 4): 10}
+APART = {(0, 5): 2, (1, 4): 4, (2, 3): 5, (2, 4): 1, (3, 5): 1, (4, 5): 5, (3, 6): 4, (2, 7): 2}
+
+
+def probe(task: str, data_dir: Path | None, seed: int) -> Dataset:
+    """The task's training set without end, and samples of it: 4,096 to train, 1,024 to validate, 2,048 to test."""
+    parts = {}
+    for k, (split, n) in enumerate(SPLITS.items()):
+        stream = int(np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0])
+        parts[split] = draw(task, torch.Generator().manual_seed(stream), n)
+    (train_x, train_y, _), (val_x, val_y, _), (test_x, test_y, masks) = parts.values()
+    mean, std = moments(train_x)
+    return Dataset(
+        f"probes:{task}", train_x, train_y, val_x, val_y, test_x, test_y, classes=PROBES[task], mean=mean, std=std,
+        fresh=partial(fresh, task), test_masks=masks,
+    )  # fmt: skip
+
+
+def fresh(task: str, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor]:
+    """n new images uint8 [n, 1, 32, 32] and labels int64 [n], on the generator's device; each class equally often."""
+    images, labels, _ = draw(task, generator, n)
+    return images, labels
+
+
+def draw(task: str, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images uint8 [n, 1, 32, 32], labels int64 [n], and bool [n, 32, 32]: the marks, the cell that is asked for."""
+    at = generator.device
+    count = len(PROBES[task])
+    first = torch.randint(count, (1,), generator=generator, device=at)  # where n is no multiple of the classes
+    labels = (torch.randperm(n, generator=generator, device=at) + first) % count
+    if task == "texture":
+        ink, objects = _striped(generator, labels)
+    else:
+        chosen = torch.rand(n, generator=generator, device=at).double() + labels  # float32: stays below the next label
+        pair = torch.searchsorted(_odds(task, str(at)), chosen, right=True) % CELLS**4
+        cells = torch.zeros(n, CELLS**2, dtype=torch.bool, device=at)
+        cells.scatter_(1, torch.stack([pair // CELLS**2, pair % CELLS**2], 1), True)
+        ink = objects = _pixels(cells.view(n, CELLS, CELLS, 1, 1))
+    noise = torch.randint(0, 64, ink.shape, generator=generator, device=at, dtype=torch.uint8)
+    return (32 + noise + 128 * ink.to(torch.uint8))[:, None], labels, objects
+
+
+def _pixels(cells: Tensor) -> Tensor:
+    """[n, 8, 8, 4 or 1, 4 or 1] -> [n, 32, 32]: the pixels of every cell."""
+    return cells.expand(-1, -1, -1, CELL, CELL).transpose(2, 3).reshape(-1, CELLS * CELL, CELLS * CELL)
+
+
+@cache
+def _odds(task: str, device: str) -> Tensor:
+    """[classes * 64 * 64]: label plus the cumulated odds of each pair of cells, given the label."""
+    return torch.cat([label + odds(task, label).flatten().cumsum(0) for label in range(len(PROBES[task]))]).to(device)
+
+
+def odds(task: str, label: int) -> Tensor:
+    """[64, 64] float64, of sum 1: how likely the two marks are to lie on two cells; one mark lies on a cell twice."""
+    k = torch.arange(CELLS**2)
+    row, column = k // CELLS, k % CELLS
+    same = {"row": row[:, None] == row, "column": column[:, None] == column}
+    apart = ((row[:, None] - row) ** 2 + (column[:, None] - column) ** 2).double().sqrt()
+    if task == "corner":
+        wanted = (k[:, None] == k) & (2 * (row >= CELLS // 2) + (column >= CELLS // 2) == label)
+    elif task == "same_row":
+        wanted = same["row" if label else "column"] & (k[:, None] != k)
+    elif task == "distance":
+        wanted = apart.floor().clamp(max=4) == label + 1
+    else:
+        table = torch.zeros(CELLS, CELLS, dtype=torch.float64)
+        for (left, right), share in (MIRRORED if label else APART).items():
+            table[left, right] = table[right, left] = share
+        wanted = same["row"] * table[column[:, None], column]
+    pairs = wanted.double()
+    for _ in range(200 if task == "distance" else 0):  # Sinkhorn: until each cell is marked equally often
+        pairs /= (pairs.sum(0) * pairs.sum(1)[:, None]).sqrt()
+    return pairs / pairs.sum()
+
+
+def _striped(generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Ink and objects, bool [n, 32, 32]: a mark among striped cells, the right one striped across (0) or along (1)."""
+    n, at = len(labels), generator.device
+    image = torch.arange(n, device=at)
+
+    def drawn(high: int, *shape: int) -> Tensor:
+        return torch.randint(0, high, (n, *shape), generator=generator, device=at)
+
+    row, column = (1 + drawn(CELLS - 2) for _ in range(2))  # not at the border: all four neighbours are there
+    along, above = drawn(2, CELLS, CELLS), drawn(2)
+    for down, right, value in ((0, 1, labels), (0, -1, 1 - labels), (-1, 0, above), (1, 0, 1 - above)):
+        along[image, row + down, column + right] = value
+    stripes = (torch.arange(CELL, device=at) + drawn(CELL, CELLS, CELLS)[..., None]) % CELL < CELL // 2  # any phase
+    cells = torch.where(along.bool()[..., None, None], stripes[..., None, :], stripes[..., None])
+    cells[image, row, column] = True
+    objects = torch.zeros(n, CELLS, CELLS, dtype=torch.bool, device=at)
+    objects[image, row, column] = objects[image, row, column + 1] = True
+    return _pixels(cells), _pixels(objects[..., None, None])
