@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 FEWEST_SEEDS = 3  # below, no interval is formed
 MOST_SEEDS = 1000  # a question that needs more than this is answered "more than 1000", math.inf here
 Seed = TypeVar("Seed", bound=Hashable)
+HAIR = 1e-4  # percentage points: a share of n images kept in float32 may lie so far below what it stands for
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95 % percentile interval rest on 50 resamples each
 
 
@@ -76,8 +77,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     mean, sd = float(array.mean()), _spread(array)
     if array.size < FEWEST_SEEDS or not sd:
         return Estimate(mean, None, None, array.size, confidence)
-    low, high = stats.t.interval(confidence, df=array.size - 1, loc=mean, scale=sd / math.sqrt(array.size))
-    return Estimate(mean, float(low), float(high), array.size, confidence)
+    half = float(special.stdtrit(array.size - 1, (1 + confidence) / 2)) * sd / math.sqrt(array.size)
+    return Estimate(mean, mean - half, mean + half, array.size, confidence)
 
 
 def simultaneous_confidence(compared: int, confidence: float = 0.95) -> float:
@@ -162,3 +163,14 @@ def pareto_front(accuracy: Sequence[float], cost: Sequence[float]) -> list[int]:
         if not any(g >= gain and p <= price and (g > gain or p < price) for g, p in points)
     ]
     return sorted(front, key=lambda index: (points[index][1], points[index][0]))
+
+
+def first_at_least(by_epoch: Mapping[int, float], target: float) -> int | None:
+    """The first epoch at which a percentage is at `target` or above, whatever follows; None where it never is."""
+    return min((epoch for epoch, value in by_epoch.items() if value >= target - HAIR), default=None)
+
+
+def round_targets(best: float, step: float = 5.0, most: int = 2) -> list[float]:
+    """The largest multiples of `step` above 0 that a percentage of `best` reaches, at most `most`, by growing size."""
+    steps = math.floor((best + HAIR) / step)
+    return [step * number for number in range(max(1, steps - most + 1), steps + 1)]

@@ -191,3 +191,40 @@ def test_pareto_front_agrees_with_its_definition():
     for index, (gain, price) in enumerate(points):
         better = ((points[:, 0] >= gain) & (points[:, 1] <= price)).sum() - (points == (gain, price)).all(axis=1).sum()
         assert (better == 0) == (index in front)
+
+
+FIRST = {
+    "at the target": ({1: 80.0, 2: 90.0, 3: 95.0}, 90.0, 2),
+    "between two": ({1: 80.0, 2: 90.0, 3: 95.0}, 85.0, 2),
+    "falls below again": ({5: 91.0, 6: 89.0, 7: 92.0}, 90.0, 5),
+    "not in order": ({3: 95.0, 1: 80.0, 2: 94.0}, 90.0, 2),
+    "never": ({1: 80.0, 2: 90.0}, 90.01, None),
+    "a share in float32": ({1: 94.99999880790710, 2: 99.0}, 95.0, 1),  # 342 of 360 images
+    "nothing": ({}, 90.0, None),
+}
+
+
+def meets_the_known_first_epochs(first):
+    return all(first(by_epoch, target) == expected for by_epoch, target, expected in FIRST.values())
+
+
+FIRST_MUTANTS = {
+    "above only": lambda e, t: min((k for k, v in e.items() if v > t + 1e-3), default=None),
+    "no hair": lambda e, t: min((k for k, v in e.items() if v >= t), default=None),
+    "the epoch after": lambda e, t: min((k + 1 for k, v in e.items() if v >= t - 1e-4), default=None),
+    "the last": lambda e, t: max((k for k, v in e.items() if v >= t - 1e-4), default=None),
+    "in the order given": lambda e, t: next((k for k, v in e.items() if v >= t - 1e-4), None),
+}
+
+
+def test_the_first_epoch_at_or_above_a_target():
+    assert meets_the_known_first_epochs(stats.first_at_least)
+    assert [name for name, mutant in FIRST_MUTANTS.items() if meets_the_known_first_epochs(mutant)] == []
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [(97.1, [90, 95]), (95.0, [90, 95]), (94.99999, [90, 95]), (94.9, [85, 90]), (100, [95, 100]), (7, [5]), (4.9, [])],
+)
+def test_targets_are_the_two_largest_multiples_of_five(best, expected):
+    assert stats.round_targets(best) == expected

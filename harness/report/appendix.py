@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.report.rows import by_number, text
 from harness.report.study import Study
-from harness.report.words import DASH, plural, significant
+from harness.report.words import DASH, plural, share, significant
 
 COMPARED = {
     "parity": "the plain formula, in this run",
@@ -47,6 +47,8 @@ def failures(study: Study) -> list[Failure]:
             values = sorted({value for value in group[column] if value}, key=by_number)
             if values:
                 parts.append(f"{word} {', '.join(values)}")
+        parts += [f"{share(part)} of the training images" for part in sorted(set(group["train_fraction"]) - {"", "1"})]
+        parts += sorted(set(group["recipe"]) - {""})
         since = "a later row about the same has replaced it" if later else ""
         found.append(Failure(str(variant), "; ".join(parts), str(note), since))
     return found

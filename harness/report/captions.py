@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from harness.report import overtaking as overtake
 from harness.report.condition import Condition
+from harness.report.convergence import floor, lines
+from harness.report.fractions import Group
+from harness.report.learning import Learning, device
+from harness.report.shift import images
 from harness.report.study import Setting
 from harness.report.summary import Summary
-from harness.report.transfer import Curve, dots
-from harness.report.words import grouped, plural
+from harness.report.transfer import Curve, dots, finetune_epochs
+from harness.report.words import grouped, plural, tick
 from harness.stats import FEWEST_SEEDS
 
 MARKS = "Large marks are means over seeds, faint dots single seeds"
@@ -38,13 +42,87 @@ def transfer(setting: Setting, curves: list[Curve]) -> str:
     trained = (
         f" Trained at {setting.train_px} px only (dotted line);" if setting.train_px else " Trained at one resolution;"
     )
-    drawn = any(point.top1.low is not None for curve in curves for point in curve.points)
+    drawn = any(point.top1.low is not None for curve in curves for point in curve.points + curve.finetuned)
     vertical = ", vertical lines 95 % t intervals, set apart sideways to be told apart" if drawn else _none_drawn()
     single = ", faint dots single seeds" if dots(curves) else ", single seeds are too many to be drawn"
+    zero = "at the other resolutions the same weights are tested as they are: zero-shot, without fine-tuning."
+    epochs = finetune_epochs(setting)
+    if any(curve.finetuned for curve in curves):
+        zero = (
+            "solid lines test the same weights as they are at the other resolutions: zero-shot. Dashed lines and "
+            f"hollow marks: after fine-tuning at that resolution{f' for {_epochs(epochs)}' if epochs else ''}."
+        )
+    marks = f"Marks are means over seeds{single}{vertical}."
+    return f"A flat line transfers, a falling one does not.{trained} {zero} {marks}"
+
+
+def convergence(setting: Setting, found: list[Learning], by: str) -> str:
+    every = [point for one in found for point in (one.by_epoch if by == "epoch" else one.by_second)]
+    if not every:
+        return ""
+    means = "Lines are means over seeds" + (", faint lines single seeds" if lines(found) else "")
+    drawn = any(point.top1.low is not None for point in every)
+    vertical = "; vertical lines: 95 % t intervals, at a few epochs" if drawn else _none_drawn()
+    counts = set(setting.named("val_top1")["n"].dropna())
+    split = f" on {grouped(counts.pop(), 0)} images of the validation split" if len(counts) == 1 else (
+        " on the validation split")  # fmt: skip
+    cut = floor(found)
+    below = any(point.top1.center < cut for point in every)
+    axis = f" The axis begins at {tick(cut)} %; the first epochs below it are in the CSV." if below else ""
+    if by == "epoch":
+        return f"Further left is learned in fewer epochs. Accuracy{split}. {means}{vertical}.{axis}"
+    where = device(setting)
     return (
-        f"A flat line transfers, a falling one does not.{trained} at the other resolutions the same weights are tested "
-        f"as they are: zero-shot, without fine-tuning. Marks are means over seeds{single}{vertical}."
+        f"Further left is learned in less time. The same accuracies against the seconds that training alone took till "
+        f"then{f' on {where}' if where else ''}, validation not counted; means over seeds. Trainings are not timed in "
+        f"interleaved rounds: small differences of time are noise, the table's ratios are not.{axis}"
     )
+
+
+def reached(setting: Setting, targets: list[float]) -> str:
+    asked = "" if setting.reach else (
+        f" The targets are the two largest multiples of 5 % that the mean of {setting.baseline} ends at or above."
+        if len(targets) > 1
+        else f" The target is the largest multiple of 5 % that the mean of {setting.baseline} ends at or above."
+    )  # fmt: skip
+    return (
+        "The first validated epoch at which the accuracy on the validation split is at the target or above, and the "
+        "seconds of training till its end: means over the seeds that reach it. In brackets: 95 % t intervals, where "
+        f"all seeds do.{asked}"
+    )
+
+
+def shift(setting: Setting) -> str:
+    return (
+        f"Higher is steadier. The share of predictions{images(setting)} that stay the same when the image moves by a "
+        "pixel or by a patch, over the four directions; the border is repeated. In brackets: 95 % t "
+        "intervals over seeds."
+    )
+
+
+def low_data(group: Group) -> str:
+    found = [s for member in group.members for s in member.found]
+    dots = ", faint dots single seeds" if any(s.seeds for s in found) else ""
+    drawn = any(s.top1.low is not None for s in found)
+    vertical = ", vertical lines 95 % t intervals, set apart sideways" if drawn else _none_drawn()
+    return (
+        f"A line that falls less to the left needs fewer images. Each share is a part of the larger ones, every class "
+        f"cut alike, and all are trained for the same number of updates. Marks are means over seeds{dots}{vertical}."
+        f"{_images(found)}"
+    )
+
+
+def low_data_difference(group: Group) -> str:
+    drawn = any(s.difference and s.difference.estimate.low is not None for m in group.members for s in m.found)
+    vertical = "; vertical lines: simultaneous 95 % intervals over the variants of a share" if drawn else _none_drawn()
+    return (
+        f"Above 0 is more accurate than {group.baseline} with the same images. Mean over seeds that both trained "
+        f"with, of the difference seed by seed{vertical}. Hollow marks are not resolved."
+    )
+
+
+def _epochs(number: str) -> str:
+    return f"{number} epoch{'' if number == '1' else 's'}"
 
 
 def overtaking(found: list[overtake.Curve], baseline: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from harness.report import quantity
@@ -103,15 +104,18 @@ def elsewhere_based(setting: Setting) -> set[str]:
 
 def under(rows: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
     """The rows measured under a condition."""
-    inside = pd.Series(True, index=rows.index)
+    inside = np.ones(len(rows), dtype=bool)
     for column, part in zip(CONDITION, key, strict=True):
-        inside &= rows[column] == part
-    return rows[inside]
+        inside &= rows[column].to_numpy() == part
+    return rows if inside.all() else rows[inside]
 
 
 def failed(rows: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
     """The null rows that may be about a condition: a failed measurement may know less of where it ran than others."""
-    inside = rows["value"].isna()
+    rows = rows[rows["value"].isna()]
+    if rows.empty:
+        return rows
+    inside = pd.Series(True, index=rows.index)
     for column in ("device", "precision", "test_px"):
         inside &= rows[column].isin(["", key[CONDITION.index(column)]])
     return rows[inside]

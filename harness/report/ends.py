@@ -11,6 +11,7 @@ from harness.report import labels
 from harness.report.palette import Look
 
 GAP = 13.5  # SVG units from name to name
+FAR = 30  # SVG units from the end of a line to the edge
 
 
 def name(ax: Axes, lasts: Sequence[tuple[str, float, float]], look: dict[str, Look]) -> list[str]:
@@ -26,6 +27,8 @@ def name(ax: Axes, lasts: Sequence[tuple[str, float, float]], look: dict[str, Lo
         color = look[variant].color
         (x0, y0), (x1, y1) = to_data([(x + 5, y), (edge + 7, height)])
         line: dict[str, Any] = {"color": color, "linewidth": 0.7, "alpha": 0.7, "clip_on": False, "zorder": 1}
+        if edge - x > FAR:  # not to be taken for a curve that goes on
+            line["linestyle"] = (0, (1, 3))
         ax.plot([x0, x1], [y0, y1], scalex=False, scaley=False, **line)
         text = ax.annotate(
             "", tuple(to_data((edge + 10, height))), fontsize=labels.SIZE, color=color,

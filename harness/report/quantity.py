@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.stats import Estimate, median_interval
+from harness.stats import FEWEST_SEEDS, Estimate, mean_interval, median_interval
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class Quantity:
     @staticmethod
     def of(estimate: Estimate, reason: str = "", stale: bool = False) -> Quantity:
         return Quantity(estimate.center, estimate.low, estimate.high, estimate.n, reason, stale)
+
+
+def mean(values: Sequence[float], reason: str, stale: bool = False) -> Quantity:
+    """The mean over seeds with its t interval; `reason` where there is no seed."""
+    if not values:
+        return Quantity(reason=reason)
+    estimate = mean_interval(values)
+    return Quantity.of(estimate, no_interval(estimate.n, estimate.low), stale)
 
 
 def last(rows: pd.DataFrame, reason: str) -> Quantity:
@@ -75,3 +84,12 @@ def ratio(rows: pd.DataFrame, reason: str) -> Quantity:
     interval = median_interval(row["samples"])
     why = "" if interval.low is not None else f"no interval: {interval.n} timing rounds"
     return Quantity(found.value, interval.low, interval.high, interval.n, why, found.stale)
+
+
+def no_interval(n: int, low: float | None) -> str:
+    """Why a t interval is missing; "" where there is one."""
+    if low is not None:
+        return ""
+    if n >= FEWEST_SEEDS:
+        return f"no interval: all {n} seeds agree, so there is no spread to form one from"
+    return f"no interval: {n} seed{'' if n == 1 else 's'}, and none is formed below {FEWEST_SEEDS}"

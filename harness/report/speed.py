@@ -70,4 +70,6 @@ def _rows(setting: Setting, variant: str, metric: str, condition: Condition | No
     found = setting.named(metric, variant)
     if condition is None:
         return found
-    return pd.concat([failed(found, condition.key), under(found[found["value"].notna()], condition.key)])
+    null = failed(found, condition.key)
+    measured = under(found[found["value"].notna()], condition.key)
+    return measured if null.empty else pd.concat([null, measured])

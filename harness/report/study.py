@@ -1,19 +1,22 @@
 """A study taken apart: the settings in which variants may be compared, and in each one the rows that belong to it.
 
 Two rows are comparable when study, dataset, size, training resolution, training fraction and recipe agree. A row that
-leaves one of these empty (the speed of a variant needs no dataset) belongs to every setting.
+leaves one of these empty (the speed of a variant needs no dataset) belongs to every setting; what needs no training
+belongs to every training fraction.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from harness.report.rows import natural, side, superseded, text, tidy
+from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
+from harness.report.rows import by_number, natural, side, superseded, tidy
+from harness.report.words import share
 from harness.results import Damage
 
 DEFAULT_BASELINE = "sa"
@@ -23,21 +26,22 @@ WORDS = {
     "dataset": "{}",
     "size": "{}",
     "train_px": "{} px",
-    "train_fraction": "{} of the training data",
+    "train_fraction": "{} of the training images",
     "recipe": "{}",
 }
-
-# What a recipe may differ in and still train the same cells: which cells, where, and what was said about them.
-BESIDE = {
-    "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "workers",
-    "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend", "dry_run",
-    "speed_rounds",
+BETWEEN = " · "
+# Metrics of trained weights; all others, where no seed is named, are the same whatever share of the images was used.
+TRAINED = {
+    "top1", "top5", "val_top1", "loss", "train_s", "finetuned_top1", "shift_px_consistency", "shift_patch_consistency",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is held fixed (`name`, words), the variants in the order of the page, and the current rows."""
+    """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
+
+    `reach`: the validation accuracies (%) whose epochs the recipe asks for.
+    """
 
     name: str
     key: tuple[str, ...]
@@ -46,15 +50,28 @@ class Setting:
     variants: list[str]
     families: Mapping[str, str]
     rows: pd.DataFrame
+    reach: list[float] = field(default_factory=list)
+
+    @property
+    def train_fraction(self) -> str:
+        return self.key[SETTING.index("train_fraction")]
 
     @property
     def challengers(self) -> list[str]:
         return [variant for variant in self.variants if variant != self.baseline]
 
+    @cached_property
+    def _named(self) -> Mapping[tuple[str, str | None], pd.DataFrame]:
+        found: dict[tuple[str, str | None], pd.DataFrame] = {}
+        for metric, rows in self.rows.groupby("metric", sort=False):
+            found[str(metric), None] = rows
+            for variant, mine in rows.groupby("variant", sort=False):
+                found[str(metric), str(variant)] = mine
+        return found
+
     def named(self, metric: str, variant: str | None = None) -> pd.DataFrame:
         """The rows of a metric, oldest first."""
-        rows = self.rows[self.rows["metric"] == metric]
-        return rows if variant is None else rows[rows["variant"] == variant]
+        return self._named.get((metric, variant), self.rows.iloc[:0])
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,7 @@ class Study:
     baseline: str
     rows: pd.DataFrame
     settings: list[Setting]
-    recipes: Mapping[str, Mapping[str, Any]]
+    recipes: Recipes
     damaged: list[Damage] = field(default_factory=list)
 
 
@@ -73,46 +90,38 @@ def study(frame: pd.DataFrame, recipes: Mapping[str, Any]) -> Study:
     """The study that the rows of `harness.results.load` and the recipes beside them make up."""
     known = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
     rows = tidy(frame)
-    rows["recipe"] = rows["recipe_hash"].map(recipe_labels(sorted(set(rows["recipe_hash"])), known))
+    told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
+    rows["recipe"] = rows["recipe_hash"].map(recipe_labels(sorted(set(rows["recipe_hash"])), known, told))
+    rows.loc[~rows["metric"].isin(TRAINED) & (rows["seed"] == ""), "train_fraction"] = ""
     rows["superseded"] = superseded(rows)
     newest = known.get(rows["recipe_hash"].iloc[-1], {}).get("baseline")
     baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE
     current = rows[~rows["superseded"]]
     names = list(dict.fromkeys(rows["study"]))
-    settings = [setting(current, key, baseline) for key in setting_keys(current)]
+    settings = [setting(current, key, baseline, known) for key in setting_keys(current)]
     return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
-
-
-def recipe_labels(hashes: list[str], recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """A short text per recipe hash that is equal where training is: the entries in which the recipes differ."""
-    training = {name: {k: v for k, v in recipes.get(name, {}).items() if k not in BESIDE} for name in hashes}
-    known = [training[name] for name in hashes if name in recipes]
-    every = dict.fromkeys(key for recipe in known for key in recipe)
-    differing = [key for key in every if len({_json(recipe.get(key)) for recipe in known}) > 1]
-    lost = [name for name in hashes if name and name not in recipes]
-    labels = dict.fromkeys(hashes, "")
-    for name in hashes:
-        if name in lost and (known or len(lost) > 1):
-            labels[name] = f"recipe {name[:12]} (its file is missing)"
-        elif name in recipes and differing:
-            labels[name] = ", ".join(f"{key} {text(training[name].get(key)) or 'unset'}" for key in differing)
-        elif name in recipes and lost:
-            labels[name] = "recipe as kept"
-    return labels
 
 
 def setting_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """The distinct settings; one that is another with fields left empty is a part of it, not a setting."""
     keys = [tuple(key) for key in rows[list(SETTING)].drop_duplicates().itertuples(index=False)]
     keys = [key for key in keys if not any(_within(key, other) for other in keys)]
-    return sorted(keys, key=lambda key: [(side(part) if part and side(part) >= 0 else 0.0, part) for part in key])
+    return sorted(keys, key=_order)
+
+
+def _order(key: tuple[str, ...]) -> tuple[Any, ...]:
+    """Recipe by recipe, each with its largest share of the training images first."""
+    study, dataset, size, px, fraction, recipe = key
+    pixels = side(px) if side(px) >= 0 else 0.0
+    whole_first = -by_number(fraction)[0]
+    return natural(study), natural(dataset), natural(size), pixels, px, natural(recipe), whole_first, fraction
 
 
 def _within(key: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return key != other and all(not mine or mine == theirs for mine, theirs in zip(key, other, strict=True))
 
 
-def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str) -> Setting:
+def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str, recipes: Recipes) -> Setting:
     """The rows of one setting, its baseline first, then by family and name."""
     inside = pd.Series(True, index=rows.index)
     for column, part in zip(SETTING, key, strict=True):
@@ -122,11 +131,22 @@ def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str) -> Setting:
     for variant, family in zip(mine["variant"], mine["family"], strict=True):
         families[variant] = family or families.get(variant, "")
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
-    alone = len(set(rows["study"])) == 1
-    parts = [(c, part) for c, part in zip(SETTING, key, strict=True) if part and not (alone and c == "study")]
-    name = " · ".join(WORDS[column].format(part) for column, part in parts if (column, part) != ("train_fraction", "1"))
-    return Setting(name or "all rows", key, key[SETTING.index("train_px")], baseline, order, families, mine)
+    several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
+    asked = targets(dict.fromkeys(mine["recipe_hash"]), recipes)
+    px = key[SETTING.index("train_px")]
+    return Setting(title(key, several), key, px, baseline, order, families, mine, asked)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+def title(key: tuple[str, ...], several: Mapping[str, bool]) -> str:
+    """A setting in words; study and training fraction are named where there are `several`."""
+    parts = []
+    for column, part in zip(SETTING, key, strict=True):
+        if not part or (column == "study" and not several[column]):
+            continue
+        if column != "train_fraction":
+            parts.append(WORDS[column].format(part))
+        elif part != "1":
+            parts.append(WORDS[column].format(share(part)))
+        elif several[column]:
+            parts.append("all training images")
+    return BETWEEN.join(parts) or "all rows"

@@ -8,22 +8,26 @@ import pandas as pd
 
 from harness.report import speed
 from harness.report.condition import chosen
-from harness.report.quantity import Quantity, last
+from harness.report.quantity import Quantity, last, mean, no_interval
 from harness.report.rows import by_number
+from harness.report.rules import beside
 from harness.report.study import Setting
-from harness.stats import FEWEST_SEEDS, Difference, mean_interval, paired_difference
+from harness.stats import FEWEST_SEEDS, Difference, paired_difference
 
 UNMEASURED = "not measured"
 
 # A failure explains the missing numbers of its own group; one of another metric (a cell that never began) explains all.
 GROUPS = {
-    "accuracy": ("top1", "val_top1", "loss", "train_s"),
+    "accuracy": ("top1", "top5", "val_top1", "loss", "train_s"),
     "size": ("params", "gmac"),
     "inference": ("images_per_s", "ratio", "aa_ratio", "peak_mib", "mfu", "parity", "ceiling_gmac_per_s"),
     "training": ("train_images_per_s", "train_ratio", "train_aa_ratio", "train_peak_mib", "train_mfu", "train_parity",
                  "train_ceiling_gmac_per_s"),
     "latency": ("latency_ms", "latency_ratio", "latency_aa_ratio"),
+    "finetuning": ("finetuned_top1",),
+    "shift": ("shift_px_consistency", "shift_patch_consistency"),
 }  # fmt: skip
+AFTER_TRAINING = ("finetuning", "shift")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Summary:
     images: int | None  # of the test split, None where the rows do not say
     difference: Difference | None
     unpaired: str  # why there is no difference, or no interval on it
+    remark: str = ""  # what the rows say of the pairing
 
     @property
     def stale(self) -> bool:
@@ -81,6 +86,7 @@ def summaries(setting: Setting) -> list[Summary]:
                 unpaired=why["accuracy"]
                 if is_baseline
                 else _unpaired(setting, difference, seeds, baseline, why["accuracy"]),
+                remark=next((said for said in map(beside, rows[rows["value"].notna()]["note"]) if said), ""),
             )
         )
     return found
@@ -94,14 +100,18 @@ def comparisons(setting: Setting, by_seed: dict[str, dict[str, float]]) -> int:
 
 
 def failure(setting: Setting, variant: str, group: str) -> str:
-    """Why the numbers of a group may be missing: the newest sentence that a failed or refused measurement left."""
+    """Why the numbers of a group may be missing: the newest sentence that a failed or refused measurement left.
+
+    What needs a trained model is missing where the training failed, too.
+    """
     rows = setting.rows[setting.rows["variant"] == variant]
     failed = rows[rows["value"].isna()]
     grouped = [metric for metrics in GROUPS.values() for metric in metrics]
-    about = failed[failed["metric"].isin(GROUPS[group]) | ~failed["metric"].isin(grouped)]
-    if about.empty and rows["value"].isna().all():
-        about = failed
-    return about["note"].iloc[-1] if len(about) else UNMEASURED
+    for name in (group, *(["accuracy"] if group in AFTER_TRAINING else [])):
+        about = failed[failed["metric"].isin(GROUPS[name]) | ~failed["metric"].isin(grouped)]
+        if len(about):
+            return str(about["note"].iloc[-1])
+    return str(failed["note"].iloc[-1]) if len(failed) and rows["value"].isna().all() else UNMEASURED
 
 
 def _accuracy(setting: Setting, variant: str) -> pd.DataFrame:
@@ -121,17 +131,7 @@ def _by_seed(rows: pd.DataFrame) -> dict[str, float]:
 def _top1(rows: pd.DataFrame, seeds: dict[str, float], reason: str) -> Quantity:
     if not seeds:
         return last(rows, reason)
-    estimate = mean_interval(list(seeds.values()))
-    return Quantity.of(estimate, no_interval(estimate.n, estimate.low), bool(rows["stale"].any()))
-
-
-def no_interval(n: int, low: float | None) -> str:
-    """Why a t interval is missing; "" where there is one."""
-    if low is not None:
-        return ""
-    if n >= FEWEST_SEEDS:
-        return f"no interval: all {n} seeds agree, so there is no spread to form one from"
-    return f"no interval: {n} seed{'' if n == 1 else 's'}, and none is formed below {FEWEST_SEEDS}"
+    return mean(list(seeds.values()), reason, bool(rows["stale"].any()))
 
 
 def _unpaired(

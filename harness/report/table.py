@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from harness.report.condition import Condition
@@ -71,6 +72,7 @@ class Footnotes:
         return self.sentences.index(sentence) + 1
 
 
+Form = Callable[[float], str]
 TIMES = "\N{MULTIPLICATION SIGN}"
 STALE = "Stale: measured with another state of the source than the newest row."
 
@@ -107,12 +109,12 @@ def table(
     lines = []
     for s in found:
         cells = [
-            _number(s.params, count, notes),
-            _number(s.gmac, significant, notes),
+            number_cell(s.params, count, notes),
+            number_cell(s.gmac, significant, notes),
             *_speed(s.inference, s.is_baseline, inference, notes),
             _latency(s.latency, baseline, s.is_baseline, latency, notes),
             *_speed(s.training, s.is_baseline, training, notes),
-            _top1(s, notes),
+            mean_cell(s.top1, percent, notes),
             _difference(s, notes),
             _seeds(s, notes),
         ]
@@ -120,24 +122,25 @@ def table(
     return Table(columns(baseline), lines, notes.sentences)
 
 
-def _number(quantity: Quantity, form: object, notes: Footnotes, detail: str = "") -> Cell:
+def number_cell(quantity: Quantity, form: Form, notes: Footnotes, detail: str = "") -> Cell:
+    """A number, or a dash with its reason as a footnote."""
     if quantity.value is None:
-        return Cell(DASH, notes=[notes.number(_sentence(quantity.reason))])
+        return Cell(DASH, notes=[notes.number(sentence(quantity.reason))])
     marks = [notes.number(STALE)] if quantity.stale else []
-    return Cell(form(quantity.value) if callable(form) else str(quantity.value), quantity.value, detail, notes=marks)
+    return Cell(form(quantity.value), quantity.value, detail, notes=marks)
 
 
 def _speed(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> list[Cell]:
     images = speed.images_per_s
-    rate = _number(images, significant, notes, interval(images.low, images.high, significant))
+    rate = number_cell(images, significant, notes, interval(images.low, images.high, significant))
     if rate.sort is not None and speed.mfu.value is not None:
         rate = replace(rate, remark=f"{significant(100 * speed.mfu.value, 2)} % MFU")
-    return [rate, _ratio(speed, is_baseline, condition, notes), _number(speed.peak_mib, significant, notes)]
+    return [rate, _ratio(speed, is_baseline, condition, notes), number_cell(speed.peak_mib, significant, notes)]
 
 
 def _ratio(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
     ratio = speed.ratio
-    cell = _number(ratio, lambda value: grouped(value, 2), notes)
+    cell = number_cell(ratio, lambda value: grouped(value, 2), notes)
     if ratio.value is None:
         return cell
     if is_baseline:
@@ -151,7 +154,7 @@ def _ratio(speed: Speed, is_baseline: bool, condition: Condition | None, notes: 
 
 def _latency(latency: Latency, baseline: str, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
     ms, ratio = latency.ms, latency.ratio
-    cell = _number(ms, significant, notes, interval(ms.low, ms.high, significant))
+    cell = number_cell(ms, significant, notes, interval(ms.low, ms.high, significant))
     if is_baseline or ms.value is None or ratio.value is None:
         return cell
     cell = replace(cell, remark=f"{grouped(ratio.value, 2)} {TIMES} {baseline}")
@@ -169,10 +172,11 @@ def _unresolved(condition: Condition | None) -> str:
     )
 
 
-def _top1(s: Summary, notes: Footnotes) -> Cell:
-    cell = _number(s.top1, percent, notes, interval(s.top1.low, s.top1.high))
-    if s.top1.value is not None and s.top1.reason:
-        return Cell(cell.text, cell.sort, cell.detail, notes=[*cell.notes, notes.number(_sentence(s.top1.reason))])
+def mean_cell(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
+    """A mean with its interval under it, or with the reason why it has none."""
+    cell = number_cell(quantity, form, notes, interval(quantity.low, quantity.high, form))
+    if quantity.value is not None and quantity.reason:
+        return replace(cell, notes=[*cell.notes, notes.number(sentence(quantity.reason))])
     return cell
 
 
@@ -180,11 +184,13 @@ def _difference(s: Summary, notes: Footnotes) -> Cell:
     if s.is_baseline and s.top1.value is not None:
         return Cell("0", 0.0, tone="open")
     if s.difference is None:
-        return Cell(DASH, notes=[notes.number(_sentence(s.unpaired))])
+        return Cell(DASH, notes=[notes.number(sentence(s.unpaired))])
     estimate = s.difference.estimate
-    marks = [notes.number(_sentence(s.unpaired))] if s.unpaired else []
+    marks = [notes.number(sentence(s.unpaired))] if s.unpaired else []
     if estimate.n < len(s.seeds):
         marks.append(notes.number(f"Over the {plural(estimate.n, 'seed')} that it shares with the baseline."))
+    if s.remark:
+        marks.append(notes.number(f"{s.remark[:1].upper()}{s.remark[1:]}."))
     ends = interval(estimate.low, estimate.high, points)
     if s.difference.resolved:
         return Cell(
@@ -202,7 +208,7 @@ def _seeds(s: Summary, notes: Footnotes) -> Cell:
     )
 
 
-def _sentence(words: str) -> str:
+def sentence(words: str) -> str:
     """The report's own phrases, which begin with "no", as sentences; a row's note stays as it was written."""
     if not words.startswith(("no ", "not ", "the A/A")):
         return words

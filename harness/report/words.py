@@ -7,6 +7,7 @@ import math
 DASH = "\N{EM DASH}"
 MINUS = "\N{MINUS SIGN}"
 THIN = "\u202f"
+HARD = "\u00a0"
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -58,6 +59,14 @@ def interval(low: float | None, high: float | None, form: object = percent) -> s
     if low is None or high is None or not callable(form):
         return ""
     return f"[{form(low)}, {form(high)}]"
+
+
+def share(fraction: str) -> str:
+    """ "0.01" is "1 %", which no line break parts; what is no number stays as it is."""
+    try:
+        return f"{tick(100 * float(fraction))}{HARD}%"
+    except ValueError:
+        return fraction
 
 
 def confidence(level: float) -> str:
