@@ -18,7 +18,7 @@ from timm.layers import DropPath, Mlp, build_sincos2d_pos_embed, resample_abs_po
 from torch import Tensor, nn
 
 from harness.embed import PEG, ConvStem, PatchEmbed
-from harness.recipe import ClassToken, PosEmbed
+from harness.recipe import ClassToken, PosEmbed, Precision
 from harness.sizes import Size, size_of
 from variants import Attention, build
 from variants.geometry import Grid
@@ -33,7 +33,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(size.width, eps=size.norm_eps)
         self.attn = attention
         self.norm2 = nn.LayerNorm(size.width, eps=size.norm_eps)
-        self.mlp = Mlp(size.width, int(size.width * size.mlp_ratio))
+        self.mlp = Mlp(size.width, size.hidden)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.skip_scale = size.skip_scale
         self.peg = PEG(size.width) if size.peg else None
@@ -63,8 +63,10 @@ class ViT(nn.Module):
         spatial_layers: int,
         drop_path: float,
         backend: str,
+        precision: Precision,
     ):
         super().__init__()
+        self.precision = precision
         self.spec, self.size, self.grid, self.patch_size = spec, size, grid, patch_size
         self.spatial_layers = spatial_layers
         self._prefix = int(size.class_token == "input")  # tokens of the position embedding that are no patches
@@ -131,6 +133,13 @@ class ViT(nn.Module):
         return self.norm(x)
 
     def forward(self, images: Tensor) -> Tensor:
+        """[B, num_classes]; in bfloat16 torch's autocast does the products, relations and logits are float32."""
+        if self.precision == "float32":
+            return self.logits(images)
+        with torch.autocast(images.device.type, getattr(torch, self.precision)):
+            return self.logits(images).float()
+
+    def logits(self, images: Tensor) -> Tensor:
         """[B, num_classes]. With a token head, half of its largest logit over the patches is added, as LV-ViT infers.
 
         LV-ViT and SP-ViT train both heads on token labels; without such labels the sum is trained.
@@ -193,15 +202,17 @@ def create(
     pos_std: float | None = None,
     peg: bool | None = None,
     qkv_bias: bool | None = None,
+    mlp_hidden: int | None = None,
     drop_path: float = 0.0,
     backend: str = "auto",
+    precision: Precision = "float32",
     seed: int | None = None,
 ) -> ViT:
     """The ViT of a spec. None means: the size's own choice.
 
     spatial_layers: how many leading layers carry the variant; by default all but two, all with no late class token.
-    drop_path: the rate of the last layer, growing linearly. seed: given, torch's stream is seeded first, so that all
-    variants of a seed start from the same shared weights.
+    mlp_hidden: the width of the MLPs' hidden layer. drop_path: the rate of the last layer, growing linearly.
+    seed: given, torch's stream is seeded first, so that all variants of a seed start from the same shared weights.
     Raises ValueError (Unsupported among them) for what cannot be built.
     """
     chosen = size_of(size) if isinstance(size, str) else size
@@ -212,10 +223,12 @@ def create(
         "pos_std": pos_std,
         "peg": peg,
         "qkv_bias": qkv_bias,
+        "mlp_hidden": mlp_hidden,
     }
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
     _check_word("class_token", chosen.class_token, ClassToken)
     _check_word("pos_embed", chosen.pos_embed, PosEmbed)
+    _check_word("precision", precision, Precision)
     late = chosen.class_token == "late"
     layers = spatial_layers if spatial_layers is not None else chosen.depth - 2 * late
     if not 0 <= layers <= chosen.depth - late:
@@ -233,6 +246,7 @@ def create(
     return ViT(
         spec, chosen, grid=grid_for(image, patch_size), patch_size=patch_size, in_chans=in_chans,
         num_classes=num_classes, spatial_layers=layers, drop_path=drop_path, backend=backend,
+        precision=precision,
     )  # fmt: skip
 
 

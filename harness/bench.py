@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,30 +12,55 @@ import torch
 from torch import Tensor
 
 from harness import backbone, origin, results
-from harness.data import Dataset, resize
-from harness.recipe import Study, digest
-from harness.train import correct
+from harness.data import Dataset, resize, subset
+from harness.feed import Batch, Source, feed, shown
+from harness.match import Arm
+from harness.pictures import policy
+from harness.recipe import Pixels, Recipe, Study, digest
+from harness.train import Training
 from variants.registry import family_of, parse
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A study on its data and its device. `files`: name -> digest of the file that brought that variant."""
+    """A study on its data and its device. `files`: name -> digest of the file that brought that variant.
+
+    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone.
+    """
 
     study: Study
     data: Dataset
     device: torch.device
     files: Mapping[str, str] = field(default_factory=dict)
+    widened: Mapping[str, Arm] = field(default_factory=dict)
 
     @property
-    def image(self) -> tuple[int, int]:
+    def image(self) -> Size:
         px = self.study.img_size
         return (px, px) if px else self.data.image_size
 
     @property
-    def resolutions(self) -> list[tuple[int, int]]:
+    def resolutions(self) -> list[Size]:
         """The test sizes (height, width) in pixels, the training size first."""
-        return list(dict.fromkeys([self.image, *((px, px) for px in self.study.resolutions)]))
+        return list(dict.fromkeys([self.image, *map(size_of, self.study.resolutions)]))
+
+    @cached_property
+    def own(self) -> Tensor:
+        """int64: the numbers of the study's training images, the same for all seeds."""
+        from sklearn.model_selection import train_test_split
+
+        labels, wanted = self.data.train_y, self.study.train_images
+        every = torch.arange(len(labels))
+        if wanted is None or wanted >= len(labels):
+            return every
+        return train_test_split(every, train_size=wanted, random_state=0, stratify=labels)[0].sort().values
+
+    @property
+    def images(self) -> int:
+        """How many training images the study has."""
+        return len(self.own)
 
     def check(self) -> None:
         """Raises ValueError where an image cannot be cut into patches or a batch is larger than the training set."""
@@ -43,26 +68,39 @@ class Bench:
             backbone.grid_for(size, self.study.patch_size)
         if self.study.spatial_layers == 0:
             raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
-        if self.study.recipe.batch_size > len(self.data.train_x):
-            raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {len(self.data.train_x)} "
+        if self.study.train_images and not len(self.data.classes) <= self.study.train_images <= len(self.data.train_x):
+            raise ValueError(f"train_images={self.study.train_images} is not to be had; {self.data.name} has "
+                             f"{len(self.data.train_x)}, of {len(self.data.classes)} classes")  # fmt: skip
+        if self.study.recipe.batch_size > self.images:
+            raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
                              f"training images; choose a smaller --batch-size")  # fmt: skip
+        for fraction in self.study.train_fractions:
+            self.chosen(fraction, 0)
+        if self.study.recipe.aa:
+            policy(self.study.recipe, self.image, self.data)
 
-    def model(self, variant: str, seed: int = 0) -> backbone.ViT:
+    def arm(self, variant: str) -> Arm:
+        return self.widened.get(variant) or Arm(variant)
+
+    def model(self, variant: str, seed: int = 0, *, compiled: bool = False) -> backbone.ViT:
         """The variant's model on the device. Raises ValueError for what cannot be built."""
-        study = self.study
+        study, arm = self.study, self.arm(variant)
         model = backbone.create(
-            variant, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
+            arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
             num_classes=len(self.data.classes), num_heads=study.num_heads, class_token=study.class_token,
             spatial_layers=study.spatial_layers, pos_embed=study.pos_embed, pos_std=study.pos_std,
-            drop_path=study.recipe.drop_path, backend=study.backend, seed=seed,
-        )  # fmt: skip
-        return model.to(self.device)
+            mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
+            precision=study.precision, seed=seed,
+        ).to(self.device)  # fmt: skip
+        if compiled and study.torchcompile:
+            model.compile()
+        return model
 
     def try_out(self, variant: str) -> None:
         """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
         try:
             with torch.no_grad():
-                self.model(variant).eval()(self.train_images[:1])
+                self.model(variant).eval()(self.batch(1, self.image)[0])
         except ValueError:
             raise
         except Exception as error:  # a variant of one's own may raise anything; torch too, where memory runs out
@@ -70,35 +108,43 @@ class Bench:
             words = f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}"
             raise ValueError(words.splitlines()[0]) from error
 
-    @cached_property
-    def train_images(self) -> Tensor:
-        """The normalised training images at the training size, where the model is."""
-        return resize(self.data.normalise(self.data.train_x.to(self.device)), self.image)
+    def chosen(self, fraction: float, seed: int) -> Tensor:
+        """int64: the training images of a share, which the seed draws; those of a smaller share are among them."""
+        return self.own[subset(self.data.train_y[self.own], fraction, seed)]
 
-    @cached_property
-    def train_labels(self) -> Tensor:
-        return self.data.train_y.to(self.device)
+    def training(self, model: backbone.ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:
+        """The training of a model on a share of the images at a size."""
+        source = Source(
+            self.data, recipe, seed, self.device, size, self.chosen(fraction, seed), self.images, self.study.workers
+        )
+        return Training(model, feed(source), recipe, seed, len(self.data.classes), self.device)
 
-    def batch(self, batch_size: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def batch(self, batch_size: int, size: Size) -> Batch:
         """The first training images [batch_size, c, *size] and their labels; a small training set is repeated."""
         places = torch.arange(batch_size) % len(self.data.train_x)
-        images = self.data.normalise(self.data.train_x[places].to(self.device))
-        return resize(images, size), self.data.train_y[places].to(self.device)
+        x = self.data.train_x
+        if isinstance(x, Tensor):
+            images = resize(self.data.normalise(x[places].to(self.device)), size)
+            return images, self.data.train_y[places].to(self.device)
+        few = min(batch_size, 16)  # reading is slow, and what a picture shows costs and times nothing
+        images, labels = next(shown(self.data, First(x, few), self.data.train_y[:few], size, self.device, 0))
+        return images[places % few], labels[(places % few).to(self.device)]
 
-    def right(self, model: backbone.ViT, images: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
-        """bool [n]: which uint8 images the model gets right, shown at a size (height, width)."""
-        inputs = resize(self.data.normalise(images.to(self.device)), size)
-        return correct(model, inputs, labels.to(self.device))
+    def shown(self, split: str, size: Size) -> Iterator[Batch]:
+        """The images of "val" or "test" as a model is tested on them, and their labels."""
+        images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
+        return shown(self.data, images, labels, size, self.device, self.study.workers)
 
     def row(self, variant: str, cell: str, **fact: Any) -> results.Row:
         """A whole row: the fact, what it is about, and where it comes from."""
         test = fact.pop("test", self.image)
         grid = backbone.grid_for(test, self.study.patch_size)
         about = {
-            "study": self.study.name, "cell": cell, "variant": variant, "family": family_of(variant),
+            "study": self.study.name, "cell": cell, "variant": variant,
+            "family": "controls" if variant in self.widened else family_of(variant),
             "size": self.study.size, "dataset": self.study.dataset, "train_px": px(self.image), "test_px": px(test),
-            "grid": f"{grid[0]}x{grid[1]}", "train_fraction": 1.0, "device": self.device.type,
-            "precision": "float32", "batch_size": self.study.recipe.batch_size,
+            "grid": f"{grid[0]}x{grid[1]}", "device": self.device.type,
+            "precision": self.study.precision, "batch_size": self.study.recipe.batch_size,
         }  # fmt: skip
         source = {
             "recipe_hash": self.study.recipe_hash, "source_hash": origin.source_hash(), "code": origin.code(),
@@ -114,11 +160,32 @@ class Bench:
 
     def key(self, variants: list[str], *words: Any) -> str:
         """The hash of a cell: what it measures, of which variants, on what, with which source."""
-        named = {part.name for variant in variants for part in parse(variant)}
+        arms = [self.arm(variant) for variant in variants]
+        named = {part.name for arm in arms for part in parse(arm.spec)}
         brought = sorted(file for name, file in self.files.items() if name in named)
-        return digest([self.study.fixed, self.device.type, origin.source_hash(), *brought, variants, *words])
+        hidden = [arm.mlp_hidden for arm in arms if arm.mlp_hidden is not None]
+        return digest([self.study.fixed, self.device.type, origin.source_hash(), *brought, variants, *hidden, *words])
 
 
-def px(size: tuple[int, int]) -> int | str:
+@dataclass(frozen=True)
+class First:
+    """The first so many pictures."""
+
+    pictures: Any
+    number: int
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pictures[index]
+
+
+def size_of(pixels: Pixels) -> Size:
+    """(height, width) of a resolution."""
+    return pixels if isinstance(pixels, tuple) else (pixels, pixels)
+
+
+def px(size: Size) -> int | str:
     """A size in pixels as rows write it: the side of a square, else "HEIGHTxWIDTH"."""
     return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"

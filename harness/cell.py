@@ -6,8 +6,10 @@ another hash: what was recorded stays, and the report calls it stale.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,22 +20,43 @@ from torch import Tensor
 
 from harness import results
 
-Tick = Callable[[], None]
+Tick = Callable[..., object]  # tick(), tick(n)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of work: `work` is the number of its ticks, `rows` does it."""
+    """One piece of work: `work` is the number of its ticks, `rows(tick, folder)` does it.
+
+    variant, seed and fraction are those of a training; updates: how many training steps it is worth; after: the key of
+    the cell whose weights it starts from.
+    """
 
     name: str
     key: str
     work: int
-    rows: Callable[[Tick], tuple[list[results.Row], Tensor | None]]
+    rows: Callable[[Tick, Path], tuple[list[results.Row], Tensor | None]]
     failed: Callable[[str], list[results.Row]]
+    variant: str = ""
+    seed: int | None = None
+    fraction: float = 1.0
+    updates: float = 0.0
+    after: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The cell's own name for files."""
+        return f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', self.name).strip('-')[:80]}-{self.key}"
 
     def path(self, folder: Path) -> Path:
-        slug = re.sub(r"[^A-Za-z0-9_.=-]+", "-", self.name).strip("-")[:80]
-        return folder / f"{slug}-{self.key}.jsonl"
+        return folder / f"{self.slug}.jsonl"
+
+    def checkpoints(self, folder: Path) -> Path:
+        """The folder of its checkpoints, as long as it is not done."""
+        return folder / "checkpoints" / self.slug
+
+    def weights(self, folder: Path) -> Path:
+        """What it trained."""
+        return folder / "weights" / f"{self.slug}.safetensors"
 
     def done(self, folder: Path) -> bool:
         path = self.path(folder)
@@ -42,17 +65,25 @@ class Cell:
     def run(self, folder: Path, tick: Tick) -> str | None:
         """Does the work and records it; returns the sentence of what went wrong, which is recorded too."""
         path = self.path(folder)
-        failure = path.with_suffix(".failed.jsonl")
         try:
-            rows, right = self.rows(tick)
+            rows, right = self.rows(tick, folder)
+        except OSError:  # a full disk or a lost folder would fail every cell
+            raise
         except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
             sentence = f"{type(error).__name__}: {error}"
-            results.write(failure, self.failed(f"{sentence}\n{traceback.format_exc()}"))
+            self.give_up(folder, f"{sentence}\n{traceback.format_exc()}")
             return sentence
         if right is not None:
             packed = io.BytesIO()
             np.save(packed, right.cpu().numpy(), allow_pickle=False)
             results.write_bytes(path.with_suffix(".correct.npy"), packed.getvalue())
         results.write(path, rows)
-        failure.unlink(missing_ok=True)
+        path.with_suffix(".failed.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints(folder), ignore_errors=True)
+        with contextlib.suppress(OSError):  # others have theirs there
+            self.checkpoints(folder).parent.rmdir()
         return None
+
+    def give_up(self, folder: Path, note: str) -> None:
+        """Records that it failed, and why."""
+        results.write(self.path(folder).with_suffix(".failed.jsonl"), self.failed(note))

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from harness.run import Parser
+from harness.flags import Parser
 from harness.variant_file import load
 
 

@@ -1,7 +1,7 @@
-"""What is held fixed in a study: the recipe of training, the backbone's factors, the data; and presets of them.
+"""What is held fixed in a study: the recipe of training, the backbone's factors, the data.
 
-A preset is a function that returns a whole, frozen configuration, its docstring a lab note: command, hardware, how
-long, what to expect. No torch here: the command line reads its defaults from this file.
+Frozen, whole, and hashed by content. No torch here: the command line reads its defaults from this file. The published
+recipes and the presets are in harness/presets.py.
 """
 
 from __future__ import annotations
@@ -9,19 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 ClassToken = Literal["late", "input", "none"]
 PosEmbed = Literal["learned", "sincos", "none"]
+Precision = Literal["float32", "bfloat16"]
+Match = Literal["params", "gmac"]
+Pixels = int | tuple[int, int]  # a square's side, or (height, width)
+
+VARIANTS = "sp_sa,psa,rpe"
+MEASURES = ("cost", "speed", "accuracy")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: AdamW, linear warm-up, cosine decay; the names are timm's.
+    """How a model is trained: timm's parts by timm's names (AdamW, cosine, mixup, RandAugment, random erasing, EMA).
 
-    epochs, warmup_epochs in epochs; lr, min_lr, warmup_lr per step at this batch size, not scaled by it.
+    epochs (warm-up among them, cooldown_epochs after them) of the whole training set; lr, min_lr, warmup_lr a step at
+    this batch size, not scaled by it. weight_decay spares 1-D parameters, as timm does, and what the model names in
+    no_weight_decay(). crop_pad: images in memory are shifted by up to so many pixels; scale: the share of its area
+    that a random crop of a streamed picture keeps. aa: timm's string of an AutoAugment or RandAugment policy, or none.
     """
 
     epochs: int = 30
@@ -30,30 +38,79 @@ class Recipe:
     min_lr: float = 1e-5
     warmup_lr: float = 1e-6
     warmup_epochs: int = 5
+    cooldown_epochs: int = 0
     weight_decay: float = 0.05
     smoothing: float = 0.1
     drop_path: float = 0.0
     clip_grad: float | None = None
+    crop_pad: int = 0
+    scale: tuple[float, float] = (0.08, 1.0)
+    hflip: float = 0.0
+    color_jitter: float = 0.0
+    aa: str = ""
+    aug_repeats: int = 1
+    reprob: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixup_prob: float = 1.0
+    mixup_switch_prob: float = 0.5
+    model_ema: bool = False
+    model_ema_decay: float = 0.9998
+    model_ema_warmup: bool = False
 
     def __post_init__(self) -> None:
         _finite(self)
-        _at_least(self, 1, "epochs", "batch_size")
-        _at_least(self, 0, "lr", "min_lr", "warmup_lr", "warmup_epochs", "weight_decay")
+        _at_least(self, 1, "epochs", "batch_size", "aug_repeats")
+        _at_least(self, 0, "lr", "min_lr", "warmup_lr", "warmup_epochs", "cooldown_epochs", "weight_decay", "crop_pad",
+                  "color_jitter", "mixup", "cutmix")  # fmt: skip
         for name in ("smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is no rate; choose 0 or more and less than 1")
+        for name in ("hflip", "reprob", "mixup_prob", "mixup_switch_prob", "model_ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is no share; choose 0 to 1")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale={self.scale} is no range of shares; write two numbers such as 0.08 1")
         if self.clip_grad is not None and self.clip_grad <= 0:
             raise ValueError(f"clip_grad={self.clip_grad} clips every gradient to nothing; choose more than 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs; "
                              f"choose fewer with --warmup-epochs")  # fmt: skip
+        if self.mixes and self.batch_size % 2:
+            raise ValueError(f"mixup and cutmix mix the images of a batch by pairs, so batch_size={self.batch_size} "
+                             f"must be even")  # fmt: skip
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def total_epochs(self) -> int:
+        return self.epochs + self.cooldown_epochs
+
+    def finetuning(self, epochs: int) -> Recipe:
+        """SP-ViT's fine-tuning at a higher resolution, scaled: a constant lr, next to no weight decay, the rest kept.
+
+        SP-ViT trains with 1.6e-3 at 1024 images and fine-tunes with 5e-6 at 256 (its script for S): by the image, an
+        80th. The weight decay is 1e-8, drop path as in training.
+        """
+        lr = self.lr / 80
+        return replace(
+            self, epochs=epochs, lr=lr, min_lr=lr, warmup_epochs=0, cooldown_epochs=0, weight_decay=1e-8,
+            model_ema=False,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Study:
-    """Everything but the variants. None leaves a factor to the size (harness/backbone.py) or to the dataset.
+    """Everything that a comparison holds fixed, and what it compares. None leaves a factor to the size or the dataset.
 
     img_size, resolutions and patch_size in pixels; train on img_size, test on it and on each of the resolutions.
+    train_images: so many of the dataset's training images, None for all; train_fractions: shares of these, each with
+    the same number of updates. finetune_epochs: at each other resolution, 0 for none. vary: a factor and its values, an
+    ablation. reach: validation accuracies in %, whose epochs and seconds are reported. match: `sa` widened to each
+    variant's parameters or GMACs. checkpoint_interval in seconds, val_interval in epochs, jobs in cells at a time,
+    workers in processes that read pictures.
     """
 
     name: str
@@ -62,42 +119,66 @@ class Study:
     patch_size: int
     recipe: Recipe
     note: str
+    variants: str = VARIANTS
     img_size: int | None = None
     num_heads: int | None = None
     class_token: ClassToken | None = None
     spatial_layers: int | None = None
     pos_embed: PosEmbed | None = None
     pos_std: float | None = None
-    resolutions: tuple[int, ...] = ()
+    precision: Precision = "float32"
+    torchcompile: bool = False
+    resolutions: tuple[Pixels, ...] = ()
+    finetune_epochs: int = 0
+    train_images: int | None = None
+    train_fractions: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: str = "sa"
-    measure: tuple[str, ...] = ("cost", "speed", "accuracy")
+    match: Match | None = None
+    vary: tuple[str, tuple[Any, ...]] | None = None
+    reach: tuple[float, ...] = ()
+    measure: tuple[str, ...] = MEASURES
     backend: str = "auto"
     data_dir: str | None = None
     speed_rounds: int = 30
+    val_interval: int = 1
+    checkpoint_interval: float = 60.0
+    jobs: int = 1
+    workers: int = 4
 
     def __post_init__(self) -> None:
         _finite(self)
-        _at_least(self, 1, "speed_rounds")
-        for name in ("patch_size", "img_size", "num_heads"):
+        _at_least(self, 1, "speed_rounds", "val_interval", "jobs")
+        _at_least(self, 0, "finetune_epochs", "checkpoint_interval", "workers")
+        for name in ("patch_size", "img_size", "num_heads", "train_images"):
             if getattr(self, name) is not None:
                 _at_least(self, 1, name)
         if self.pos_std is not None and self.pos_std < 0:
             raise ValueError(f"pos_std={self.pos_std} is no standard deviation; choose 0 or more")
-        if any(px < 1 for px in self.resolutions):
-            raise ValueError(f"resolution {min(self.resolutions)} has no pixel; resolutions are whole numbers from 1")
+        for px in self.resolutions:
+            if min(px if isinstance(px, tuple) else (px,)) < 1:
+                raise ValueError(f"resolution {_px(px)} has no pixel; resolutions are whole numbers from 1, or 8x12")
         if not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**63:
             raise ValueError(f"seeds {self.seeds} are not to be had; write 0-2 or 0,1,2")
+        if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
+            raise ValueError(f"train fractions {self.train_fractions} are not to be had; write shares such as 0.1,1")
+        if not all(0 < share <= 100 for share in self.reach):
+            raise ValueError(f"reach={self.reach} is no accuracy; write percentages such as 90,95")
         unknown = [word for word in self.measure if word not in MEASURES]
         if unknown or not self.measure:
             raise ValueError(f"there is no measurement {', '.join(unknown) or repr('')}; choose {', '.join(MEASURES)}")
 
+    def arms(self) -> list[Study]:
+        """One study for each value of the factor that an ablation varies; else this one."""
+        if self.vary is None:
+            return [self]
+        factor, values = self.vary
+        return [replace(self, vary=None, **{factor: value}) for value in values]
+
     @property
     def fixed(self) -> dict[str, Any]:
-        """What a trained cell depends on beside its variant and seed."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("name", "note", "recipe", "seeds", "measure")}
-        for irrelevant in ("baseline", "data_dir", "speed_rounds"):
-            del kept[irrelevant]
+        """What a trained cell depends on beside its variant, seed and share of the training images."""
+        kept = {name: value for name, value in asdict(self).items() if name not in FREE}
         return kept | asdict(self.recipe)
 
     @property
@@ -105,7 +186,11 @@ class Study:
         return digest(self.fixed)
 
 
-MEASURES = ("cost", "speed", "accuracy")
+# What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.
+FREE = frozenset({
+    "name", "note", "recipe", "variants", "seeds", "train_fractions", "finetune_epochs", "baseline", "match", "vary",
+    "reach", "measure", "data_dir", "speed_rounds", "checkpoint_interval", "jobs", "workers",
+})  # fmt: skip
 
 
 def digest(content: Any) -> str:
@@ -113,34 +198,8 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def digits() -> Study:
-    """Handwritten digits, 8x8 px, patch 2: a 4x4 grid, a ViT of width 64 and 4 layers, the last two plain.
-
-    Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 6 s a cell. To expect: all variants
-    near 97 %, apart by less than three seeds resolve; the transfer to 12 and 16 px differs more.
-    """
-    return Study(
-        name="digits",
-        dataset="digits",
-        size="micro",
-        patch_size=2,
-        pos_std=0.5,
-        recipe=Recipe(epochs=20, lr=4e-3),
-        resolutions=(8, 12, 16),
-        speed_rounds=24,
-        note="lr and pos_std by python -m harness.search: sa alone, validation split, 3 seeds, 30 points. 96.6 % here; "
-        "with the usual pos_std of 0.02, where the patch embedding drowns the position, at most 81 %",
-    )
-
-
-PRESETS: dict[str, Callable[[], Study]] = {"digits": digits}
-
-
-def preset(name: str) -> Study:
-    """The configuration of that name. Raises ValueError for one that does not exist."""
-    if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; choose {', '.join(PRESETS)}")
-    return PRESETS[name]()
+def _px(px: Pixels) -> str:
+    return f"{px[0]}x{px[1]}" if isinstance(px, tuple) else str(px)
 
 
 def _finite(settings: Any) -> None:

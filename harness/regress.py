@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.flags import Parser
 from harness.results import write_bytes
-from harness.run import Parser
 
 CONFIDENCE = 0.95  # that no ratio of a whole comparison is called slower by chance
 BUSY = 0.15  # of the cores at other processes: more, and even a ratio is not that of a quiet machine

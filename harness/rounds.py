@@ -24,7 +24,7 @@ AGAIN, MATMUL = "the baseline's second copy", "the matmul"
 
 
 def timed(
-    bench: Bench, models: dict[str, ViT], condition: Condition, tick: Callable[[], None], batch_size: int
+    bench: Bench, models: dict[str, ViT], condition: Condition, tick: Callable[..., object], batch_size: int
 ) -> list[Fact]:
     """All facts of a condition, parity first, for the models by variant and the `AGAIN` of the baseline.
 
@@ -55,7 +55,9 @@ def timed(
 
 def opened(model: ViT, images: Tensor, labels: Tensor, condition: Condition) -> tuple[Fact, str | None]:
     """The gate; red for a model that has no room for a single image, so that it does not halve the batch of all."""
-    found = unless_hopeless(lambda n: gate(model, images[:n], labels[:n], condition.training), len(images))
+    found = unless_hopeless(
+        lambda n: gate(model, images[:n], labels[:n], condition.training, model.precision), len(images)
+    )
     if found is not None:
         return found
     red = "out of memory with a single image"

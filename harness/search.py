@@ -7,66 +7,95 @@ point with the best mean validation accuracy is what the preset writes down by h
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from harness.recipe import PRESETS, Study, preset
-from harness.run import Parser, device_of, in_words, work, writable
+from harness.flags import Parser, seeds
+from harness.plan import Lot, bench_of
+from harness.presets import PRESETS, preset
+from harness.recipe import Recipe, Study
+from harness.run import in_words, work, writable
 
-GRID = {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness import results
+    from harness.cell import Cell, Tick
+
+GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {  # by dataset
+    "digits": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)},
+    "fashion_mnist": {"lr": (1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5)},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed, 2 for bad input, 130 for Ctrl-C."""
     parser = Parser(prog="python -m harness.search", description=__doc__.partition("\n")[0].partition(": ")[2])
-    parser.add_argument("--preset", default="digits", choices=list(PRESETS))
+    parser.add_argument("--preset", default="digits", help=f"{', '.join(PRESETS)} (default: %(default)s)")
+    parser.add_argument("--seeds", type=seeds, help="0-2 or 0,1,2; by default the preset's")
+    parser.add_argument("--jobs", type=int, default=1, help="points at a time (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/search"), help="folder of the rows")
     args = parser.parse_args(argv)
-    return in_words("harness.search", lambda: search(preset(args.preset), args.output))
+
+    def job() -> int:
+        study = replace(preset(args.preset), jobs=args.jobs)
+        return search(study if args.seeds is None else replace(study, seeds=args.seeds), args.output)
+
+    return in_words("harness.search", job)
 
 
 def search(study: Study, output: Path) -> int:
     """Trains what is missing of the grid, prints the table, best point first."""
-    from torch import Tensor
-
-    from harness import data, results
-    from harness.bench import Bench
-    from harness.cell import Cell, Tick
-    from harness.cells import accuracy_fact
-    from harness.train import train
-
-    dataset, device = data.load(study.dataset, study.data_dir), device_of("auto")
-
-    def cell(lr: float, pos_std: float, seed: int) -> Cell:
-        point = replace(study, pos_std=pos_std, recipe=replace(study.recipe, lr=lr))
-        bench = Bench(point, dataset, device)
-        note = f"lr={lr:g} pos_std={pos_std:g}"
-        key = bench.key([study.baseline], "search", seed)
-
-        def rows(tick: Tick) -> tuple[list[results.Row], Tensor | None]:
-            model = bench.model(study.baseline, seed)
-            train(model, bench.train_images, bench.train_labels, point.recipe, seed, tick)
-            fact = accuracy_fact("val_top1", bench.right(model, dataset.val_x, dataset.val_y, bench.image))
-            return [bench.row(study.baseline, key, seed=seed, note=note, **fact)], None
-
-        def failed(sentence: str) -> list[results.Row]:
-            return [
-                bench.row(study.baseline, key, seed=seed, metric="val_top1", value=None, note=f"{note}: {sentence}")
-            ]
-
-        return Cell(f"{note} seed {seed}", key, point.recipe.epochs, rows, failed)
+    from harness import results
 
     folder = output / study.name
+    cells = points(study)
     writable(folder)
-    cells = [cell(lr, pos_std, seed) for seed in study.seeds for lr, pos_std in product(*GRID.values())]
-    failures = work([c for c in cells if not c.done(folder)], folder)
+    failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
     rows = results.load(folder)
     current = rows[rows["cell"].isin([c.key for c in cells])]  # not those of another recipe or source
     found = current.groupby("note")["value"].agg(["mean", "min", "max", "count"])
     print(found.sort_values("mean", ascending=False).round(2).to_string())
     return 1 if failures else 0
+
+
+def points(study: Study, slot: int = 0) -> list[Cell]:
+    """A cell for each seed and point of the dataset's grid. Raises ValueError for a dataset that has none."""
+    if study.dataset not in GRIDS:
+        raise ValueError(f"there is no grid for {study.dataset}; choose a preset on {', '.join(GRIDS)}")
+    grid = GRIDS[study.dataset]
+    every = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    return [point(study, values, seed, slot) for seed in study.seeds for values in every]
+
+
+def point(study: Study, values: Mapping[str, Any], seed: int, slot: int) -> Cell:
+    """The baseline trained with some values in place of the recipe's or the study's."""
+    from harness.cell import Cell
+    from harness.train import correct, train
+    from harness.training_cell import share
+
+    mine = {f.name for f in fields(Recipe)}
+    recipe = replace(study.recipe, **{name: value for name, value in values.items() if name in mine})
+    changed = replace(study, recipe=recipe, **{name: value for name, value in values.items() if name not in mine})
+    bench = bench_of(Lot(changed, (), {}, {}), (), "auto", slot)
+    note = " ".join(f"{name}={value:g}" for name, value in values.items())
+    key, common = bench.key([study.baseline], "search", seed), {"seed": seed, "train_fraction": 1.0}
+
+    def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
+        model = bench.model(study.baseline, seed)
+        train(bench.training(model, recipe, seed, 1.0, bench.image), tick)
+        fact = share("val_top1", correct(model, bench.shown("val", bench.image)))
+        return [bench.row(study.baseline, key, note=note, **common, **fact)], None
+
+    def failed(sentence: str) -> list[results.Row]:
+        fact = {"metric": "val_top1", "value": None, "note": f"{note}: {sentence}"}
+        return [bench.row(study.baseline, key, **common, **fact)]
+
+    return Cell(f"{note} seed {seed}", key, recipe.total_epochs, rows, failed, study.baseline, seed)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,17 @@ from harness.recipe import ClassToken, PosEmbed
 class Size:
     """What a named size stands for.
 
-    pos_std: the standard deviation that a learned position embedding starts with. stem_width: channels of a
-    convolutional stem, None for a plain patch embedding. skip_scale: each branch is divided by it. token_head: a second
-    head on the patch tokens, whose largest logits count half. peg: CPVT's depthwise convolution after each block.
+    mlp_hidden: the hidden width of the MLPs, None for mlp_ratio times the width. pos_std: the standard deviation that a
+    learned position embedding starts with. stem_width: channels of a convolutional stem, None for a plain patch
+    embedding. skip_scale: each branch is divided by it. token_head: a second head on the patch tokens, whose largest
+    logits count half. peg: CPVT's depthwise convolution after each block.
     """
 
     width: int
     num_heads: int
     depth: int = 12
     mlp_ratio: float = 4.0
+    mlp_hidden: int | None = None
     class_token: ClassToken = "late"
     pos_embed: PosEmbed = "learned"
     pos_std: float = 0.02
@@ -34,6 +36,10 @@ class Size:
     skip_scale: float = 1.0
     token_head: bool = False
     peg: bool = False
+
+    @property
+    def hidden(self) -> int:
+        return int(self.width * self.mlp_ratio) if self.mlp_hidden is None else self.mlp_hidden
 
 
 _LV_VIT_S = Size(

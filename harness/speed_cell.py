@@ -7,6 +7,7 @@ row with its sentence.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -25,8 +26,9 @@ def speed_cell(bench: Bench, variants: list[str]) -> Cell:
     key = bench.key(variants, "speed", baseline, bench.study.speed_rounds, bench.hardware())
     planned = conditions(bench)
 
-    def rows(tick: Tick) -> tuple[list[results.Row], Tensor | None]:
-        models = {variant: bench.model(variant) for variant in variants} | {AGAIN: bench.model(baseline)}
+    def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
+        models = {variant: bench.model(variant, compiled=True) for variant in variants}
+        models[AGAIN] = bench.model(baseline, compiled=True)
         found = []
         for condition in planned:
             once = counted(tick, condition.rounds)

@@ -183,7 +183,8 @@ def test_without_variants_those_of_the_file_take_part(capsys):
 def test_the_contents_of_the_file_enter_the_cells_hash(capsys, monkeypatch):
     from harness import data, origin
     from harness.bench import Bench
-    from harness.recipe import digits
+    from harness.plan import device_of
+    from harness.presets import digits
 
     def keys(flags):
         monkeypatch.setattr(variant_file, "_loaded", {})
@@ -203,7 +204,7 @@ def test_the_contents_of_the_file_enter_the_cells_hash(capsys, monkeypatch):
     assert len({variant for _, variant in (plain, first, changed)}) == 3
     assert len({baseline for baseline, _ in (plain, first, changed)}) == 1
     assert moved == first
-    bench = Bench(digits(), data.load("digits"), run.device_of("cpu"))
+    bench = Bench(digits(), data.load("digits"), device_of("cpu"))
     assert bench.row("sa", "x", metric="top1", value=1.0, unit="%")["source_hash"] == origin.source_hash()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import results, run
-from harness.recipe import digits
+from harness import flags, results, run
+from harness.presets import digits
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--epochs", "2", "--warmup-epochs", "1", "--speed-rounds", "3", "--seeds", "0-1"]
@@ -47,7 +47,25 @@ def there(tmp_path, monkeypatch):
         (["--warmup-epochs", "30"], "leave nothing"),
         (["--resolutions", "0"], "resolution 0 has no pixel"),
         (["--resolutions", "9"], "9x9 px cannot be cut into patches of 2 px; choose a size such as 8"),
-        (["--resolutions", "a"], "--resolutions"),
+        (["--resolutions", "a"], "'a' is no list of sizes in pixels; write 8,12 or 8x12"),
+        (["--resolutions", "8x0"], "resolution 8x0 has no pixel"),
+        (["--resolutions", "8x9"], "8x9 px cannot be cut into patches of 2 px"),
+        (["--train-fractions", "0"], "train fractions .* are not to be had"),
+        (["--train-fractions", "0.001"], "fewer than the 10 classes"),
+        (["--train-fractions", "x"], "--train-fractions"),
+        (["--train-images", "5000"], "train_images=5000 is not to be had; digits has 1077, of 10 classes"),
+        (["--finetune-epochs", "-1"], "finetune_epochs=-1 is not to be had"),
+        (["--mixup", "0.8", "--batch-size", "63"], "by pairs, so batch_size=63 must be even"),
+        (["--hflip", "2"], "hflip=2.0 is no share; choose 0 to 1"),
+        (["--aa", "rant-m9"], "aa='rant-m9' is no policy of timm's; write rand-m9-mstd0.5-inc1"),
+        (["--scale", "0", "1"], r"scale=\(0.0, 1.0\) is no range of shares"),
+        (["--reach", "101"], "reach=.* is no accuracy"),
+        (["--amp", "--amp-dtype", "float16"], "float16 wants its loss scaled"),
+        (["--amp-dtype", "bfloat16"], "--amp-dtype means nothing without --amp"),
+        (["--jobs", "0"], "jobs=0 is not to be had"),
+        (["--match", "size"], "invalid choice"),
+        (["--preset", "digits:colour"], "no ablation 'colour'; choose layers, token"),
+        (["--preset", "imagenet100"], "folder"),
         (["--img-size", "7"], "7x7 px cannot be cut"),
         (["--num-heads", "5"], "cannot be shared by 5 heads"),
         (["--dataset", "imagenot"], "no dataset 'imagenot'; choose digits"),
@@ -161,12 +179,12 @@ def test_a_row_names_the_commit_of_this_source_alone(tmp_path, monkeypatch):
 
 
 def test_the_note_on_the_recipe_is_the_presets_only_where_the_recipe_is():
-    def note(*flags):
-        return run.study_of(run.parser().parse_args(flags)).note
+    def note(*given):
+        return flags.study_of(flags.parser().parse_args(given)).note
 
     assert note("--seeds", "0-4", "--measure", "cost") == digits().note
-    for flags in (["--lr", "1"], ["--epochs", "30"], ["--size", "tiny"], ["--pos-std", "0.02"]):
-        assert note(*flags) == "the preset digits with other settings, for which it was not tuned"
+    for given in (["--lr", "1"], ["--epochs", "30"], ["--size", "tiny"], ["--pos-std", "0.02"]):
+        assert note(*given) == "the preset digits with other settings, for which it was not tuned"
 
 
 def test_help_answers_at_once_and_knows_no_torch():
@@ -215,7 +233,8 @@ def test_every_measurement_is_in_the_rows(study):
     count = frame.groupby("metric")["value"].count()
     assert set(frame["variant"]) == {"sa", "sp_sa", "rpe_2d"}
     expected = {
-        "params": 3, "gmac": 3, "parity": 15, "train_parity": 9, "loss": 12, "train_s": 6, "val_top1": 6, "top1": 18,
+        "params": 3, "undecayed": 3, "gmac": 3, "parity": 15, "train_parity": 9, "loss": 12, "train_s": 12,
+        "val_top1": 12, "top1": 18, "shift_px_consistency": 6, "shift_patch_consistency": 6,
         "latency_ms": 3, "latency_ratio": 2, "latency_aa_ratio": 1,
     }  # fmt: skip
     for prefix in ("", "train_"):  # at three resolutions
@@ -283,17 +302,17 @@ def test_damage_is_named_the_rest_renders_and_the_code_is_1(study, capsys, tmp_p
 
 
 def test_a_cell_that_fails_is_recorded_and_costs_no_other(there, monkeypatch, capsys):
-    from harness import cells
+    from harness import training_cell
 
-    real = cells.train
+    real = training_cell.train
 
-    def failing(model, *args):
-        if model.spec == "psa":
+    def failing(training, *args):
+        if training.model.spec == "psa":
             raise RuntimeError("out of luck")
-        return real(model, *args)
+        return real(training, *args)
 
     flags = ["--variants", "psa,sp_sa", "--measure", "accuracy", *TINY]
-    monkeypatch.setattr(cells, "train", failing)
+    monkeypatch.setattr(training_cell, "train", failing)
     assert run.main(flags) == 1
     assert "psa seed 0 failed: RuntimeError: out of luck" in capsys.readouterr().err
     frame = results.load("results/digits")
@@ -301,7 +320,7 @@ def test_a_cell_that_fails_is_recorded_and_costs_no_other(there, monkeypatch, ca
     assert notes["variant"].tolist() == ["psa", "psa"]
     assert notes["note"].str.contains("Traceback").all()
     assert "out of luck" in Path("reports/digits.html").read_text()
-    monkeypatch.setattr(cells, "train", real)
+    monkeypatch.setattr(training_cell, "train", real)
     assert run.main(flags) == 0
     assert results.load("results/digits")["value"].notna().all()
 
@@ -345,7 +364,7 @@ def test_whatever_stops_it_complete_cells_stay_and_the_command_goes_on(there, ki
 def test_a_changed_source_is_another_cell(monkeypatch):
     from harness import data, origin
     from harness.bench import Bench
-    from harness.run import device_of
+    from harness.plan import device_of
 
     bench = Bench(digits(), data.load("digits"), device_of("cpu"))
     before = bench.key(["sa"], "accuracy", 0)

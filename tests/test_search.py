@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 
 from harness import results, search
-from harness.recipe import Recipe, digits
+from harness.presets import digits
+from harness.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     quick = replace(digits(), seeds=(0,), recipe=Recipe(epochs=2, warmup_epochs=1))
     monkeypatch.setattr(search, "preset", lambda name: quick)
-    monkeypatch.setattr(search, "GRID", {"lr": (1e-3, 2e-3), "pos_std": (0.5,)})
+    monkeypatch.setitem(search.GRIDS, "digits", {"lr": (1e-3, 2e-3), "pos_std": (0.5,)})
 
 
 def test_it_reads_the_baseline_and_the_validation_split_alone(tmp_path, capsys):

@@ -13,7 +13,7 @@ from harness.bench import Bench
 from harness.condition import conditions
 from harness.measure import cost, speed
 from harness.measure.ceiling import Ceiling
-from harness.recipe import digits
+from harness.presets import digits
 from harness.speed_cell import speed_cell
 from variants import backends
 
@@ -36,7 +36,7 @@ def run(bench):
     """The rows of the cell, each of them one that can be written; every tick is announced."""
     ticks = []
     cell = speed_cell(bench, VARIANTS)
-    found, right = cell.rows(lambda: ticks.append(1))
+    found, right = cell.rows(lambda: ticks.append(1), None)
     assert right is None
     assert len(ticks) == cell.work
     for row in found:
@@ -164,8 +164,8 @@ def closed(monkeypatch, spec, training=(False, True)):
     """A gate that one variant does not pass."""
     gate = rounds.gate
 
-    def shut(model, images, labels, trains):
-        fact, red = gate(model, images, labels, trains)
+    def shut(model, images, labels, trains, precision):
+        fact, red = gate(model, images, labels, trains, precision)
         return (
             (fact | {"note": "too far off"}, "too far off")
             if model.spec == spec and trains in training
@@ -201,7 +201,7 @@ def test_where_all_are_red_all_is_null_and_nothing_breaks(bench, monkeypatch):
     monkeypatch.setattr(rounds, "gate", lambda *_: ({"metric": "parity", "value": 1.0, "unit": "1"}, "too far off"))
     bench = replace(bench, study=replace(bench.study, resolutions=(8,)))
     cell = speed_cell(bench, VARIANTS)
-    found, _ = cell.rows(lambda: None)
+    found, _ = cell.rows(lambda: None, None)
     assert {row["metric"] for row in found if row["value"] is not None} == {
         "parity", "ceiling_gmac_per_s", "train_ceiling_gmac_per_s",
     }  # fmt: skip

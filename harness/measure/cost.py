@@ -53,7 +53,7 @@ def count(model: nn.Module, images: Tensor) -> float:
     was_training = model.training
     model.eval()
     try:
-        with eager(model), _quiet(), torch.no_grad():
+        with eager(model), _quiet(), torch.no_grad(), torch.compiler.set_stance("force_eager"):
             analysis = FlopCountAnalysis(model, images)
             analysis.set_op_handle("aten::einsum", _einsum, "aten::addmm", _addmm)
             analysis.set_op_handle("aten::scaled_dot_product_attention", _sdpa)

@@ -25,7 +25,7 @@ LEAST_S = 0.02  # seconds of a sample: a hundred times what the clock and the fi
 
 
 def interleave(
-    subjects: dict[str, Work], number: int, device: torch.device, tick: Callable[[], None], least_s: float = LEAST_S
+    subjects: dict[str, Work], number: int, device: torch.device, tick: Callable[..., object], least_s: float = LEAST_S
 ) -> dict[str, list[float]]:
     """Seconds a call for each subject and round. Each sample repeats its subject often enough to last `least_s`.
 

@@ -7,7 +7,7 @@ import torch
 from harness.backbone import create
 from harness.measure import cost
 from harness.measure.speed import Subject
-from harness.recipe import preset
+from harness.presets import preset
 
 from .conditions import AGAIN
 from .pairs import ratios
