@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
-from timm.layers import DropPath, Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
+from timm.layers import Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
 from torch import Tensor, nn
 
 from harness.embed import PEG, ConvStem, PatchEmbed
+from harness.ranks import DropPath
 from harness.recipe import ClassToken, PosEmbed, Precision
 from harness.sizes import Size, size_of
 from variants import Attention, build

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import backbone, origin, results
+from harness import backbone, origin, ranks, results
 from harness.data import Dataset, resize, subset
 from harness.feed import Batch, Source, feed, shown
 from harness.match import Arm
@@ -27,7 +27,8 @@ Size = tuple[int, int]
 class Bench:
     """A study on its data and its device. `files`: name -> digest of the file that brought that variant.
 
-    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone.
+    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone. kind: the type of device
+    that the cells are for, this one's where empty; place: the Slurm partition that has them, whose nodes are alike.
     """
 
     study: Study
@@ -35,6 +36,8 @@ class Bench:
     device: torch.device
     files: Mapping[str, str] = field(default_factory=dict)
     widened: Mapping[str, Arm] = field(default_factory=dict)
+    kind: str = ""
+    place: str = ""
 
     @property
     def image(self) -> Size:
@@ -74,6 +77,7 @@ class Bench:
         if self.study.recipe.batch_size > self.images:
             raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
                              f"training images; choose a smaller --batch-size")  # fmt: skip
+        ranks.mine(self.study.recipe.batch_size, ranks.asked())
         for fraction in self.study.train_fractions:
             self.chosen(fraction, 0)
         if self.study.recipe.aa:
@@ -130,10 +134,10 @@ class Bench:
         images, labels = next(shown(self.data, First(x, few), self.data.train_y[:few], size, self.device, 0))
         return images[places % few], labels[(places % few).to(self.device)]
 
-    def shown(self, split: str, size: Size) -> Iterator[Batch]:
-        """The images of "val" or "test" as a model is tested on them, and their labels."""
+    def shown(self, split: str, size: Size, dealt: bool = True) -> Iterator[Batch]:
+        """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process."""
         images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
-        return shown(self.data, images, labels, size, self.device, self.study.workers)
+        return shown(self.data, images, labels, size, self.device, self.study.workers, dealt)
 
     def row(self, variant: str, cell: str, **fact: Any) -> results.Row:
         """A whole row: the fact, what it is about, and where it comes from."""
@@ -154,6 +158,8 @@ class Bench:
 
     def hardware(self) -> list[str | int | None]:
         """What timings depend on beside the source: the processor and its threads or the GPU, and torch."""
+        if self.place:
+            return [self.place]
         found, torch_itself = origin.machine(), origin.versions()["torch"]
         return [found["gpu"], torch_itself] if self.device.type == "cuda" else [
             found["cpu"], found["threads"], torch_itself]  # fmt: skip
@@ -164,7 +170,9 @@ class Bench:
         named = {part.name for arm in arms for part in parse(arm.spec)}
         brought = sorted(file for name, file in self.files.items() if name in named)
         hidden = [arm.mlp_hidden for arm in arms if arm.mlp_hidden is not None]
-        return digest([self.study.fixed, self.device.type, origin.source_hash(), *brought, variants, *hidden, *words])
+        return digest(
+            [self.study.fixed, self.kind or self.device.type, origin.source_hash(), *brought, variants, *hidden, *words]
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from harness import results
+from harness import ranks, results
 
 Tick = Callable[..., object]  # tick(), tick(n)
 
@@ -63,16 +63,24 @@ class Cell:
         return path.exists() and path.stat().st_size > 0
 
     def run(self, folder: Path, tick: Tick) -> str | None:
-        """Does the work and records it; returns the sentence of what went wrong, which is recorded too."""
+        """Does the work and records it; returns the sentence of what went wrong, which is recorded too.
+
+        All ranks do the work, and rank 0 records it.
+        """
         path = self.path(folder)
         try:
             rows, right = self.rows(tick, folder)
         except OSError:  # a full disk or a lost folder would fail every cell
             raise
         except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
+            if ranks.world() > 1 and not isinstance(error, ValueError | FloatingPointError):
+                raise  # what other ranks may not have met: they would wait for this one
             sentence = f"{type(error).__name__}: {error}"
-            self.give_up(folder, f"{sentence}\n{traceback.format_exc()}")
+            if ranks.rank() == 0:
+                self.give_up(folder, f"{sentence}\n{traceback.format_exc()}")
             return sentence
+        if ranks.rank():
+            return None
         if right is not None:
             packed = io.BytesIO()
             np.save(packed, right.cpu().numpy(), allow_pickle=False)

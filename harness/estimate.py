@@ -12,7 +12,7 @@ from harness.cells import plan
 from harness.condition import conditions
 from harness.measure.clock import seconds
 from harness.measure.speed import LEAST_S, Subject
-from harness.plan import Order, bench_of
+from harness.plan import Order
 
 PIXELS = {"cpu": 64 * 32 * 32, "cuda": 256 * 224 * 224}  # of a trial batch: a full one of large images is too slow
 
@@ -21,7 +21,7 @@ def estimate(order: Order, missing: list[Cell]) -> float:
     """Seconds for the missing cells, one after another, or `jobs` trainings at a time."""
     total = 0.0
     for lot in order.lots:
-        bench = bench_of(lot, order.files, order.device)
+        bench = order.bench(lot, here=not order.place)
         steps = {variant: a_step(bench, variant) for variant in lot.variants}
         wanted = {cell.key for cell in missing}
         mine = [cell for cell in plan(bench, [*lot.variants]) if cell.key in wanted]

@@ -19,7 +19,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harness import draws
+from harness import draws, ranks
 from harness.data import Dataset, Images, resize
 from harness.pictures import Loaded, Transformed, policy
 from harness.recipe import Recipe
@@ -43,8 +43,9 @@ class Feed(Protocol):
 class Source:
     """What all feeds are made from: `chosen` are the training images that may be seen, `seed` draws everything.
 
-    An epoch has as many updates as the whole training set of the study has batches (`images` of them, an incomplete
-    last one left out), also where fewer are chosen: these are then seen more often (as ConViT does, arXiv 2103.10697).
+    Of every batch of the recipe's size this process gets its share (harness/ranks.py). An epoch has as many updates as
+    the whole training set of the study has batches (`images` of them, an incomplete last one left out), also where
+    fewer are chosen: these are then seen more often (as ConViT does, arXiv 2103.10697).
     """
 
     data: Dataset
@@ -70,6 +71,11 @@ class Source:
             drawn.append(shuffled.repeat_interleave(self.recipe.aug_repeats)[: len(shuffled)])
         return torch.cat(drawn)[:wanted].view(self.steps, -1)
 
+    @property
+    def mine(self) -> Tensor:
+        """This process's places in a batch."""
+        return ranks.mine(self.recipe.batch_size)
+
     def _stream(self, *words: object) -> torch.Generator:
         return draws.generator(self.seed, *words)
 
@@ -91,7 +97,7 @@ class Resident(Source):
         pad = recipe.crop_pad
         shifts = torch.randint(2 * pad + 1, (*order.shape, 2), generator=self._stream("shift", epoch))
         flips = torch.rand(order.shape, generator=self._stream("flip", epoch)) < recipe.hflip
-        everything = zip(*(t[start:].to(self.device) for t in (order, shifts, flips)), strict=True)
+        everything = zip(*(t[start:, self.mine].to(self.device) for t in (order, shifts, flips)), strict=True)
         for places, shift, flip in everything:
             images = self._images[places]
             if pad:
@@ -105,9 +111,9 @@ class Streamed(Source):
     """Pictures through timm's training transforms, in worker processes."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        order = self.order(epoch).tolist()
+        order, mine = self.order(epoch)[:, self.mine].tolist(), self.mine.tolist()
         pictures = Transformed(self.data.train_x, self.data.train_y, policy(self.recipe, self.size, self.data))
-        numbers = [[(place, draws.key(self.seed, "picture", epoch, step, at)) for at, place in enumerate(batch)]
+        numbers = [[(place, (self.seed, "picture", epoch, step, at)) for at, place in zip(mine, batch, strict=True)]
                    for step, batch in enumerate(order)]  # fmt: skip
         yield from moved(pictures, numbers[start:], self.workers, self.data, self.device)
 
@@ -119,7 +125,8 @@ class Generated(Source):
         assert self.data.fresh is not None
         for step in range(start, self.steps):
             images, labels = self.data.fresh(self._stream("fresh", epoch, step), self.recipe.batch_size)
-            yield resize(self.data.normalise(images.to(self.device)), self.size), labels.to(self.device)
+            images, labels = images[self.mine].to(self.device), labels[self.mine].to(self.device)
+            yield resize(self.data.normalise(images), self.size), labels
 
 
 def feed(source: Source) -> Feed:
@@ -130,16 +137,27 @@ def feed(source: Source) -> Feed:
 
 
 def shown(
-    data: Dataset, images: Images, labels: Tensor, size: tuple[int, int], device: torch.device, workers: int
+    data: Dataset,
+    images: Images,
+    labels: Tensor,
+    size: tuple[int, int],
+    device: torch.device,
+    workers: int,
+    dealt: bool = False,
 ) -> Iterator[Batch]:
-    """All images of a split in their order, as a model is tested on them: resized, or a picture's centre crop."""
+    """All images of a split in their order, as a model is tested on them: resized, or a picture's centre crop.
+
+    dealt: every `world`-th batch alone, from this process's number on.
+    """
+    own = slice(ranks.rank(), None, ranks.world()) if dealt else slice(None)
     if isinstance(images, Tensor):
-        for x, y in zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True):
+        for x, y in list(zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True))[own]:
             yield resize(data.normalise(x.to(device)), size), y.to(device)
         return
     centre = create_transform((data.channels, *size), is_training=False, use_prefetcher=True, interpolation="bicubic",
                               crop_pct=CROP)  # fmt: skip
-    numbers = [[(place, 0) for place in part.tolist()] for part in torch.arange(len(images)).split(TEST_BATCH // 4)]
+    parts = torch.arange(len(images)).split(TEST_BATCH // 4)
+    numbers = [[(place, ()) for place in part.tolist()] for part in parts[own]]
     yield from moved(Transformed(images, labels, centre), numbers, workers, data, device)
 
 
@@ -168,11 +186,13 @@ def shifted(images: Tensor, shift: Tensor, pad: int) -> Tensor:
 class Mixing:
     """Random erasing, then mixup and cutmix of a batch on the device, by timm's parts; they draw from global streams.
 
-    Labels int64 [B] become targets [B, classes] where images are mixed.
+    Labels int64 [B] become targets [B, classes] where images are mixed. What an image loses depends on its place in the
+    global batch, what is mixed on the step alone, and so does what the model draws after that.
     """
 
     recipe: Recipe
     classes: int
+    seed: int
 
     @cached_property
     def _mixup(self) -> Mixup | None:
@@ -182,7 +202,11 @@ class Mixing:
             num_classes=self.classes,
         ) if r.mixes else None  # fmt: skip
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Batch:
+    def __call__(self, images: Tensor, labels: Tensor, step: int) -> Batch:
         if self.recipe.reprob:
-            images = RandomErasing(self.recipe.reprob, mode="pixel", device=images.device.type)(images)
+            erase = RandomErasing(self.recipe.reprob, mode="pixel", device=images.device.type)
+            for image, place in zip(images, ranks.mine(self.recipe.batch_size).tolist(), strict=True):
+                draws.reseed(images.device, self.seed, "erase", step, place)
+                erase(image)
+        draws.reseed(images.device, self.seed, "step", step)
         return (images, labels) if self._mixup is None else self._mixup(images, labels)

@@ -120,8 +120,21 @@ def _files(to: Any) -> None:
     to.add_argument("--dry-run", action="store_true", help="list the cells and estimate the time; write nothing")
 
 
+def _slurm(to: Any) -> None:
+    to.add_argument("--slurm", metavar="PARTITION", help="run the missing cells as an array of Slurm jobs")
+    to.add_argument("--slurm-gpus", type=int, default=0, metavar="N", help="GPUs a job (default: %(default)s)")
+    to.add_argument("--slurm-cpus", type=int, default=1, metavar="N", help="CPUs a job (default: %(default)s)")
+    to.add_argument("--slurm-mem", default="4G", metavar="SIZE", help="memory a job (default: %(default)s)")
+    to.add_argument(
+        "--slurm-time", type=int, default=240, metavar="MINUTES", help="a job's time (default: %(default)s)"
+    )
+    to.add_argument("--slurm-max-parallel", type=int, default=64, metavar="N", help="jobs at a time (%(default)s)")
+    to.add_argument("--status", action="store_true", help="which cells are done, running, failed, missing; run nothing")
+
+
 GROUPS = {
-    "comparison": _comparison, "data": _data, "model": _model, "recipe": _recipe, "machine": _machine, "files": _files,
+    "comparison": _comparison, "data": _data, "model": _model, "recipe": _recipe, "machine": _machine, "Slurm": _slurm,
+    "files": _files,
 }  # fmt: skip
 
 

@@ -32,21 +32,21 @@ class Transformed:
     labels: Tensor
     transform: Callable[[Image.Image], Tensor]
 
-    def read(self, place: int, seed: int) -> tuple[Tensor, Tensor]:
-        """uint8 [c, H, W] and its label."""
+    def read(self, place: int, words: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+        """uint8 [c, H, W] and its label; the words seed what is drawn."""
         found = self.images[place]
         picture = to_picture(found) if isinstance(found, Tensor) else found
-        draws.reseed(CPU, seed)
+        draws.reseed(CPU, *words)
         return self.transform(picture), self.labels[place]
 
 
 class Loaded(TorchDataset):
-    """Transformed pictures as torch's DataLoader asks for them: by (number, seed)."""
+    """Transformed pictures as torch's DataLoader asks for them: by (number, words that seed)."""
 
     def __init__(self, shown: Transformed):
         self.shown = shown
 
-    def __getitem__(self, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, at: tuple[int, tuple[object, ...]]) -> tuple[Tensor, Tensor]:
         return self.shown.read(*at)
 
 

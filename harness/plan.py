@@ -37,16 +37,26 @@ class Lot:
 
 @dataclass(frozen=True)
 class Order:
-    """What a run is to do."""
+    """What a run is to do, and on which device. place: "", or the Slurm partition whose nodes do it."""
 
     files: tuple[Path, ...]
     device: str
     lots: tuple[Lot, ...]
+    place: str = ""
+
+    def bench(self, lot: Lot, slot: int = 0, here: bool = True) -> Bench:
+        """The bench of one of its arms; not `here`, it only plans what other machines do, on the CPU."""
+        made = bench_of(lot, self.files, self.device if here else "cpu", slot)
+        return replace(made, place=self.place, kind=self.device.partition(":")[0] if self.place else made.device.type)
 
 
-def order(study: Study, files: tuple[Path, ...], device: str, asked: str | None) -> Order:
-    """Checks everything before any work. Raises ValueError for what is not to be had."""
+def order(study: Study, files: tuple[Path, ...], device: str, asked: str | None, place: str = "") -> Order:
+    """Checks everything before any work. Raises ValueError for what is not to be had.
+
+    With a place, the Slurm partition that does it, variants are tried out on the CPU.
+    """
     quiet()
+    from harness import ranks
     from harness.match import widened
     from harness.variant_file import load
     from variants.registry import canonical
@@ -56,24 +66,23 @@ def order(study: Study, files: tuple[Path, ...], device: str, asked: str | None)
     study = replace(study, baseline=canonical(study.baseline))
     lots = []
     for arm in study.arms():
-        bench = bench_of(Lot(arm, (), {}, {}), files, device)
+        bench = bench_of(Lot(arm, (), {}, {}), files, "cpu" if place else device, ranks.slot())
         bench.check()
         variants, refused = choose(bench, text)
         extra = widened(bench, variants)
         lots.append(Lot(arm, (*variants, *extra), extra, refused))
-    return Order(files, device, tuple(lots))
+    return Order(files, device, tuple(lots), place)
 
 
-def cells(order: Order, slot: int = 0) -> list[Cell]:
+def cells(order: Order, slot: int = 0, here: bool = True) -> list[Cell]:
     """The cells of all arms: costs and timings first, then the trainings seed by seed.
 
-    slot: the number of the process that asks, which takes the GPU of that number where there are several.
+    slot: the number of the process that asks, which takes the GPU of that number where there are several. here: whether
+    this machine is to run them.
     """
     from harness.cells import plan
 
-    found = [
-        cell for lot in order.lots for cell in plan(bench_of(lot, order.files, order.device, slot), [*lot.variants])
-    ]
+    found = [cell for lot in order.lots for cell in plan(order.bench(lot, slot, here), [*lot.variants])]
     return sorted(found, key=lambda cell: -1 if cell.seed is None else cell.seed)
 
 

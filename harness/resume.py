@@ -21,6 +21,7 @@ import safetensors
 from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
+from harness import ranks
 from harness.results import write_bytes
 
 KEPT = 2
@@ -42,7 +43,9 @@ class Checkpoints:
         return time.monotonic() - self._last >= self.interval
 
     def save(self, step: int, state: Mapping[str, Tensor], progress: Progress) -> None:
-        """Writes a checkpoint, whole or not at all, and drops all but the newest two."""
+        """Writes a checkpoint, whole or not at all, and drops all but the newest two; rank 0 does."""
+        if ranks.rank():
+            return
         contents = packed(state, {"progress": json.dumps(progress, allow_nan=False)})
         write_bytes(self.folder / f"{step:09d}-{digest(contents)}.safetensors", contents)
         for old in self.found()[KEPT:]:
@@ -50,13 +53,21 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def newest(self) -> tuple[State, Progress] | None:
-        """The newest whole checkpoint; None where there is none. A damaged one is named on stderr."""
+        """The newest whole checkpoint; None where there is none. A damaged one is named on stderr.
+
+        All ranks go on from the one that rank 0 finds whole.
+        """
+        path, contents = (None, None) if ranks.rank() else self._whole()
+        path = ranks.agreed(path)
+        return unpacked(path) if path is not None and contents is None else contents
+
+    def _whole(self) -> tuple[Path | None, tuple[State, Progress] | None]:
         for path in self.found():
             try:
-                return unpacked(path)
+                return path, unpacked(path)
             except ValueError as error:
                 print(f"{error}; the checkpoint before it is used, or none", file=sys.stderr)
-        return None
+        return None, None
 
     def found(self) -> list[Path]:
         """The files, newest first."""
@@ -88,7 +99,9 @@ def unpacked(path: Path) -> tuple[State, Progress]:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """A model's weights as one safetensors file."""
+    """A model's weights as one safetensors file; rank 0 writes it."""
+    if ranks.rank():
+        return
     write_bytes(path, packed(model.state_dict(), {"format": "pt"}))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.flags import parser, study_of
-from harness.plan import Order, bench_of, cells, order
+from harness.plan import Order, cells, order
 from harness.recipe import Study
 
 if TYPE_CHECKING:
@@ -33,18 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def in_words(program: str, job: Callable[[], int]) -> int:
-    """What a job that records cells returns; a sentence and a code where input, disk or Ctrl-C end it."""
+    """What a job that records cells returns; a sentence and a code where input, disk, Ctrl-C or a dead rank end it."""
+    goes_on = "what was recorded is whole, and the same command goes on"
     try:
         return job()
     except ValueError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        code, words = 2, str(error)
     except OSError as error:
-        print(f"{program}: {error}; what was recorded is whole, and the same command goes on", file=sys.stderr)
-        return 1
+        code, words = 1, f"{error}; {goes_on}"
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; what was recorded is kept, and the same command goes on", file=sys.stderr)
-        return 130
+        code, words = 130, f"interrupted; {goes_on}"
+    except RuntimeError as error:
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            raise
+        code, words = 1, f"{str(error).splitlines()[0]}; this process ends, since all go together; {goes_on}"
+    if code != 2 or spoken():
+        print(f"{program}: {words}", file=sys.stderr)
+    return code
+
+
+def spoken() -> bool:
+    """Whether this process is the one that speaks: the first of those that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def run(args: argparse.Namespace, command: str) -> int:
@@ -52,39 +62,74 @@ def run(args: argparse.Namespace, command: str) -> int:
     study = study_of(args)
     folder = args.output or Path("results") / study.name
     page = args.report or Path("reports") / f"{study.name}.html"
-    todo = order(study, tuple(args.variant_file), args.device, args.variants)
+    device = args.device
+    if args.slurm and device == "auto":
+        device = "cuda" if args.slurm_gpus else "cpu"
+    todo = order(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     writable(folder)
     writable(page.parent)
     if page.is_dir():
         raise ValueError(f"--report {page} is a folder; name the HTML file")
-    planned = cells(todo)
-    missing = [cell for cell in planned if not cell.done(folder)]
-    where = device_name(bench_of(todo.lots[0], todo.files, todo.device).device)
-    if args.dry_run:
-        from harness.estimate import estimate
+    from harness import ranks
 
-        for cell in planned:
-            print(f"{cell.key}  {'to do' if cell in missing else 'done '}  {cell.name}")
-        for lot in todo.lots:
-            for variant, sentence in lot.refused.items():
-                print(f"{'':10}  refused  {variant}: {sentence}")
-        print(f"{len(missing)} of {len(planned)} cells to do, about {clock(estimate(todo, missing))} on {where}; "
-              f"nothing was written")  # fmt: skip
+    here = not args.slurm
+    planned = cells(todo, ranks.slot(), here)
+    missing = [cell for cell in planned if not cell.done(folder)]
+    where = (args.slurm and f"Slurm's {args.slurm}") or device_name(todo.bench(todo.lots[0], ranks.slot()).device)
+    if args.status:
+        from harness.slurm import status
+
+        print(status(planned, folder))
         return 0
+    if args.dry_run:
+        if spoken():
+            dry_run(todo, planned, missing, where)
+        return 0
+    if ranks.asked() > 1 and (study.jobs > 1 or args.slurm):
+        raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
     variants = {variant for lot in todo.lots for variant in lot.variants}
-    print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
-          f"{len(planned) - len(missing)} of {len(planned)} cells are there", flush=True)  # fmt: skip
-    record(todo, folder, command)
-    failures = work(missing, folder, study.jobs, partial(cells, todo))
-    for name, sentence in failures.items():
-        print(f"{name} failed: {sentence}", file=sys.stderr)
+    if spoken():
+        print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
+              f"{len(planned) - len(missing)} of {len(planned)} cells are there", flush=True)  # fmt: skip
+        record(todo, folder, command)
+    if args.slurm:
+        from harness.slurm import Partition, submit
+
+        partition = Partition(args.slurm, args.slurm_gpus, args.slurm_cpus, args.slurm_mem, args.slurm_time,
+                              args.slurm_max_parallel)  # fmt: skip
+        failures = submit(todo, planned, folder, partition)
+    else:
+        with ranks.together(todo.bench(todo.lots[0], ranks.slot()).device):
+            keys = ranks.agreed({cell.key for cell in missing})
+            missing = [cell for cell in planned if cell.key in keys]
+            failures = work(missing, folder, study.jobs, partial(cells, todo))
+    return rendered(folder, page, failures) if spoken() else int(bool(failures))
+
+
+def dry_run(todo: Order, planned: list[Cell], missing: list[Cell], where: str) -> None:
+    """Prints the cells and how long they will take."""
+    from harness.estimate import estimate
+
+    for cell in planned:
+        print(f"{cell.key}  {'to do' if cell in missing else 'done '}  {cell.name}")
+    for lot in todo.lots:
+        for variant, sentence in lot.refused.items():
+            print(f"{'':10}  refused  {variant}: {sentence}")
+    print(f"{len(missing)} of {len(planned)} cells to do, about {clock(estimate(todo, missing))} on {where}; "
+          f"nothing was written")  # fmt: skip
+
+
+def rendered(folder: Path, page: Path, failures: dict[str, str]) -> int:
+    """Renders what there is, says what failed; the exit code."""
     from harness.report import render
 
-    rendered = render(folder, page)
-    for damage in rendered.damaged:
+    for name, sentence in failures.items():
+        print(f"{name} failed: {sentence}", file=sys.stderr)
+    found = render(folder, page)
+    for damage in found.damaged:
         print(damage, file=sys.stderr)
     print(f"report: {page}")
-    return 1 if failures or rendered.damaged else 0
+    return 1 if failures or found.damaged else 0
 
 
 def writable(folder: Path) -> None:
@@ -104,7 +149,7 @@ def record(todo: Order, folder: Path, command: str) -> None:
     for lot in todo.lots:
         results.write_recipe(folder, lot.study.recipe_hash, described(lot.study, command))
         if lot.refused:
-            bench = bench_of(lot, todo.files, todo.device)
+            bench = todo.bench(lot, here=not todo.place)
             results.write(folder / f"refused-{lot.study.recipe_hash}.jsonl", refusals(bench, dict(lot.refused)))
 
 
@@ -113,16 +158,18 @@ def work(
 ) -> dict[str, str]:
     """Runs the cells under one progress bar; returns the sentence of each that failed.
 
-    With several jobs the trainings run at once; costs and timings come first, alone on the machine.
+    With several jobs the trainings run at once; costs and timings come first, alone on the machine. Of the processes
+    that torchrun started the first one does what is no training.
     """
     from tqdm import tqdm
 
     from harness import pool
 
     steady = 0.1 if sys.stderr.isatty() else 10.0  # a log wants a line now and then
-    with tqdm(total=sum(cell.work for cell in missing), unit="epoch", mininterval=steady, smoothing=0.1) as bar:
+    total = sum(cell.work for cell in missing)
+    with tqdm(total=total, unit="epoch", mininterval=steady, smoothing=0.1, disable=not spoken()) as bar:
         if jobs == 1:
-            return pool.in_turn(missing, folder, bar)
+            return pool.in_turn([c for c in missing if spoken() or c.seed is not None], folder, bar)
         failures = pool.in_turn([cell for cell in missing if cell.seed is None], folder, bar)
         trainings = [cell for cell in missing if cell.seed is not None]
         return failures | pool.at_once(trainings, folder, bar, jobs, plan)

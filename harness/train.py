@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from harness import draws
+from harness import ranks
 from harness.feed import Batch, Feed, Mixing
 from harness.recipe import Recipe
 from harness.resume import Checkpoints, State
@@ -70,7 +71,8 @@ class Training:
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.mixing = Mixing(recipe, self.classes)
+        self.wrapped = ranks.wrapped(self.model, self.device)
+        self.mixing = Mixing(recipe, self.classes, self.seed)
         self.history = History()
         self.total = torch.zeros((), device=self.device)  # of the losses of this epoch
         self.optimizer = optimizer(self.model, recipe)
@@ -91,9 +93,8 @@ class Training:
 
     def update(self, images: Tensor, labels: Tensor) -> None:
         """One step, its draws those of the seed and the step."""
-        draws.reseed(self.device, self.seed, "step", self.history.step)
-        images, targets = self.mixing(images, labels)
-        self.total += step(self.model, images, targets, self.optimizer, self.recipe)
+        images, targets = self.mixing(images, labels, self.history.step)
+        self.total += ranks.mean(step(self.wrapped, images, targets, self.optimizer, self.recipe))
         self.history.step += 1
         if self.ema is not None:
             self.ema.update(self.model, step=self.history.step)
@@ -158,7 +159,7 @@ def train(
             checkpoints.save(history.step, training.state(), asdict(history))
 
     for epoch in range(done, training.recipe.total_epochs):
-        training.model.train()
+        training.wrapped.train()
         clock = time.perf_counter()
         for images, labels in training.feed.epoch(epoch, history.step - epoch * steps):
             training.update(images, labels)
@@ -181,13 +182,18 @@ def train(
 
 @torch.inference_mode()
 def answers(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """int64 [n, k] and [n]: the k (five, or all) most likely classes by the model, in eval mode, and the labels."""
+    """int64 [n, k] and [n]: the k (five, or all) most likely classes by the model, in eval mode, and the labels.
+
+    batches: those that are dealt to this process; the answers are those of all.
+    """
     model.eval()
     found = []
     for images, labels in batches:
         logits = model(images)
-        found.append((logits.topk(min(5, logits.shape[1]), dim=1).indices, labels))
-    return torch.cat([guesses for guesses, _ in found]), torch.cat([labels for _, labels in found])
+        found.append((logits.topk(min(5, logits.shape[1]), dim=1).indices.cpu(), labels.cpu()))
+    each = ranks.gathered(found)
+    in_order = [part for turn in zip_longest(*each) for part in turn if part is not None]
+    return torch.cat([guesses for guesses, _ in in_order]), torch.cat([labels for _, labels in in_order])
 
 
 def correct(model: nn.Module, batches: Iterable[Batch]) -> Tensor:

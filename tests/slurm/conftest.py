@@ -1,0 +1,27 @@
+"""Without Slurm a laptop skips these tests and says what to install; in CI, where nobody reads skips, they fail."""
+
+import os
+
+import pytest
+
+from . import cluster as real
+
+
+def require_slurm():
+    if packages := real.missing():
+        why = f"Slurm is not installed, so nothing here is tested: apt-get install {' '.join(packages)}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+
+
+@pytest.fixture(scope="session")
+def installed():
+    require_slurm()
+
+
+@pytest.fixture(scope="module")
+def slurm(installed, tmp_path_factory):
+    """A cluster of four CPUs for the tests of a file, found by whatever runs sbatch in this process: submitit, say."""
+    with real.cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as running, pytest.MonkeyPatch.context() as patch:
+        for name in ("SLURM_CONF", "PATH"):
+            patch.setenv(name, running.environment[name])
+        yield running
