@@ -42,6 +42,12 @@ class Partition:
     time: int
     max_parallel: int
 
+    def __post_init__(self) -> None:
+        for flag, least in (("gpus", 0), ("cpus", 1), ("time", 1), ("max_parallel", 1)):
+            if getattr(self, flag) < least:
+                word = flag.replace("_", "-")
+                raise ValueError(f"--slurm-{word} {getattr(self, flag)} is not to be had; it is at least {least}")
+
 
 @dataclass(frozen=True)
 class Task:
