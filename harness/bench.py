@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,9 +73,11 @@ class Bench:
             backbone.grid_for(size, self.study.patch_size)
         if self.study.spatial_layers == 0:
             raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
-        if self.study.train_images and not len(self.data.classes) <= self.study.train_images <= len(self.data.train_x):
-            raise ValueError(f"train_images={self.study.train_images} is not to be had; {self.data.name} has "
-                             f"{len(self.data.train_x)}, of {len(self.data.classes)} classes")  # fmt: skip
+        wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)
+        if wanted not in (None, there) and not classes <= wanted <= there - classes:
+            raise ValueError(f"train_images={wanted} is not to be had; {self.data.name} has {there} in {classes} "
+                             f"classes, of each of which one is kept and one left out, or none")  # fmt: skip
+        self._check_flags()
         if self.study.recipe.batch_size > self.images:
             raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
                              f"training images; choose a smaller --batch-size")  # fmt: skip
@@ -82,6 +86,27 @@ class Bench:
             self.chosen(fraction, 0)
         if self.study.recipe.aa:
             policy(self.study.recipe, self.image, self.data)
+
+    def _check_flags(self) -> None:
+        """Raises ValueError for settings that this dataset would ignore."""
+        recipe, study = self.study.recipe, self.study
+        own = {name: getattr(recipe, name) for name in ("crop_pad", "hflip", "color_jitter", "aa")}
+        ignored: dict[str, Any] = {}
+        if self.data.fresh is not None:
+            ignored = own | {"train_images": study.train_images, "aug_repeats": recipe.aug_repeats - 1}
+            ignored["train_fractions"] = study.train_fractions != (1.0,)
+        elif self.data.streamed:
+            ignored = {"crop_pad": recipe.crop_pad}
+        elif recipe.scale != Recipe().scale:
+            ignored = {"scale": recipe.scale}
+        for name, value in ignored.items():
+            if value:
+                flag = name.replace("_", "-")
+                kind = "generator" if self.data.fresh else "tree of pictures" if self.data.streamed else "set in memory"
+                raise ValueError(f"--{flag} means nothing for {self.data.name}, a {kind}; leave it out")
+        if study.finetune_epochs and len(self.resolutions) == 1:
+            raise ValueError(f"--finetune-epochs {study.finetune_epochs} wants a resolution other than the training "
+                             f"size; name some with --resolutions")  # fmt: skip
 
     def arm(self, variant: str) -> Arm:
         return self.widened.get(variant) or Arm(variant)
@@ -119,7 +144,7 @@ class Bench:
     def training(self, model: backbone.ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:
         """The training of a model on a share of the images at a size."""
         source = Source(
-            self.data, recipe, seed, self.device, size, self.chosen(fraction, seed), self.images, self.study.workers
+            self.data, recipe, seed, self.device, size, self.chosen(fraction, seed), self.images, self.workers
         )
         return Training(model, feed(source), recipe, seed, len(self.data.classes), self.device)
 
@@ -134,10 +159,22 @@ class Bench:
         images, labels = next(shown(self.data, First(x, few), self.data.train_y[:few], size, self.device, 0))
         return images[places % few], labels[(places % few).to(self.device)]
 
-    def shown(self, split: str, size: Size, dealt: bool = True) -> Iterator[Batch]:
-        """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process."""
+    def like(self, batch_size: int, size: Size) -> Tensor:
+        """Images [batch_size, c, *size] of any content."""
+        return torch.empty(batch_size, self.data.channels, *size, device=self.device)
+
+    @property
+    def workers(self) -> int:
+        """Processes that read pictures: no more than this training's share of the cores."""
+        return min(self.study.workers, max(1, (os.cpu_count() or 1) // self.study.jobs))
+
+    def shown(self, split: str, size: Size, dealt: bool = True, most: int | None = None) -> Iterator[Batch]:
+        """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process.
+
+        most: so many of them at most, spread evenly.
+        """
         images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
-        return shown(self.data, images, labels, size, self.device, self.study.workers, dealt)
+        return shown(self.data, images, labels, size, self.device, self.workers, dealt, most)
 
     def row(self, variant: str, cell: str, **fact: Any) -> results.Row:
         """A whole row: the fact, what it is about, and where it comes from."""
@@ -146,7 +183,7 @@ class Bench:
         about = {
             "study": self.study.name, "cell": cell, "variant": variant,
             "family": "controls" if variant in self.widened else family_of(variant),
-            "size": self.study.size, "dataset": self.study.dataset, "train_px": px(self.image), "test_px": px(test),
+            "size": self.study.size, "dataset": self.dataset, "train_px": px(self.image), "test_px": px(test),
             "grid": f"{grid[0]}x{grid[1]}", "device": self.device.type,
             "precision": self.study.precision, "batch_size": self.study.recipe.batch_size,
         }  # fmt: skip
@@ -155,6 +192,13 @@ class Bench:
             "machine": origin.machine(), "versions": origin.versions(), "when": origin.now(),
         }  # fmt: skip
         return about | source | fact
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name in rows: of a tree its folder's own, and what is in it."""
+        where = self.study.data_dir
+        named = self.study.dataset == "folder" and where
+        return f"{Path(where).name} ({self.data.fingerprint})" if named and where else self.study.dataset
 
     def hardware(self) -> list[str | int | None]:
         """What timings depend on beside the source: the processor and its threads or the GPU, and torch."""
@@ -170,9 +214,8 @@ class Bench:
         named = {part.name for arm in arms for part in parse(arm.spec)}
         brought = sorted(file for name, file in self.files.items() if name in named)
         hidden = [arm.mlp_hidden for arm in arms if arm.mlp_hidden is not None]
-        return digest(
-            [self.study.fixed, self.kind or self.device.type, origin.source_hash(), *brought, variants, *hidden, *words]
-        )
+        about = [self.study.fixed, self.data.fingerprint, self.kind or self.device.type, origin.source_hash()]
+        return digest([*about, *brought, variants, *hidden, *words])
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class Cell:
         path = self.path(folder)
         return path.exists() and path.stat().st_size > 0
 
+    def missing(self, folder: Path, others: list[Cell]) -> bool:
+        """Whether it is to be run: not done, or without the weights that another one starts from, which is not done."""
+        heirs = any(other.after == self.key and not other.done(folder) for other in others)
+        return not self.done(folder) or (heirs and not self.weights(folder).exists())
+
     def run(self, folder: Path, tick: Tick) -> str | None:
         """Does the work and records it; returns the sentence of what went wrong, which is recorded too.
 

@@ -111,11 +111,13 @@ class Streamed(Source):
     """Pictures through timm's training transforms, in worker processes."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        order, mine = self.order(epoch)[:, self.mine].tolist(), self.mine.tolist()
+        order, mine = self.order(epoch)[start:, self.mine], self.mine.tolist()
         pictures = Transformed(self.data.train_x, self.data.train_y, policy(self.recipe, self.size, self.data))
-        numbers = [[(place, (self.seed, "picture", epoch, step, at)) for at, place in zip(mine, batch, strict=True)]
-                   for step, batch in enumerate(order)]  # fmt: skip
-        yield from moved(pictures, numbers[start:], self.workers, self.data, self.device)
+        numbers = (
+            [(place, (self.seed, "picture", epoch, step, at)) for at, place in zip(mine, batch.tolist(), strict=True)]
+            for step, batch in enumerate(order, start)
+        )
+        yield from moved(pictures, numbers, self.workers, self.data, self.device)
 
 
 class Generated(Source):
@@ -144,32 +146,37 @@ def shown(
     device: torch.device,
     workers: int,
     dealt: bool = False,
+    most: int | None = None,
 ) -> Iterator[Batch]:
     """All images of a split in their order, as a model is tested on them: resized, or a picture's centre crop.
 
-    dealt: every `world`-th batch alone, from this process's number on.
+    dealt: every `world`-th batch alone, from this process's number on. most: so many images at most, spread evenly.
     """
     own = slice(ranks.rank(), None, ranks.world()) if dealt else slice(None)
+    places = torch.arange(len(images))[:: 1 if most is None else -(-len(images) // most)]
     if isinstance(images, Tensor):
-        for x, y in list(zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True))[own]:
-            yield resize(data.normalise(x.to(device)), size), y.to(device)
+        for part in places.split(TEST_BATCH)[own]:
+            yield resize(data.normalise(images[part].to(device)), size), labels[part].to(device)
         return
     centre = create_transform((data.channels, *size), is_training=False, use_prefetcher=True, interpolation="bicubic",
                               crop_pct=CROP)  # fmt: skip
-    parts = torch.arange(len(images)).split(TEST_BATCH // 4)
-    numbers = [[(place, ()) for place in part.tolist()] for part in parts[own]]
+    numbers = ([(place, ()) for place in part.tolist()] for part in places.split(TEST_BATCH // 4)[own])
     yield from moved(Transformed(images, labels, centre), numbers, workers, data, device)
 
 
 def moved(
-    pictures: Transformed, numbers: list[list[Any]], workers: int, data: Dataset, device: torch.device
+    pictures: Transformed, numbers: Iterable[list[Any]], workers: int, data: Dataset, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches of transformed pictures on the device, normalised."""
+    """Batches of transformed pictures on the device, normalised. Raises ValueError for one that cannot be read."""
+    sampler: Any = numbers  # an iterable is all that is asked of it
     loader: Iterable[Any] = DataLoader(
-        Loaded(pictures), batch_sampler=numbers, num_workers=workers, pin_memory=device.type == "cuda",
-    )  # fmt: skip
-    for images, labels in loader:
-        yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+        Loaded(pictures), batch_sampler=sampler, num_workers=workers, pin_memory=device.type == "cuda"
+    )
+    try:
+        for images, labels in loader:
+            yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+    except ValueError as error:  # a worker's comes with its whole traceback; its own sentence is the last line
+        raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
 
 
 def shifted(images: Tensor, shift: Tensor, pad: int) -> Tensor:
@@ -204,7 +211,7 @@ class Mixing:
 
     def __call__(self, images: Tensor, labels: Tensor, step: int) -> Batch:
         if self.recipe.reprob:
-            erase = RandomErasing(self.recipe.reprob, mode="pixel", device=images.device.type)
+            erase = RandomErasing(self.recipe.reprob, mode="pixel", device=str(images.device))
             for image, place in zip(images, ranks.mine(self.recipe.batch_size).tolist(), strict=True):
                 draws.reseed(images.device, self.seed, "erase", step, place)
                 erase(image)

@@ -150,8 +150,8 @@ def pixels(text: str) -> tuple[Pixels, ...]:
 
 
 def shares(text: str) -> tuple[float, ...]:
-    """ "0.01,0.1,1" -> (0.01, 0.1, 1.0)."""
-    return tuple(float(word) for word in text.split(","))
+    """ "0.01,0.1,1" -> (0.01, 0.1, 1.0), each once."""
+    return tuple(dict.fromkeys(float(word) for word in text.split(",")))
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -186,11 +186,14 @@ def study_of(args: argparse.Namespace) -> Study:
         raise ValueError("--amp-dtype means nothing without --amp; add it")
     if "amp" in given:
         given["precision"] = "bfloat16" if given["amp"] else "float32"
-    kind, colon, path = given.get("dataset", "").partition(":")
-    if colon and kind == "folder":  # where the images lie is no part of what a cell is
+    kind, _, path = given.get("dataset", "").partition(":")
+    if path and kind == "folder" and "data_dir" not in given:  # where the images lie is no part of what a cell is
         given |= {"dataset": kind, "data_dir": path}
     mine = {f.name for f in fields(Recipe)}
     recipe = replace(study.recipe, **{key: value for key, value in given.items() if key in mine})
+    if study.vary is not None and study.vary[0] in given:
+        flag = study.vary[0].replace("_", "-")
+        raise ValueError(f"{args.preset} varies --{flag} itself; leave the flag out, or the ablation")
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
     name = args.output.resolve().name or study.name if args.output else study.name
     chosen = replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})

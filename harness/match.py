@@ -24,8 +24,9 @@ class Arm:
 
 
 def widened(bench: Bench, variants: list[str]) -> dict[str, Arm]:
-    """A widened baseline for each variant that differs from it: "sa as large as sp_sa" -> its arm.
+    """A widened baseline for each variant that has more than it: "sa as large as sp_sa" -> its arm.
 
+    A variant that has no more, to within that, has the baseline itself for its control.
     Parameters and GMACs are linear in the hidden width, so two models tell the width; it is exact to within half of
     what one hidden unit in every layer costs.
     """
@@ -50,6 +51,6 @@ def widened(bench: Bench, variants: list[str]) -> dict[str, Arm]:
     found = {}
     for variant in variants:
         hidden = own + round((cost(variant, own) - base) / (more - base))
-        if hidden != own and hidden > 0:
+        if hidden > own:
             found[f"{study.baseline} {WORDS[match]} {variant}"] = Arm(study.baseline, hidden)
     return found

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("variants/**/*.py",)
 # what can change a figure: not the presets, the programs and the report
 SOURCES = (*VARIANTS, "harness/measure/*.py", "harness/data/*.py", *(
-    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "feed", "pictures", "train", "bench",
-                                      "match", "cell", "cells", "training_cell", "speed_cell", "condition",
-                                      "rounds")))  # fmt: skip
+    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "ranks", "feed", "pictures", "train",
+                                      "resume", "bench", "match", "cell", "cells", "training_cell", "speed_cell",
+                                      "condition", "rounds")))  # fmt: skip
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ So the augmentation of an image does not depend on how many processes read, or o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,9 @@ def policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> Callable[[Im
     not know.
     """
     try:
+        kind, *sections = recipe.aa.split("-")
+        if kind == "rand" and not all(re.fullmatch(r"[a-z]+[\d.]+", section) for section in sections):
+            raise ValueError(recipe.aa)  # timm passes over what it cannot read
         return _policy(recipe, size, data)
     except (AssertionError, KeyError, ValueError) as error:
         raise ValueError(

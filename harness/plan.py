@@ -80,6 +80,7 @@ def cells(order: Order, slot: int = 0, here: bool = True) -> list[Cell]:
     slot: the number of the process that asks, which takes the GPU of that number where there are several. here: whether
     this machine is to run them.
     """
+    quiet()
     from harness.cells import plan
 
     found = [cell for lot in order.lots for cell in plan(order.bench(lot, slot, here), [*lot.variants])]

@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
 
     with contextlib.ExitStack() as stack:
         stack.callback(end, workers)
+        before = signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+        )  # as scancel and systemd end us
+        stack.callback(signal.signal, signal.SIGTERM, before)
         while queue or any(worker.cell for worker in workers.values()):
             for slot in range(jobs):
                 idle = slot not in workers or workers[slot].cell is None
@@ -84,7 +89,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                         now = newest(cell, folder)
                         number = 1 if now != reached else number + 1
                         deaths[cell.key] = (number, now)
-                        print(f"{cell.name}: its process {how}; it starts again", file=sys.stderr)
+                        bar.write(f"{cell.name}: its process {how}; it starts again", file=sys.stderr)
                         if number < MOST_DEATHS:
                             queue.insert(0, cell)
                             continue
@@ -151,6 +156,7 @@ def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]],
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
+    threading.Thread(target=orphaned, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     cells = {cell.key: cell for cell in plan(slot)}
 
@@ -169,6 +175,14 @@ def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]],
             say("done", cells[key].run(folder, lambda count=1: say("tick", count)))
         except OSError as error:
             say("disk", str(error))
+
+
+def orphaned() -> None:
+    """Ends this process with the one that started it, which may have been killed: nobody waits for the cell."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def newest(cell: Cell, folder: Path) -> str:

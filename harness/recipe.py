@@ -71,6 +71,8 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)} is no share; choose 0 to 1")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale={self.scale} is no range of shares; write two numbers such as 0.08 1")
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr={self.min_lr} is above lr={self.lr}, so the rate would rise; lower it")
         if self.clip_grad is not None and self.clip_grad <= 0:
             raise ValueError(f"clip_grad={self.clip_grad} clips every gradient to nothing; choose more than 0")
         if self.warmup_epochs >= self.epochs:
@@ -162,6 +164,8 @@ class Study:
             raise ValueError(f"seeds {self.seeds} are not to be had; write 0-2 or 0,1,2")
         if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
             raise ValueError(f"train fractions {self.train_fractions} are not to be had; write shares such as 0.1,1")
+        if len(set(self.train_fractions)) < len(self.train_fractions):
+            raise ValueError(f"train fractions {self.train_fractions} name one twice; keep one")
         if not all(0 < share <= 100 for share in self.reach):
             raise ValueError(f"reach={self.reach} is no accuracy; write percentages such as 90,95")
         unknown = [word for word in self.measure if word not in MEASURES]

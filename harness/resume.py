@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -73,9 +72,6 @@ class Checkpoints:
         """The files, newest first."""
         return sorted((p for p in self.folder.glob("*.safetensors") if NAME.fullmatch(p.name)), reverse=True)
 
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 def digest(contents: bytes) -> str:
     return hashlib.sha256(contents).hexdigest()[:16]
@@ -110,7 +106,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(tensors_file.load_file(path))
     except FileNotFoundError as error:
-        raise ValueError(f"there are no weights at {path}; the training that writes them has to end first") from error
+        raise ValueError(f"there are no weights at {path}, which the training leaves; see why it failed") from error
     except (safetensors.SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"the weights at {path} cannot be used: {first}; delete the file and its rows") from error

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 
     here = not args.slurm
     planned = cells(todo, ranks.slot(), here)
-    missing = [cell for cell in planned if not cell.done(folder)]
+    missing = [cell for cell in planned if cell.missing(folder, planned)]
     where = (args.slurm and f"Slurm's {args.slurm}") or device_name(todo.bench(todo.lots[0], ranks.slot()).device)
     if args.status:
         from harness.slurm import status

@@ -87,8 +87,9 @@ def point(study: Study, values: Mapping[str, Any], seed: int, slot: int) -> Cell
 
     def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
         model = bench.model(study.baseline, seed)
-        train(bench.training(model, recipe, seed, 1.0, bench.image), tick)
-        fact = share("val_top1", correct(model, bench.shown("val", bench.image)))
+        training = bench.training(model, recipe, seed, 1.0, bench.image)
+        train(training, tick)
+        fact = share("val_top1", correct(training.trained, bench.shown("val", bench.image)))
         return [bench.row(study.baseline, key, note=note, **common, **fact)], None
 
     def failed(sentence: str) -> list[results.Row]:

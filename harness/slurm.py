@@ -64,7 +64,8 @@ class Task:
 
         torch.set_num_threads(self.threads)
         planned = {cell.key: cell for cell in cells(self.todo)}
-        mine = [planned[key] for key in self.keys if not planned[key].done(self.folder)]
+        own = [planned[key] for key in self.keys]
+        mine = [cell for cell in own if cell.missing(self.folder, own)]
         found = {cell.name: cell.run(self.folder, lambda *_: None) for cell in mine}
         return {name: sentence for name, sentence in found.items() if sentence is not None}
 
@@ -86,7 +87,7 @@ def submit(todo: Order, planned: list[Cell], folder: Path, where: Partition) -> 
     if states is None:
         raise ValueError("Slurm does not answer, so it is not known who has which cell; try again")
     held = {key for job, keys in submitted.items() if states.get(job, "") in ALIVE for key in keys}
-    missing = [cell for cell in planned if not cell.done(folder) and cell.key not in held]
+    missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
     chains = chained(missing)
     for alone in (False, True):
         mine = [chain for chain in chains if (chain[0].name == "speed") == alone]

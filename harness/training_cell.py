@@ -5,6 +5,7 @@ The test split is read once, after the last epoch. The trained weights stay besi
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def training_cell(bench: Bench, variant: str, seed: int, fraction: float = 1.0) 
         save_weights(cell.weights(folder), trained)
         found, right = tested(bench, trained, variant)
         facts = [*by_epoch(history, len(bench.data.val_y)), *({"epoch": recipe.total_epochs} | fact for fact in found)]
-        where = common | {"backend": model.executes(bench.batch(recipe.batch_size, bench.image)[0])}
+        where = common | {"backend": model.executes(bench.like(recipe.batch_size, bench.image))}
         return [bench.row(variant, key, **where, **fact) for fact in facts], right
 
     def failed(note: str) -> list[results.Row]:
@@ -56,7 +57,7 @@ def finetuning_cell(bench: Bench, trained: Cell, size: Size) -> Cell:
     study, variant, seed, fraction = bench.study, trained.variant, trained.seed, trained.fraction
     assert seed is not None
     recipe = study.recipe.finetuning(study.finetune_epochs)
-    key = bench.key([variant], "fine-tuning", trained.key, size, study.finetune_epochs)
+    key = bench.key([variant], "fine-tuning", trained.key, size, asdict(recipe))
     common = {"seed": seed, "train_fraction": fraction, "test": size, "epoch": recipe.epochs, "unit": "%"}
 
     def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
@@ -71,7 +72,7 @@ def finetuning_cell(bench: Bench, trained: Cell, size: Size) -> Cell:
         save_weights(cell.weights(folder), model)
         note = f"fine-tuned {recipe.epochs} epochs at {px(size)} px: {rule(model)}"
         fact = share("finetuned_top1", right) | {"note": noted(bench, variant, note)}
-        where = common | {"backend": model.executes(bench.batch(recipe.batch_size, size)[0])}
+        where = common | {"backend": model.executes(bench.like(recipe.batch_size, size))}
         return [bench.row(variant, key, **(where | fact))], right[None]
 
     def failed(note: str) -> list[results.Row]:
@@ -119,7 +120,7 @@ def tested(bench: Bench, model: ViT, variant: str) -> tuple[list[dict[str, Any]]
         if len(bench.data.classes) >= MANY:
             found.append(share("top5", hits.any(dim=1)) | {"test": size} | note)
     steps = {"px": 1, "patch": bench.study.patch_size}
-    return found + consistency(model, bench.shown("test", bench.image, dealt=False), steps), torch.stack(each)
+    return found + consistency(model, bench.shown("test", bench.image, False, MOST), steps), torch.stack(each)
 
 
 def rule(model: ViT) -> str:
@@ -145,7 +146,7 @@ def updates(bench: Bench) -> float:
     """How many training steps at the training size a training cell is worth, its validations and tests among them."""
     study, recipe = bench.study, bench.study.recipe
     pixels = bench.image[0] * bench.image[1]
-    shown: float = len(bench.data.val_y) * (recipe.total_epochs // study.val_interval)
+    shown: float = len(bench.data.val_y) * -(-recipe.total_epochs // study.val_interval)
     shown += sum(len(bench.data.test_y) * h * w / pixels for h, w in bench.resolutions)
     shown += min(MOST, len(bench.data.test_y)) * (1 + 2 * len(WAYS))
     return bench.images // recipe.batch_size * recipe.total_epochs + FORWARD * shown / recipe.batch_size

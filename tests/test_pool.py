@@ -2,15 +2,20 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
 from harness import pool, results
 from harness.cell import Cell
+
+ROOT = Path(__file__).parent.parent
 
 
 def row(**fact):
@@ -28,7 +33,9 @@ def cell(folder, name, names):
         marks = where / "marks"
         marks.mkdir(exist_ok=True)
         mark = marks / f"{name}-{time.monotonic_ns()}"
-        mark.touch()
+        mark.write_text(str(os.getpid()))
+        if name.startswith("sleeps"):
+            time.sleep(60)
         tries = len(list(marks.glob(f"{name}-*")))
         if name.startswith("dies") or (name.startswith("once") and tries == 1):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -101,6 +108,31 @@ def test_a_full_disk_ends_them_all(tmp_path):
         run(tmp_path, "disk", "slow-a", "slow-b")
     time.sleep(0.2)
     assert len(list(tmp_path.glob("*.jsonl"))) == 0
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """Killed, it cannot tell them; they are in the middle of a cell that says nothing for a while."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from tests import test_pool\n"
+        "if __name__ == '__main__': test_pool.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(ROOT)]
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        marks = tmp_path / "marks"
+        before = set(marks.glob("*")) if marks.exists() else set()
+        process = subprocess.Popen(command)
+        while len(new := set(marks.glob("*")) - before if marks.exists() else set()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        pids = [int(mark.read_text()) for mark in new]
+        process.send_signal(how)
+        process.wait(10)
+        end = time.monotonic() + 5
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            assert time.monotonic() < end, how
+            time.sleep(0.05)
 
 
 def test_the_same_rows_as_one_after_another(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def test_ctrl_c_and_bad_input_are_sentences(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(search, "work", interrupted)
     assert search.main(["--output", str(tmp_path)]) == 130
-    assert "harness.search: interrupted; what was recorded is kept" in capsys.readouterr().err
+    assert "harness.search: interrupted; what was recorded is whole, and the same" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert search.main(["--output", str(tmp_path / "file")]) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -38,8 +38,8 @@ def test_one_seed_gives_every_variant_the_same_drop_path_and_targets():
         one, seen = training(spec, 4, MIXED), []
         mixed = one.mixing.__call__
 
-        def mixing(images, labels):
-            images, targets = mixed(images, labels)
+        def mixing(images, labels, step):
+            images, targets = mixed(images, labels, step)
             seen.append((targets.clone(), torch.get_rng_state()))
             return images, targets
 
@@ -164,7 +164,7 @@ def test_mixed_targets_are_smoothed_once():
     recipe = replace(QUICK, mixup=0.8, mixup_prob=0.0, drop_path=0.0)
     mixed, plain = training("sa", 4, recipe), training("sa", 4, replace(QUICK, drop_path=0.0))
     images, labels = next(iter(plain.feed.epoch(0)))
-    shares = mixed.mixing(images.clone(), labels)[1]
+    shares = mixed.mixing(images.clone(), labels, 0)[1]
     assert shares.shape == (64, 10)
     assert train.step(mixed.model, images, shares, mixed.optimizer, recipe).item() == pytest.approx(
         train.step(plain.model, images, labels, plain.optimizer, QUICK).item()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from harness import results, run
@@ -146,7 +147,62 @@ def test_an_image_moves_down_and_right_and_repeats_its_border():
     assert shift.move(image, 0, -1)[0, 0].tolist() == [[1, 2, 2], [4, 5, 5], [7, 8, 8]]
 
 
-def test_at_most_so_many_images_are_shifted(monkeypatch):
-    monkeypatch.setattr(shift, "MOST", 3)
-    batches = [(torch.zeros(2, 1, 6, 6), None)] * 4
-    assert shift.consistency(Left(), batches, {"px": 1})[0]["n"] == 3
+def test_at_most_so_many_images_are_shown_spread_over_the_split():
+    one = bench()
+    shown = torch.cat([labels for _, labels in one.shown("test", (8, 8), most=100)])
+    assert torch.equal(shown, one.data.test_y[::4])
+    assert sum(len(labels) for _, labels in one.shown("test", (8, 8), most=None)) == 360
+
+
+def test_other_images_are_other_cells():
+    one = bench()
+    other = one.data.train_x.clone()
+    other[0, 0, 0, 0] += 1
+    assert one.key(["sa"]) == bench().key(["sa"])
+    assert one.key(["sa"]) != replace(one, data=replace(one.data, train_x=other)).key(["sa"])
+    labels = one.data.test_y.flip(0)
+    assert one.key(["sa"]) != replace(one, data=replace(one.data, test_y=labels)).key(["sa"])
+
+
+def test_a_training_whose_weights_are_lost_is_made_again_for_its_fine_tuning(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--variants", "sa", "--resolutions", "12", *FLAGS]
+    assert run.main(flags) == 0
+    for file in (tmp_path / "results/digits/weights").iterdir():
+        file.unlink()
+    assert run.main(flags) == 0
+    assert "1 of 1 cells are there" in capsys.readouterr().out  # the rows are enough
+    assert run.main([*flags, "--finetune-epochs", "1"]) == 0
+    assert "0 of 2 cells are there" in capsys.readouterr().out
+
+
+def tree(folder, damaged):
+    """Eight pictures a class and split; one of them cut off."""
+    for split in ("train", "val"):
+        for number, name in enumerate(("bright", "dark")):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(20):
+                colour = (200 - 150 * number + index,) * 3
+                Image.new("RGB", (40, 36), colour).save(folder / split / name / f"{index}.png")
+    if damaged:
+        path = folder / "train/bright/3.png"
+        path.write_bytes(path.read_bytes()[:60])
+    return path if damaged else folder
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_tree_is_trained_on_and_a_damaged_picture_is_one_sentence(tmp_path, monkeypatch, capsys, workers):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--variants", "sa", "--img-size", "16", "--patch-size", "8", "--resolutions", "16,24", "-j", workers]
+    study = [*FLAGS[:-2], "--batch-size", "8", "--measure", "cost,accuracy"]
+    tree(tmp_path / "good", False)
+    assert run.main([*flags, *study, "--dataset", f"folder:{tmp_path / 'good'}"]) == 0
+    frame = results.load("results/digits")
+    assert frame["dataset"].str.fullmatch(r"good \([0-9a-f]{10}\)").all()
+    assert set(frame.loc[frame["metric"] == "top1", "test_px"]) == {16, 24}
+    damaged = tree(tmp_path / "bad", True)
+    capsys.readouterr()
+    assert run.main([*flags, *study, "--dataset", f"folder:{tmp_path / 'bad'}", "--output", "bad-rows"]) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if "failed" in line]
+    assert len(err) == 1
+    assert f"sa seed 0 failed: ValueError: {damaged} cannot be read as a picture" in err[0]

@@ -21,6 +21,8 @@ def folder(path: str, data_dir: Path | None, seed: int) -> Dataset:
 
     Raises ValueError where the tree is not there, has no pictures, or train/ and val/ differ in their classes.
     """
+    if path and data_dir is not None:
+        raise ValueError(f"folder:{path} and --data-dir {data_dir} both say where the pictures are; give one of them")
     root = Path(path).expanduser() if path else data_dir
     if root is None:
         raise ValueError("folder is no dataset without a path; write folder:PATH, or name the path with --data-dir")

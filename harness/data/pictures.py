@@ -35,6 +35,11 @@ class Read:
     def __getitem__(self, index: int) -> Image.Image:
         return picture(self.source, int(self.index[index]), "RGB")
 
+    def names(self) -> list[str]:
+        """The files' names below the set's folder, where there are files."""
+        reader: Any = getattr(self.source, "reader", None)
+        return list(reader.filenames()) if hasattr(reader, "samples") else []
+
 
 def picture(source: Any, index: int, mode: str | None = None) -> Image.Image:
     """One picture of a source, whole, in a mode of PIL or in its own. Raises ValueError where it cannot be read."""

@@ -64,7 +64,9 @@ def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_lapt
     _, err = process.communicate(timeout=400)
     assert process.returncode == 1, err
     (complaint,) = {line for line in err.splitlines() if f"its job {cancelled} is" in line and "fine-tuned" not in line}
-    assert re.search(r"its job \S+ is CANCELLED and left no rows; see .*log.err; the same command submits it", complaint)
+    assert re.search(
+        r"its job \S+ is CANCELLED and left no rows; see .*log.err; the same command submits it", complaint
+    )
     assert slurm.run("scontrol", "show", "job", requeued).count("Restarts=1")
     words = subprocess.run([*program_words(tmp_path), "--status"], capture_output=True, text=True, check=True).stdout
     assert re.search(r"\d+ done, 2 missing of 13 cells", words), words  # a training and what starts from it
