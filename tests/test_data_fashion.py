@@ -1,9 +1,10 @@
 """Fashion-MNIST: real, whole, found in the order that is promised, checked, and missed in one sentence.
 
-Wants Debian's package dataset-fashion-mnist (30 MB); without it these tests fail.
+Wants Debian's package dataset-fashion-mnist (30 MB); without it a laptop skips these tests, and CI fails.
 """
 
 import gzip
+import os
 import shutil
 import urllib.request
 from pathlib import Path
@@ -21,7 +22,9 @@ FILES = [f"{name}.gz" for name in fashion.MD5]
 @pytest.fixture(scope="module")
 def debian():
     missing = [name for name in FILES if not (fashion.DEBIAN / name).is_file()]
-    assert not missing, f"{fashion.DEBIAN} lacks {', '.join(missing)}; run apt-get install dataset-fashion-mnist"
+    if missing:
+        why = f"{fashion.DEBIAN} lacks {', '.join(missing)}; run apt-get install dataset-fashion-mnist"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
     return fashion.DEBIAN
 
 

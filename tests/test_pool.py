@@ -1,6 +1,8 @@
 """Several cells at a time: the same rows as one after another, and a process that dies costs its cell a new start."""
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -150,3 +152,29 @@ def test_the_same_rows_as_one_after_another(tmp_path, monkeypatch):
         return sorted(frame[["variant", "seed", "metric", "epoch", "value"]].astype(str).values.tolist())
 
     assert facts("alone") == facts("together")
+
+
+@pytest.mark.slow
+def test_thirty_cells_survive_a_kill_every_few_seconds(tmp_path):
+    """SIGKILL of a random process that trains, as long as the sweep lasts: thirty whole cells, none twice."""
+    flags = ["--variants", "sp_sa,psa", "--seeds", "0-9", "--epochs", "6", "--warmup-epochs", "1", "--resolutions", "8",
+             "--measure", "accuracy", "--checkpoint-interval", "0", "--jobs", "3"]  # fmt: skip
+    command = [sys.executable, "-m", "harness.run", *flags, "--output", str(tmp_path / "rows"), "--report",
+               str(tmp_path / "page.html")]  # fmt: skip
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    chance, kills = random.Random(0), 0
+    while process.poll() is None:
+        time.sleep(chance.uniform(6, 9))  # three processes take some seconds to start on two cores
+        own = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+        if pids := own.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(chance.choice(pids)), signal.SIGKILL)
+                kills += 1
+    assert process.returncode == 0
+    assert kills > 5
+    frame = results.load(tmp_path / "rows")
+    assert frame.attrs["damaged"] == []
+    top1 = frame[frame["metric"] == "top1"]
+    assert len(top1) == len(top1.drop_duplicates(["variant", "seed"])) == 30
+    assert (frame[frame["metric"] == "loss"].groupby(["variant", "seed"]).size() == 6).all()
+    assert not (tmp_path / "rows/checkpoints").exists()
