@@ -21,7 +21,8 @@ from typing import Any
 from harness.cell import Cell
 from harness.resume import Checkpoints
 
-MOST_DEATHS = 3  # without progress
+MOST_DEATHS = 3  # of a cell without progress
+MOST_STARTS = 20  # of processes in a row that died before they had a cell in hand: not the cell's fault, but no use
 
 
 def in_turn(cells: list[Cell], folder: Path, bar: Any) -> dict[str, str]:
@@ -45,6 +46,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
     """
     queue, failures, spent = list(cells), {}, dict.fromkeys([cell.key for cell in cells], 0)
     deaths: dict[str, tuple[int, str]] = {}  # how often, and the checkpoint it had got to
+    starts = 0
     workers: dict[int, Worker] = {}
 
     def next_cell() -> Cell | None:
@@ -71,6 +73,8 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                 cell = worker.cell
                 assert cell is not None
                 match message:
+                    case ("began",):
+                        worker.began, starts = True, 0
                     case ("tick", count):
                         spent[cell.key] += count
                         bar.update(count)
@@ -87,13 +91,15 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                         spent[cell.key] = 0
                         number, reached = deaths.get(cell.key, (0, ""))
                         now = newest(cell, folder)
-                        number = 1 if now != reached else number + 1
-                        deaths[cell.key] = (number, now)
+                        starts += not worker.began
+                        if worker.began:
+                            number = 1 if now != reached else number + 1
+                            deaths[cell.key] = (number, now)
                         bar.write(f"{cell.name}: its process {how}; it starts again", file=sys.stderr)
-                        if number < MOST_DEATHS:
+                        if number < MOST_DEATHS and starts < MOST_STARTS:
                             queue.insert(0, cell)
                             continue
-                        failures[cell.name] = f"its process {how}, {number} times without progress"
+                        failures[cell.name] = f"its process {how}, {max(number, starts)} times without progress"
                         cell.give_up(folder, failures[cell.name])
                         bar.update(cell.work)
     return failures
@@ -106,6 +112,7 @@ class Worker:
     process: Any
     pipe: Connection
     cell: Cell | None = field(default=None)
+    began: bool = False
 
     @staticmethod
     def start(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]]) -> Worker:
@@ -119,7 +126,7 @@ class Worker:
         return Worker(process, ours)
 
     def take(self, cell: Cell) -> None:
-        self.cell = cell
+        self.cell, self.began = cell, False
         with contextlib.suppress(OSError):  # it has died already: its sentinel tells
             self.pipe.send(cell.key)
 
@@ -171,6 +178,7 @@ def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]],
             key = pipe.recv()
         except (EOFError, OSError):
             return
+        say("began")
         try:
             say("done", cells[key].run(folder, lambda count=1: say("tick", count)))
         except OSError as error:

@@ -13,8 +13,7 @@ from harness import results, run
 
 ROOT = Path(__file__).parents[2]
 STUDY = ["--variants", "sp_sa,psa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--batch-size", "128",
-         "--measure", "cost,accuracy", "--resolutions", "8,12", "--finetune-epochs", "1",
-         "--checkpoint-interval", "0"]  # fmt: skip
+         "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval", "0"]  # fmt: skip
 SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "2"]
 
 
@@ -69,11 +68,11 @@ def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_lapt
     )
     assert slurm.run("scontrol", "show", "job", requeued).count("Restarts=1")
     words = subprocess.run([*program_words(tmp_path), "--status"], capture_output=True, text=True, check=True).stdout
-    assert re.search(r"\d+ done, 2 missing of 13 cells", words), words  # a training and what starts from it
+    assert re.search("6 done, 1 missing of 7 cells", words), words
     again = program(tmp_path, *SLURM)
     out, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
-    assert "11 of 13 cells are there" in out
+    assert "6 of 7 cells are there" in out
     alone = tmp_path / "alone"
     assert run.main([*STUDY, "--output", str(alone / "rows"), "--report", str(alone / "page.html")]) == 0
     assert facts(tmp_path) == facts(alone)
@@ -89,14 +88,15 @@ def program_words(folder):
 def test_the_same_command_while_it_runs_submits_nothing_twice_and_ctrl_c_leaves_the_jobs(slurm, tmp_path):
     import signal
 
-    first = program(tmp_path, *SLURM, "--measure", "accuracy")
+    flags = [*SLURM, "--measure", "accuracy", "--seeds", "0", "--variants", "sp_sa", "--finetune-epochs", "1"]
+    first = program(tmp_path, *flags)
     until("a training", lambda: training(tmp_path), first)
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130
     assert "interrupted; what was recorded is whole, and the same command goes on" in err
     number = len(list((tmp_path / "rows" / "slurm").glob("*.json")))
-    second = program(tmp_path, *SLURM, "--measure", "accuracy")
+    second = program(tmp_path, *flags)
     _, err = second.communicate(timeout=400)
     assert second.returncode == 0, err
     assert len(list((tmp_path / "rows" / "slurm").glob("*.json"))) == number == 1
@@ -105,7 +105,7 @@ def test_the_same_command_while_it_runs_submits_nothing_twice_and_ctrl_c_leaves_
 def test_a_time_limit_is_met_by_going_on(slurm, tmp_path):
     """submitit's signal before the limit: the job queues itself anew and its training goes on from the checkpoint."""
     process = program(tmp_path, *SLURM, "--seeds", "0", "--variants", "sp_sa", "--baseline", "sp_sa", "--epochs", "30",
-                      "--measure", "accuracy", "--finetune-epochs", "0")  # fmt: skip
+                      "--measure", "accuracy")  # fmt: skip
     until("a training", lambda: training(tmp_path), process)
     (job,) = running(slurm)
     slurm.run("scancel", "--signal=USR2", job)
