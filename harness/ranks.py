@@ -61,11 +61,6 @@ def slot() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) if asked() > 1 else 0
 
 
-def first() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return asked() == 1 or int(os.environ.get("RANK", 0)) == 0
-
-
 def mine(batch_size: int, ranks: int | None = None) -> Tensor:
     """int64 [batch_size / ranks]: this rank's places in a global batch, the mirror image of each among them.
 
