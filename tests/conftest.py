@@ -1,7 +1,18 @@
-"""What all tests share: one thread, since the tensors are tiny (two cost five times as much), and a fixed seed."""
+"""What all tests share: one thread, since the tensors are tiny (two cost five times as much), and a fixed seed.
+
+`pytest -n auto --dist loadfile` runs the files side by side, one process a core.
+"""
+
+import os
+import signal
 
 import pytest
-import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: what the tests start has one thread, too
+    os.environ["OMP_NUM_THREADS"] = "1"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may not hear Ctrl-C
+
+import torch  # noqa: E402  (reads the above)
 
 torch.set_num_threads(1)
 

@@ -31,8 +31,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     chosen = config.option.keyword or config.option.markexpr not in ("", "not slow")  # the latter: pyproject's own
-    if config.getoption("--badges", default=None) and chosen:
-        raise pytest.UsageError("--badges records all proofs; leave out -k and -m")
+    spread = getattr(config.option, "numprocesses", None)
+    if config.getoption("--badges", default=None) and (chosen or spread):
+        raise pytest.UsageError("--badges records all proofs in one process; leave out -k, -m and -n")
 
 
 @pytest.hookimpl(wrapper=True)

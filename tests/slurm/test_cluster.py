@@ -75,7 +75,10 @@ def test_a_signal_to_the_command_line_leaves_no_process(installed, tmp_path, num
         assert process.stdout.readline() == "up\n"
         assert real.Cluster(tmp_path / "slurm").processes()
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        try:
+            assert process.wait(30) == 128 + number
+        finally:
+            process.kill()
     assert real.Cluster(tmp_path / "slurm").processes() == set()
 
 
