@@ -118,7 +118,7 @@ class Bench:
             arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
             num_classes=len(self.data.classes), num_heads=study.num_heads, class_token=study.class_token,
             spatial_layers=study.spatial_layers, pos_embed=study.pos_embed, pos_std=study.pos_std,
-            mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
+            peg=study.peg, mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
             precision=study.precision, seed=seed,
         ).to(self.device)  # fmt: skip
         if compiled and study.torchcompile:

@@ -39,7 +39,8 @@ from variants.registry import parse
 from variants.relation import RESOLUTION_RULES, TERMS, SpatialRelation, Unsupported
 
 UNSEEN: tuple[Grid, ...] = ((7, 4), (2, 6), (9, 9), (1, 3))
-VAST: Grid = (24, 25)  # its offsets reach all entries of any table
+VAST: tuple[Grid, ...] = ((24, 25), (200, 2), (2, 200))  # their offsets reach all entries of any table
+DRAWS = 32  # of the weights, until each entry was seen to count
 
 
 def can_be_built(spec: str, place: Place) -> None:
@@ -138,24 +139,37 @@ def every_parameter_learns(spec: str, place: Place) -> None:
             raise Broken(f"{name} has not moved after two steps: no gradient but rounding reaches it; softmax "
                          f"ignores what is the same for all keys")  # fmt: skip
     if place.prefix == 0:
-        _every_entry_counts(built(spec, place))
+        _every_entry_counts(spec, place)
 
 
-def _every_entry_counts(attention: Attention) -> None:
-    """On offsets far beyond any table: an entry that has no part in any term is dead."""
-    for relation in relations(disturbed(attention)):
-        own = dict(relation.named_parameters())
-        tables = [table for term in TERMS for table in _tables(relation, term, geometry.offsets(VAST))]
-        learned = [table for table in tables if table.requires_grad]
-        if not learned:
-            continue
-        total = torch.stack([(t * torch.randn(t.shape, generator=_generator())).sum() for t in learned]).sum()
-        found = torch.autograd.grad(total, list(own.values()), allow_unused=True)
-        for (name, parameter), gradient in zip(own.items(), found, strict=True):
-            dead = 0 if gradient is None else int((gradient == 0).sum())
-            if dead:
-                raise Broken(f"{dead} of {parameter.numel()} entries of {name} {list(parameter.shape)} have no part in "
-                             f"any term at any offset; make it smaller or read all of it")  # fmt: skip
+def _every_entry_counts(spec: str, place: Place) -> None:
+    """On offsets far beyond any table: an entry that has no part in any term, whatever the weights, is dead.
+
+    One draw of the weights may shut a ReLU for all offsets, so an entry is dead only if it is so in every draw.
+    """
+    dead: dict[tuple[int, str], Tensor] = {}
+    for seed in range(DRAWS):
+        for number, relation in enumerate(relations(disturbed(built(spec, place, seed=seed), seed=seed + 1))):
+            for name, idle in _idle(relation).items():
+                dead[number, name] = idle & dead.get((number, name), idle)
+        if not any(idle.any() for idle in dead.values()):
+            return
+    for (_, name), idle in dead.items():
+        if idle.any():
+            raise Broken(f"{int(idle.sum())} of {idle.numel()} entries of {name} {list(idle.shape)} have no part in "
+                         f"any term at any offset; make it smaller or read all of it")  # fmt: skip
+
+
+def _idle(relation: SpatialRelation) -> dict[str, Tensor]:
+    """Of each parameter that some term reads: bool, where no term at any offset depends on the entry."""
+    own = dict(relation.named_parameters())
+    tables = [table for grid in VAST for term in TERMS for table in _tables(relation, term, geometry.offsets(grid))]
+    learned = [table for table in tables if table.requires_grad]
+    if not learned:
+        return {}
+    total = torch.stack([(t * torch.randn(t.shape, generator=_generator())).sum() for t in learned]).sum()
+    found = torch.autograd.grad(total, list(own.values()), allow_unused=True)
+    return {name: gradient == 0 for name, gradient in zip(own, found, strict=True) if gradient is not None}
 
 
 def images_are_independent(spec: str, place: Place) -> None:

@@ -128,6 +128,7 @@ class Study:
     spatial_layers: int | None = None
     pos_embed: PosEmbed | None = None
     pos_std: float | None = None
+    peg: bool | None = None
     precision: Precision = "float32"
     torchcompile: bool = False
     resolutions: tuple[Pixels, ...] = ()

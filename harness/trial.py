@@ -62,9 +62,9 @@ def built(spec: str, place: Place, *, seed: int = 0, backend: str = "eager") -> 
     )
 
 
-def disturbed(attention: Attention) -> Attention:
+def disturbed(attention: Attention, *, seed: int = 1) -> Attention:
     """The same layer away from its initial values, where terms can be told from neutral ones; noise of 0.1."""
-    noise = torch.Generator().manual_seed(1)
+    noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in attention.named_parameters():
             if not name.startswith(("qkv.", "proj.")):

@@ -41,10 +41,10 @@ def test_the_example_is_short_and_passes(capsys):
     assert len(EXAMPLE.read_text().splitlines()) <= 20
     assert check.main([str(EXAMPLE)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("gaussian, as gaussian gaussian[sigma=1.0] gaussian[sigma=3.0]\n")
+    assert out.startswith("cauchy, as cauchy cauchy[sigma=1.0] cauchy[sigma=3.0]\n")
     for rule in RULES:
         assert f"  pass  {rule.__doc__.partition(chr(10))[0]}\n" in out
-    assert out.endswith(f"gaussian: all {len(RULES)} rules pass\n")
+    assert out.endswith(f"cauchy: all {len(RULES)} rules pass\n")
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_registered_names_and_specs_are_checked_too(capsys):
     out = capsys.readouterr().out
     assert "\npsa, as psa psa[init=convit] psa[init=normal]\n" in "\n" + out
     assert "window[width=1], as window[width=1]\n" in out
-    assert check.main([str(EXAMPLE), "--spec", "gaussian[sigma=1]+swin"]) == 0
-    assert "gaussian[sigma=1.0]+swin, as gaussian[sigma=1.0]+swin\n" in capsys.readouterr().out
+    assert check.main([str(EXAMPLE), "--spec", "cauchy[sigma=1]+swin"]) == 0
+    assert "cauchy[sigma=1.0]+swin, as cauchy[sigma=1.0]+swin\n" in capsys.readouterr().out
 
 
 WRONG = {
@@ -123,7 +123,7 @@ def test_a_file_that_is_wrong_is_one_sentence_and_nothing_is_written(capsys, pro
     ("words", "says"),
     [
         (["spsa"], "no variant 'spsa'; did you mean 'sp_sa'"),
-        ([str(EXAMPLE), "--spec", "gaussian[width=2]"], "gaussian has no setting 'width'; it has sigma"),
+        ([str(EXAMPLE), "--spec", "cauchy[width=2]"], "cauchy has no setting 'width'; it has sigma"),
         ([], "the following arguments are required: target"),
         ([str(EXAMPLE.parent)], "no variant"),
     ],
@@ -151,21 +151,21 @@ def test_help_answers_at_once_and_knows_no_torch():
 
 
 def test_the_program_by_its_name():
-    command = [sys.executable, "-m", "harness.check", str(EXAMPLE), "--spec", "gaussian"]
+    command = [sys.executable, "-m", "harness.check", str(EXAMPLE), "--spec", "cauchy"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n  pass  ") == len(RULES)
 
 
 def test_the_example_runs_in_a_comparison(capsys):
-    flags = ["--variant-file", str(EXAMPLE), "--variants", "gaussian[sigma=1],sp_sa+gaussian", *TINY]
+    flags = ["--variant-file", str(EXAMPLE), "--variants", "cauchy[sigma=1],sp_sa+cauchy", *TINY]
     assert run.main([*flags, "--output", "rows", "--report", "page.html"]) == 0
     frame = results.load("rows")
-    assert set(frame["variant"]) == {"sa", "gaussian[sigma=1.0]", "sp_sa+gaussian"}
-    assert set(frame.loc[frame["variant"] == "gaussian[sigma=1.0]", "family"]) == {"custom"}
+    assert set(frame["variant"]) == {"sa", "cauchy[sigma=1.0]", "sp_sa+cauchy"}
+    assert set(frame.loc[frame["variant"] == "cauchy[sigma=1.0]", "family"]) == {"custom"}
     assert frame.loc[frame["metric"].isin(["top1", "gmac", "images_per_s"]), "value"].notna().all()
     assert frame["source_hash"].nunique() == 1
-    assert "gaussian[sigma=1.0]" in Path("page.html").read_text()
+    assert "cauchy[sigma=1.0]" in Path("page.html").read_text()
     assert run.main([*flags, "--output", "rows", "--dry-run"]) == 0
     assert "0 of 5 cells to do" in capsys.readouterr().out
     assert not list(EXAMPLE.parent.glob("__pycache__"))
@@ -176,7 +176,7 @@ def test_without_variants_those_of_the_file_take_part(capsys):
     files = ["--variant-file", str(EXAMPLE), "--variant-file", other]
     assert run.main([*files, "--dry-run", "--measure", "accuracy", *TINY]) == 0
     out = capsys.readouterr().out
-    assert [line.split("  ")[-1] for line in out.splitlines()[:-1]] == ["sa seed 0", "gaussian seed 0", "mine seed 0"]
+    assert [line.split("  ")[-1] for line in out.splitlines()[:-1]] == ["sa seed 0", "cauchy seed 0", "mine seed 0"]
     assert not Path("results").exists()
 
 

@@ -6,12 +6,16 @@ y = attention(x, grid=(14, 14))                                         # x, y [
 """
 
 from variants import sa, sp_sa, psa, rpe, windows, controls  # noqa: I001  (the order in which they are listed)
+from variants import irpe, decomposed, rope, neighborhood, lepe
+from variants import rel_bias, levit, crossformer, log_cpb, t5, alibi, kerple, fire, gaussian, lookhere, cosine
 from variants.attention import Attention
 from variants.geometry import offsets
 from variants.registry import build, canonical, families, names, register
 from variants.relation import Site, SpatialRelation, Unsupported
 
 __all__ = [
-    "Attention", "Site", "SpatialRelation", "Unsupported", "build", "canonical", "controls", "families", "names",
-    "offsets", "psa", "register", "rpe", "sa", "sp_sa", "windows",
+    "Attention", "Site", "SpatialRelation", "Unsupported", "alibi", "build", "canonical", "controls", "cosine",
+    "crossformer", "decomposed", "families", "fire", "gaussian", "irpe", "kerple", "lepe", "levit",
+    "log_cpb", "lookhere", "names", "neighborhood", "offsets", "psa", "register", "rel_bias", "rope", "rpe",
+    "sa", "sp_sa", "t5", "windows",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class Attention(nn.Module):
     A subclass takes `*parts` and its settings as keyword arguments, and passes the rest on.
     """
 
+    equation: ClassVar[str] = ""  # as in SpatialRelation, for tables
+    source: ClassVar[str] = ""
     starts_as_sa: bool = False  # a claim, which the conformance rules hold it to: at initialisation it is plain
 
     def __init__(

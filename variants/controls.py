@@ -32,6 +32,9 @@ from variants.rpe import RPE2D
 class NoContent(Attention):
     """q = 0: the map is the softmax of bias and mask alone. Raises Unsupported for a relation that wants content."""
 
+    equation = "logit = bias_h(Delta)"
+    source = "a control of this library"
+
     serves: ClassVar[frozenset[str]] = frozenset({"bias", "values"})
     refusal: ClassVar[str] = ("no_content and position_only have no content for {} to act on; add biases or windows "
                               "(psa, rpe_2d[mode=bias], swin), or leave the control out")  # fmt: skip
@@ -53,6 +56,9 @@ class NoContent(Attention):
 class Uniform(NoContent):
     """The mean of the values of all tokens that are kept; windows and masks alone may be added."""
 
+    equation = "logit = 0"
+    source = "a control of this library"
+
     serves = frozenset()
     refusal = "uniform weighs all tokens alike and takes no {}; add windows or masks alone, or use no_content"
 
@@ -60,6 +66,9 @@ class Uniform(NoContent):
 @register("position_only", family="controls")
 class PositionOnly(NoContent):
     """A table of biases alone, [H, 2h-1, 2w-1] for the training grid; with extent=M it covers |dy|, |dx| < M."""
+
+    equation = "logit = t_h(Delta)"
+    source = "random Synthesizer, Tay et al., arXiv 2005.00743"
 
     def __init__(
         self,

@@ -38,6 +38,9 @@ class PSA(SpatialRelation):
     the pairing of the shared weights; `normal`, trunc-normal(0.02).
     """
 
+    equation = "logit += v_h . (|Delta|^2, dy, dx)"
+    source = "ConViT, d'Ascoli et al., arXiv 2103.10697"
+
     def __init__(self, site: Site, *, init: Init = "local"):
         super().__init__(site)
         self.init = init
@@ -74,6 +77,9 @@ class GPSA(Attention):
     `.position` is the quadratic relation, `.relation` what else a spec adds: its terms act on the content, its mask on
     both softmaxes.
     """
+
+    equation = "A = (1 - s(g_h)) softmax(logit) + s(g_h) softmax(v_h . (|Delta|^2, dy, dx))"
+    source = PSA.source
 
     def __init__(self, site: Site, *parts: Any, init: Init = "local", gate: float = 1.0, backend: str = "auto"):
         super().__init__(site, *parts, backend=backend)

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partialmethod
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,8 @@ class SpatialRelation(nn.Module):
     resolution is a new argument.
     """
 
+    equation: ClassVar[str] = ""  # the term in the letters above, for tables: "logit += t_h(Delta)"
+    source: ClassVar[str] = ""  # the method's name in the field, or its authors, and arXiv number
     starts_as_sa: bool = False  # a claim, which the conformance rules hold it to: at initialisation it is neutral
 
     def __init__(self, site: Site):

@@ -36,6 +36,9 @@ def _table(*shape: int) -> nn.Parameter:
 class RPE1D(SpatialRelation):
     """table [1, D, 1, 2N-1] (mode=query) or [H, 1, 2N-1] (mode=bias) over the flattened step, N the training grid's."""
 
+    equation = "logit += <q_i, R[dy w + dx]> / sqrt(D)"
+    source = "Shaw et al., arXiv 1803.02155"
+
     def __init__(self, site: Site, *, mode: Mode = "query", values: bool = False):
         super().__init__(site)
         self.mode = mode
@@ -78,6 +81,9 @@ class RPE2D(SpatialRelation):
 
     extent: `grid`, the table spans the training grid; M, it covers |dy|, |dx| < M.
     """
+
+    equation = "logit += <q_i, R[dy, dx]> / sqrt(D)"
+    source = "Shaw et al., arXiv 1803.02155; BoTNet, arXiv 2101.11605"
 
     def __init__(
         self,

@@ -12,3 +12,6 @@ from variants.relation import SpatialRelation
 @register("sa", family=("baseline", "paper"))
 class SelfAttention(SpatialRelation):
     """No prior, no bias, no mask."""
+
+    equation = "logit = <q_i, k_j> / sqrt(D)"
+    source = "ViT, DeiT; Vaswani et al., arXiv 1706.03762"

@@ -33,6 +33,8 @@ class SPSA(SpatialRelation):
     combine: `mul` multiplies the score; `add` adds to it, starts at 0 and has no last bias (softmax ignores it).
     """
 
+    equation = "logit *= MLP_h(Delta)"
+    source = "SP-ViT, Zhou et al., arXiv 2206.07662"
     starts_as_sa = True
 
     def __init__(

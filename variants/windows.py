@@ -44,6 +44,9 @@ def _positive(name: str, value: int) -> int:
 class Swin(SpatialRelation):
     """groups [1, N]: the window of each token; `window` is its side M in patches."""
 
+    equation = "kept where i and j share a window"
+    source = "Swin, Liu et al., arXiv 2103.14030"
+
     def __init__(self, site: Site, *, window: int | Literal["auto"] = "auto"):
         super().__init__(site)
         self.window = auto_window(site.grid) if window == "auto" else (_positive("swin[window", window),) * 2
@@ -63,6 +66,9 @@ class Swin(SpatialRelation):
 class CSWin(SpatialRelation):
     """groups [H, N]: the stripe of each token; `stripe` is its width in patches, auto half of Swin's window."""
 
+    equation = "kept where i and j share a stripe"
+    source = "CSWin, Dong et al., arXiv 2107.00652"
+
     def __init__(self, site: Site, *, stripe: int | Literal["auto"] = "auto"):
         super().__init__(site)
         auto = tuple(max(1, side // 2) for side in auto_window(site.grid))
@@ -81,6 +87,9 @@ class CSWin(SpatialRelation):
 @register("window", family=("masks", "paper"))
 class Window(SpatialRelation):
     """mask [N, N]: a box of offsets, `width` and `height` patches to either side of its centre (`dy`, `dx`)."""
+
+    equation = "kept where |dy - s_y| <= height and |dx - s_x| <= width"
+    source = "SP-ViT, Zhou et al., arXiv 2206.07662"
 
     def __init__(self, site: Site, *, width: int = 3, height: int = 3, dy: int = 0, dx: int = 0):
         super().__init__(site)

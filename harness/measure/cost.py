@@ -32,7 +32,7 @@ FREE = frozenset(
         ("eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "bitwise_and", "bitwise_or", "__and__", "__or__", "all"),
         ("where", "masked_fill", "index_select", "gather", "unfold", "unflatten", "flip", "roll", "pad", "clone"),
         ("arange", "zeros", "ones", "eye", "fill_", "full", "new_zeros", "meshgrid", "alias", "broadcast_tensors"),
-        ("expand_as", "repeat", "floor_divide", "linalg_vector_norm"),
+        ("expand_as", "repeat", "floor_divide", "linalg_vector_norm", "searchsorted", "mT", "sign", "movedim"),
         ("upsample_bicubic2d", "_upsample_bicubic2d_aa", "upsample_bilinear2d"),
     )
     for name in names

@@ -14,7 +14,9 @@ from . import bad
 SUMS = ["sp_sa+swin", "psa+sp_sa+cswin", "gpsa[init=normal]+rpe_2d", "swin+rpe_2d[extent=2,mode=bias]",
         "rpe_1d+rpe_2d[values=True]+swin[window=2]", "gpsa+window", "sp_sa+window",
         "sp_sa[scope=network]+rpe_2d[factorized=True]", "no_content+psa+swin", "cswin+uniform",
-        "position_only+rpe_2d[mode=bias,values=True]"]  # fmt: skip
+        "position_only+rpe_2d[mode=bias,values=True]", "rope_mixed+sp_sa+swin", "cswin+lepe",
+        "neighborhood+irpe[on=qkv]+decomposed", "swin+log_cpb[hidden=16]+cosine",
+        "lookhere+rel_bias+sp_sa"]  # fmt: skip
 SPECS = [spec for name in names() for spec in specs_of(name)] + SUMS
 
 

@@ -8,7 +8,7 @@ import torch
 from variants import build, registry
 from variants.relation import Composed
 
-from . import oracles
+from . import biases, oracles
 from .oracles import Equation
 
 TOLERANCE = 1e-9  # relative, float64
@@ -90,6 +90,8 @@ def equations(attention, spec, grid):
         if part.name == "gpsa":
             weight = attention.position.weight.tolist()
             found.append(Equation(position=oracles.quadratic(weight), gate=attention.gate.tolist()))
+        elif part.name in ATTENTIONS:
+            found.append(ATTENTIONS[part.name](attention, grid, **dict(part.settings)))
         else:
             found.append(EQUATIONS[part.name](relations.pop(0), grid, **dict(part.settings)))
     return found
@@ -164,7 +166,51 @@ def _window(relation, grid, *, width=3, height=3, dy=0, dx=0):
     return Equation(seen=oracles.window_seen(width, height, dy, dx))
 
 
+def _neighborhood(relation, grid, *, kernel, dilation=1):
+    return Equation(seen=oracles.nearest_seen(kernel, dilation, grid))
+
+
+def _irpe(relation, grid, *, method="product", mode="contextual", on="k", shared=True, version="code"):
+    def read(letter):
+        tables = [table.tolist() for table in getattr(relation, f"{letter}_tables")]
+        assert all(len(table) == (1 if shared else relation.site.num_heads) for table in tables)
+        return oracles.bucketed(tables, method, version)
+
+    if mode == "bias":
+        of, scale = read("k"), relation.site.head_dim**-0.5 if version == "paper" else 1.0
+        return Equation(bias=lambda h, dy, dx: scale * of(h, dy, dx))
+    return Equation(**{{"k": "key", "q": "query", "v": "value"}[letter]: read(letter) for letter in on})
+
+
+def _decomposed(relation, grid, *, extent="grid"):
+    """The products are not scaled, so the keys are, up."""
+    reach = [side - 1 if extent == "grid" else extent - 1 for side in grid]
+    lines = relation.rows[0, :, :, 0].tolist(), relation.columns[0, :, 0].tolist()
+    tables = [[oracles.between_centres(line, 2 * r + 1) for line in part] for part, r in zip(lines, reach, strict=True)]
+    of = oracles.decomposed(*tables, reach)
+    return Equation(key=lambda h, dy, dx: [relation.site.head_dim**0.5 * r for r in of(h, dy, dx)])
+
+
+def _rope_axial(attention, grid, *, theta=100.0, coordinates="raw"):
+    d = attention.site.head_dim
+    if coordinates == "raw":
+        return Equation(turn=oracles.rotation(oracles.axial(d, theta)))
+    return Equation(turn=oracles.rotation(oracles.axial_dinov3(d, theta, coordinates, grid), halves=True))
+
+
+def _rope_mixed(attention, grid):
+    return Equation(turn=oracles.rotation(oracles.mixed(attention.freqs.tolist())))
+
+
+def _lepe(attention, grid):
+    conv = attention.get_v
+    return Equation(beside=oracles.convolved(conv.weight.squeeze(1).tolist(), conv.bias.tolist()))
+
+
+ATTENTIONS = {"rope_axial": _rope_axial, "rope_mixed": _rope_mixed, "lepe": _lepe}
+
 EQUATIONS = {
     "sa": _sa, "sp_sa": _sp_sa, "psa": _psa, "rpe_1d": _rpe_1d, "rpe_2d": _rpe_2d, "swin": _swin, "cswin": _cswin,
-    "window": _window,
+    "window": _window, "neighborhood": _neighborhood, "irpe": _irpe, "decomposed": _decomposed,
 }  # fmt: skip
+EQUATIONS |= biases.EQUATIONS

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, sqrt
+from functools import cache
+from math import cos, exp, log, pi, sin, sqrt
 from operator import mul
 
 OfOffset = Callable[[int, int, int], float]  # (head, dy, dx)
@@ -20,16 +21,20 @@ Seen = Callable[[int, tuple[int, int], tuple[int, int]], bool]  # (head, query (
 class Equation:
     """What a paper does to the pair: logit = omega <q, k>/sqrt(D) + bias + <q, key>/sqrt(D) where seen; v + value.
 
-    With `gate`, the weights are (1 - s(gate)) softmax(logit) + s(gate) softmax(position).
+    With `query`, also <query, k>/sqrt(D). With `gate`, the weights are (1 - s(gate)) softmax(logit) + s(gate)
+    softmax(position). `turn` changes the patches' q and k first; `beside` is added to a patch's output.
     """
 
     omega: OfOffset | None = None
     bias: OfOffset | None = None
     key: VectorOfOffset | None = None
+    query: VectorOfOffset | None = None
     value: VectorOfOffset | None = None
     seen: Seen | None = None
     position: OfOffset | None = None
     gate: list[float] | None = None
+    turn: Callable[[int, tuple[int, int], list[float]], list[float]] | None = None  # (head, place, vector)
+    beside: Callable[..., list[float]] | None = None  # (head, place, values by place, seen) -> what is added to out
 
 
 def dot(a, b):
@@ -74,13 +79,38 @@ def layer(x, weights, heads, grid, equations):
         merged, of_heads = [[] for _ in image], []
         for h in range(heads):
             q, k, v = ([t[part * width + h * d : part * width + (h + 1) * d] for t in projected] for part in range(3))
+            q, k = (turned(t, h, grid, equations) for t in (q, k))
             rows = [attention_row(h, i, q, k, grid, equations) for i in range(len(image))]
             of_heads.append(rows)
             for i, row in enumerate(rows):
-                merged[i] += weighted(row, v, h, i, grid, equations)
+                merged[i] += added(weighted(row, v, h, i, grid, equations), v, h, i, grid, equations)
         outs.append([linear(token, proj_weight, proj_bias) for token in merged])
         maps.append(of_heads)
     return outs, maps
+
+
+def turned(vectors, h, grid, equations):
+    """q or k [P+N][D] of a head, the patches' turned."""
+    at, out = places(grid), list(vectors)
+    for e in equations:
+        if e.turn:
+            out[-len(at) :] = [e.turn(h, place, x) for place, x in zip(at, out[-len(at) :], strict=True)]
+    return out
+
+
+def added(out, v, h, i, grid, equations):
+    """[D]: a token's output with what stands beside attention, which patches alone get."""
+    at = places(grid)
+    prefix = len(v) - len(at)
+
+    def seen(query, key):
+        return all(e.seen(h, query, key) for e in equations if e.seen)
+
+    for e in equations:
+        if e.beside and i >= prefix:
+            more = e.beside(h, at[i - prefix], dict(zip(at, v[prefix:], strict=True)), seen)
+            out = [a + b for a, b in zip(out, more, strict=True)]
+    return out
 
 
 def attention_row(h, i, q, k, grid, equations):
@@ -102,6 +132,8 @@ def attention_row(h, i, q, k, grid, equations):
                     logit += e.bias(h, dy, dx)
                 if e.key:
                     logit += dot(q[i], e.key(h, dy, dx)) * scale
+                if e.query:
+                    logit += dot(e.query(h, dy, dx), k[j]) * scale
             by_place = sum(e.position(h, dy, dx) for e in gates)
             if not all(e.seen(h, here, there) for e in equations if e.seen):
                 logit = by_place = None
@@ -252,3 +284,149 @@ def window_seen(width, height, sy, sx):
         return (dy, dx) == (0, 0) or (abs(dx - sx) <= width and abs(dy - sy) <= height)
 
     return seen
+
+
+def nearest_seen(kernel, dilation, grid):
+    """NATTEN's rule by lists: of the patches with the query's remainder, `kernel` in a row, the query in the middle.
+
+    At the border they move inwards. Of an even kernel one more lies before the query than after it.
+    """
+
+    def axis(query, key, side):
+        line = list(range(query % dilation, side, dilation))
+        size, place = min(kernel, len(line)), line.index(query)
+        start = place - size // 2
+        while start < 0:
+            start += 1
+        while start + size > len(line):
+            start -= 1
+        return key in line[start : start + size]
+
+    return lambda h, query, key: all(axis(a, b, side) for a, b, side in zip(query, key, grid, strict=True))
+
+
+# iRPE's buckets.
+
+
+def piecewise(x, a):
+    """Its g, with alpha = a, beta = 2a, gamma = 8a."""
+    size = abs(x)
+    if size <= a:
+        found = round(size)
+    else:
+        found = int(min(2 * a, round(a + log(size / a) / log(8 * a / a) * (2 * a - a))))
+    return found if x >= 0 else -found
+
+
+@cache
+def irpe_buckets(method, version, dy, dx):
+    """The entry of each table at an offset: of two tables for cross, else of one."""
+    square = dy * dy + dx * dx
+    if method == "product":
+        return (7 * (piecewise(dy, 1.9) + 3) + piecewise(dx, 1.9) + 3,)
+    if method == "cross":
+        return piecewise(dy, 20) + 40, piecewise(dx, 20) + 40
+    if method == "euclidean":
+        return (piecewise(round(sqrt(square)) if version == "code" else sqrt(square), 20),)
+    squares = {y * y + x * x for y in range(40) for x in range(40)}
+    if version == "paper":
+        return (piecewise(len([s for s in squares if s < square]), 33),)
+    return (len({piecewise(s, 33) for s in squares if piecewise(s, 33) < piecewise(square, 33)}),)
+
+
+def bucketed(tables, method, version):
+    """r_h[I], one vector or number an offset: tables [H or 1][D][buckets] or [H or 1][buckets], summed for cross."""
+
+    def of(h, dy, dx):
+        found = 0.0
+        for table, at in zip(tables, irpe_buckets(method, version, dy, dx), strict=True):
+            mine = table[h if len(table) > 1 else 0]
+            if isinstance(mine[0], list):
+                vector = [line[at] for line in mine]
+                found = vector if found == 0.0 else [a + b for a, b in zip(found, vector, strict=True)]
+            else:
+                found += mine[at]
+        return found
+
+    return of
+
+
+# Decomposed tables, interpolated.
+
+
+def between_centres(line, size):
+    """A line of entries at another size, linear between the centres of its entries, the outermost kept beyond them."""
+    if size == len(line):
+        return line
+    out = []
+    for n in range(size):
+        place = min(max((n + 0.5) * len(line) / size - 0.5, 0.0), len(line) - 1.0)
+        left = min(int(place), max(0, len(line) - 2))
+        right = min(left + 1, len(line) - 1)
+        out.append(line[left] + (place - left) * (line[right] - line[left]))
+    return out
+
+
+# Rotations: neighbouring channels are a complex number, or a channel and the one half the width on.
+
+
+def rotation(angles, halves=False):
+    """(head, place, vector) -> vector: pair t of head h turned by angles(h, t, y, x)."""
+
+    def of(h, place, vector):
+        out, n = list(vector), len(vector) // 2
+        for t in range(n):
+            one, other = (t, t + n) if halves else (2 * t, 2 * t + 1)
+            z = complex(vector[one], vector[other]) * exp_i(angles(h, t, *place))
+            out[one], out[other] = z.real, z.imag
+        return out
+
+    return of
+
+
+def exp_i(angle):
+    return complex(cos(angle), sin(angle))
+
+
+def axial(d, theta):
+    """RoPE-ViT's code: the first d/4 pairs by x, the other d/4 by y."""
+    return lambda h, t, y, x: (x, y)[t // (d // 4)] * theta ** (-4 * (t % (d // 4)) / d)
+
+
+def axial_dinov3(d, theta, coordinates, grid):
+    """DINOv3: the first d/4 pairs by y, the others by x, centres of patches between -1 and 1, one turn a period."""
+    sides = {"separate": grid, "min": (min(grid), min(grid)), "max": (max(grid), max(grid))}[coordinates]
+
+    def of(h, t, *place):
+        axis, k = divmod(t, d // 4)
+        period = theta ** (2 * k / (d / 2))
+        return 2 * pi * (2 * (place[axis] + 0.5) / sides[axis] - 1) / period
+
+    return of
+
+
+def mixed(freqs):
+    """freqs [2][H][D/2], of x and of y."""
+    return lambda h, t, y, x: freqs[0][h][t] * x + freqs[1][h][t] * y
+
+
+# LePE.
+
+
+def convolved(weight, bias):
+    """A depthwise 3x3 convolution of what a patch may see: weight [C][3][3], bias [C], channels head by head."""
+
+    def of(h, place, values, seen):
+        d = len(values[place])
+        out = []
+        for c in range(d):
+            total = bias[h * d + c]
+            for a in range(3):
+                for b in range(3):
+                    other = (place[0] + a - 1, place[1] + b - 1)
+                    if other in values and seen(place, other):
+                        total += weight[h * d + c][a][b] * values[other][c]
+            out.append(total)
+        return out
+
+    return of

@@ -59,6 +59,19 @@ AUTO: dict[str, dict[str, frozenset[str]]] = {
 SMALL = {"training": 2**17, "inference": 2**20}
 
 
+def serving(terms: Terms, tokens: int) -> list[str]:
+    """The backends that can be asked by name for a layer of so many tokens, prefix tokens included.
+
+    flex has limits beside the terms: no float64, no gradients on the CPU.
+    """
+    refused = {
+        name for name, module in (("sdpa", sdpa), ("tiled", tiled), ("flex", flex)) if terms.present & module.BEYOND
+    }
+    if grouped.obstacle(terms, tokens):
+        refused.add("grouped")
+    return [name for name in BACKENDS if name not in refused]
+
+
 def check(backend: str) -> None:
     """Raises ValueError unless there is such a backend."""
     if backend != "auto" and backend not in BACKENDS:

@@ -23,12 +23,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from variants.backends.eager import prefix_of
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
+BEYOND = frozenset({"keys", "queries", "values"})
 _blocks: Any = WeakTensorKeyDictionary()  # of a mask, which lives as long as its layer remembers it
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """[B, H, P+N, D]. Raises Unsupported for keys, queries and values, for float64, and for gradients on the CPU."""
-    beyond = sorted(terms.present & {"keys", "queries", "values"})
+    beyond = sorted(terms.present & BEYOND)
     if beyond:
         raise Unsupported(f"the flex backend cannot serve {', '.join(beyond)}; use backend=eager or auto")
     if q.dtype == torch.float64:

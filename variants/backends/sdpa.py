@@ -9,10 +9,12 @@ from variants import geometry
 from variants.backends.eager import keep, pad_kept, prefix_of
 from variants.relation import Terms, Unsupported, total_bias
 
+BEYOND = frozenset({"prior", "keys", "queries", "values"})
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """[B, H, P+N, D]. Raises Unsupported for what is more than an addition to the scores."""
-    beyond = sorted(terms.present & {"prior", "keys", "queries", "values"})
+    beyond = sorted(terms.present & BEYOND)
     if beyond:
         raise Unsupported(f"the sdpa backend adds to the scores and cannot serve {', '.join(beyond)}; "
                           f"use backend=eager or auto")  # fmt: skip

@@ -22,11 +22,13 @@ from variants.backends.tiles import Block, Tiles
 from variants.geometry import from_pairs, of_heads
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
+BEYOND = frozenset({"queries", "values"})
+
 
 @torch.compiler.disable  # the tiles are written through views that its tracing cannot follow: one graph break
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """[B, H, P+N, D]. Raises Unsupported for queries and values, and where a second derivative is asked for."""
-    beyond = sorted(terms.present & {"queries", "values"})
+    beyond = sorted(terms.present & BEYOND)
     if beyond:
         raise Unsupported(f"the tiled backend cannot serve {', '.join(beyond)}; use backend=eager or auto")
     fixed = replace(terms, prior=(), bias=(), keys=())
