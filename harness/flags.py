@@ -42,6 +42,7 @@ def _comparison(to: Any) -> None:
         "--variant-file", type=Path, action="append", default=[], metavar="FILE",
         help="a Python file that registers variants of your own; may be given several times",
     )  # fmt: skip
+    to.add_argument("--list", action="store_true", help="print what variants there are, and nothing else")
     to.add_argument("--baseline", help="what all are compared with (sa)")
     to.add_argument(
         "--preset", default="digits", metavar="NAME",
@@ -72,6 +73,7 @@ def _model(to: Any) -> None:
     to.add_argument("--spatial-layers", type=int, help="how many leading layers carry the variant")
     to.add_argument("--pos-embed", choices=("learned", "sincos", "none"))
     to.add_argument("--pos-std", type=float, help="standard deviation that a learned position embedding starts with")
+    to.add_argument("--peg", action=YES_NO, default=None, help="CPVT's depthwise convolution after each block")
 
 
 def _recipe(to: Any) -> None:

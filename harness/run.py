@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
     command = f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
-    return in_words("harness.run", lambda: run(args, command))
+    return in_words("harness.run", lambda: listed(args.variant_file) if args.list else run(args, command))
 
 
 def in_words(program: str, job: Callable[[], int]) -> int:
@@ -39,6 +39,9 @@ def in_words(program: str, job: Callable[[], int]) -> int:
         return job()
     except ValueError as error:
         code, words = 2, str(error)
+    except BrokenPipeError:  # who read our lines has seen enough: `--list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         code, words = 1, f"{error}; {goes_on}"
     except KeyboardInterrupt:
@@ -55,6 +58,17 @@ def in_words(program: str, job: Callable[[], int]) -> int:
 def spoken() -> bool:
     """Whether this process is the one that speaks: the first of those that torchrun started."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
+def listed(files: Sequence[Path]) -> int:
+    """Prints the variants, those of the files among them."""
+    from harness.catalogue import listing
+    from harness.variant_file import load
+
+    for path in files:
+        load(path)
+    print(*listing(), sep="\n")
+    return 0
 
 
 def run(args: argparse.Namespace, command: str) -> int:
