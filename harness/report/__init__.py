@@ -1,7 +1,7 @@
 """Rows to one self-contained HTML page: `render` draws it, `python -m harness.report` is the program.
 
 The chain inside, each link from the rows before it: rows -> study -> summary ->
-verdict, table, figures, appendix -> page.
+verdict, table, figures, appendix -> page; and of two studies: sides -> matched -> compare -> compare_page.
 """
 
 from __future__ import annotations
@@ -36,6 +36,21 @@ def render(folder: Path, output: Path) -> Report:
     damaged = list(frame.attrs["damaged"])
     if frame.empty:
         raise ValueError(f"none of the {len(damaged)} lines at {folder} can be read; the first: {damaged[0]}")
-    recipes = results.recipes(folder if folder.is_dir() else folder.parent)
-    results.write_bytes(output, page(study(frame, recipes)).encode())
+    beside = folder if folder.is_dir() else folder.parent
+    whole = study(frame, results.recipes(beside), results.correct(beside))
+    results.write_bytes(output, page(whole).encode())
     return Report(output, damaged)
+
+
+def render_comparison(a: str, b: str, output: Path) -> Report:
+    """Draws the page of two studies side by side; each a folder, a .jsonl file, or either's rows of one `@COMMIT`.
+
+    Raises ValueError where there are no rows to compare, OSError where a file cannot be read or written.
+    """
+    from harness import results
+    from harness.report.compare_page import page
+    from harness.report.sides import side
+
+    one, two = side("A", a), side("B", b)
+    results.write_bytes(Path(output), page(one, two).encode())
+    return Report(Path(output), [*one.damaged, *two.damaged])

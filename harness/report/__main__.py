@@ -1,4 +1,4 @@
-"""`python -m harness.report results/NAME` renders a study again from its rows alone.
+"""`python -m harness.report results/NAME` renders a study again from its rows alone; with two, what changed in between.
 
 Exit code 0; 1 where lines were damaged (each is named, the rest is rendered); 2 where there is nothing to render.
 """
@@ -9,24 +9,47 @@ import argparse
 import sys
 from pathlib import Path
 
+EXPORTS = {
+    "csv": "all rows as one tidy CSV",
+    "parquet": "all rows as one Parquet file, raw samples too; needs pyarrow",
+    "timm_csv": "a line a variant under timm's column names",
+    "latex": "the main table for LaTeX, with booktabs' rules",
+    "markdown": "the main table for a pull request",
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m harness.report", description="Render a study's rows as one self-contained HTML page."
+        prog="python -m harness.report",
+        description="Render a study's rows as one self-contained HTML page; of two studies, what changed from the "
+        "first to the second.",
+        epilog="results/NAME@COMMIT stands for the rows that one commit wrote, so that two commits of a study can be "
+        "compared. Exit codes: 0, done; 1, a line is damaged (the rest is rendered); 2, bad input, nothing rendered.",
     )
-    parser.add_argument("folder", type=Path, metavar="results/NAME", help="the folder of rows, or one .jsonl file")
+    parser.add_argument("folder", metavar="results/NAME", help="the folder of rows, or one .jsonl file")
+    parser.add_argument("other", nargs="?", metavar="results/OTHER", help="a second one, to be compared with")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows as one tidy CSV, too")
+    for name, what in EXPORTS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=f"write {what}, too")
     chosen = parser.parse_args(arguments)
-    output = chosen.report or Path("reports") / f"{chosen.folder.resolve().name.removesuffix('.jsonl')}.html"
+    names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (chosen.folder, chosen.other) if one]
+    output = chosen.report or Path("reports") / f"{'-vs-'.join(names)}.html"
+    asked = {name: getattr(chosen, name) for name in EXPORTS if getattr(chosen, name)}
 
     from harness import results  # late, so that --help answers at once
-    from harness.report import render
+    from harness.report import render, render_comparison
 
     try:
-        report = render(chosen.folder, output)
-        if chosen.csv:
-            results.to_csv(results.load(chosen.folder), chosen.csv)
+        if chosen.other is not None:
+            if asked:
+                flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+                raise ValueError(f"{flags} with two studies: an export is of one; name one alone")
+            report = render_comparison(chosen.folder, chosen.other, output)
+        else:
+            if "parquet" in asked:
+                results.require_pyarrow()  # before anything is written
+            report = render(Path(chosen.folder), output)
+            export(Path(chosen.folder), asked)
     except ValueError as error:
         print(f"harness.report: {error}", file=sys.stderr)
         return 2
@@ -37,6 +60,24 @@ def main(arguments: list[str] | None = None) -> int:
         print(damage, file=sys.stderr)
     print(report.path)
     return 1 if report.damaged else 0
+
+
+def export(folder: Path, asked: dict[str, Path]) -> None:
+    """Writes the exports that were asked for, by name."""
+    if not asked:
+        return
+    from harness import results
+    from harness.report import exports
+    from harness.report.study import study
+
+    frame = results.load(folder)
+    for name, write in (("csv", results.to_csv), ("parquet", results.to_parquet)):
+        if name in asked:
+            write(frame, asked[name])
+    whole = study(frame, results.recipes(folder if folder.is_dir() else folder.parent))
+    for name, text in (("timm_csv", exports.timm_csv), ("latex", exports.latex), ("markdown", exports.markdown)):
+        if name in asked:
+            results.write_bytes(asked[name], text(whole).encode())
 
 
 if __name__ == "__main__":

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.report import overtaking as overtake
+from harness.report.ablation import Factor
 from harness.report.condition import Condition
 from harness.report.convergence import floor, lines
 from harness.report.fractions import Group
+from harness.report.latency import Times
 from harness.report.learning import Learning, device
 from harness.report.shift import images
 from harness.report.study import Setting
 from harness.report.summary import Summary
+from harness.report.tradeoff import GMAC, THROUGHPUT, axes_of
 from harness.report.transfer import Curve, dots, finetune_epochs
 from harness.report.words import grouped, plural, tick
 from harness.stats import FEWEST_SEEDS
 
 MARKS = "Large marks are means over seeds, faint dots single seeds"
-FRONT = "The dashed line is the Pareto front of the means; where intervals overlap, the order along it is not settled."
+FRONT = (
+    "The dashed line is each panel's Pareto front of the means; where intervals overlap, the order along it is not "
+    "settled."
+)
 
 
-def throughput(found: list[Summary], condition: Condition | None) -> str:
-    where = condition.words() if condition else ""
+def tradeoff(found: list[Summary], condition: Condition | None) -> str:
+    costs = axes_of(found)
+    timed = THROUGHPUT in costs
+    cheap = "further left is cheaper"
+    better = cheap if not timed else "further right is faster" if len(costs) == 1 else (
+        f"further right is faster in images/s, {cheap} in GMACs and parameters")  # fmt: skip
     rounds = max((s.inference.images_per_s.n for s in found if s.inference.images_per_s.low is not None), default=0)
     horizontal = (
-        f"; horizontal lines: 95 % bootstrap interval of the median over {rounds} interleaved rounds" if rounds else ""
-    )
-    measured = f" Throughput measured on {where}." if where else ""
+        f"; horizontal lines: 95 % bootstrap interval of the median over {rounds} interleaved rounds"
+        if rounds and timed else ""
+    )  # fmt: skip
+    measured = f" Throughput measured on {condition.words()}." if timed and condition and condition.words() else ""
+    counted = " GMACs are counted on one image's forward pass; they are not time." if GMAC in costs else ""
     return (
-        f"Further up is more accurate, further right is faster. {MARKS}{_vertical(found)}{horizontal}. {FRONT}"
-        f"{measured}{_images(found)}"
+        f"Further up is more accurate, {better}. {MARKS}{_vertical(found)}{horizontal}. {FRONT}"
+        f"{measured}{counted}{_images(found)}"
     )
 
 
-def macs(found: list[Summary]) -> str:
-    return (
-        f"Further up is more accurate, further left is cheaper. {MARKS}{_vertical(found)}. {FRONT} GMACs are counted "
-        f"on one image's forward pass; they are not time.{_images(found)}"
-    )
-
-
-def transfer(setting: Setting, curves: list[Curve]) -> str:
+def transfer(setting: Setting, curves: list[Curve], times: Times | None) -> str:
     trained = (
         f" Trained at {setting.train_px} px only (dotted line);" if setting.train_px else " Trained at one resolution;"
     )
@@ -53,7 +60,19 @@ def transfer(setting: Setting, curves: list[Curve]) -> str:
             f"hollow marks: after fine-tuning at that resolution{f' for {_epochs(epochs)}' if epochs else ''}."
         )
     marks = f"Marks are means over seeds{single}{vertical}."
-    return f"A flat line transfers, a falling one does not.{trained} {zero} {marks}"
+    return f"A flat line transfers, a falling one does not.{trained} {zero} {marks}{_times(times)}"
+
+
+def _times(times: Times | None) -> str:
+    if times is None or not times.by_variant:
+        return ""
+    of = f"in a batch of {times.batch}" if times.batch not in ("", "1") else "alone"
+    on = f" on {times.where}" if times.where else ""
+    every = [ms for by_px in times.by_variant.values() for ms in by_px.values()]
+    drawn = (
+        "; vertical lines: 95 % bootstrap intervals of the median" if any(ms.low is not None for ms in every) else ""
+    )
+    return f" Below: the time of an image {of} at inference{on}{drawn}."
 
 
 def convergence(setting: Setting, found: list[Learning], by: str) -> str:
@@ -100,6 +119,17 @@ def shift(setting: Setting) -> str:
     )
 
 
+def ablation(factors: Sequence[Factor], baseline: str) -> str:
+    every = [arm for factor in factors for arm in factor.arms]
+    drawn = any(arm.summary.difference and arm.summary.difference.estimate.low is not None for arm in every)
+    lines = "; lines: simultaneous 95 % intervals over all variants of a table" if drawn else _none_drawn()
+    return (
+        f"Right of 0 is more accurate than {baseline}. Large marks are the mean over paired seeds of the difference to "
+        f"{baseline}, faint dots single seeds{lines}. Hollow marks are not resolved. Two arms whose intervals overlap "
+        "are not told apart here."
+    )
+
+
 def low_data(group: Group) -> str:
     found = [s for member in group.members for s in member.found]
     dots = ", faint dots single seeds" if any(s.seeds for s in found) else ""
@@ -130,10 +160,12 @@ def overtaking(found: list[overtake.Curve], baseline: str) -> str:
     over = f" over {' to '.join(dict.fromkeys(str(n) for n in (rounds[0], rounds[-1])))} rounds" if rounds else ""
     batches = list(dict.fromkeys(point.condition.batch for curve in found for point in curve.points))
     batch = f" Batch {' and '.join(batches)}." if all(batches) and batches else ""
+    measured = any(point.speed.peak_mib.value is not None for curve in found for point in curve.points)
+    peaks = f" Peak memory is one number a run, relative to {baseline}'s; below 1 takes less." if measured else ""
     return (
         f"Below 1 is faster than {baseline}. The band is what {baseline} differs from itself at that resolution, the "
         f"A/A floor; hollow marks are not resolved. Vertical lines: 95 % bootstrap intervals of the median{over}, set "
-        f"apart sideways.{batch}"
+        f"apart sideways.{batch}{peaks}"
     )
 
 

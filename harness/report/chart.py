@@ -13,11 +13,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.report.words import tick
 
 SIZE = (5.3, 3.9)  # inches; 72 SVG units an inch
+PANEL = (4.3, 3.7)  # of a figure with several panels side by side
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure; `unlabelled` are the variants that need a legend."""
+    """A drawn figure, of one SVG or of several `panels`; `unlabelled` are the variants that need a legend."""
 
     name: str
     svg: str
@@ -26,6 +27,7 @@ class Drawing:
     header: list[str]
     table: list[list[object]] = field(repr=False)
     unlabelled: list[str] = field(default_factory=list)
+    panels: int = 1
 
     def csv(self) -> str:
         out = io.StringIO()

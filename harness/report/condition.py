@@ -15,11 +15,10 @@ import pandas as pd
 from harness.report import quantity
 from harness.report.quantity import Quantity
 from harness.report.rows import side
-from harness.report.study import Setting
+from harness.report.study import CONDITION, Setting
 from harness.report.words import significant
 from harness.stats import Estimate, aa_floor, ratio_resolved
 
-CONDITION = ("device", "precision", "batch_size", "test_px", "cell")
 TIME = {"": "images_per_s", "train_": "train_images_per_s", "latency_": "latency_ms"}  # by the prefix of the metrics
 
 
@@ -112,9 +111,9 @@ def under(rows: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
 
 def failed(rows: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
     """The null rows that may be about a condition: a failed measurement may know less of where it ran than others."""
+    if rows["value"].notna().all():
+        return rows.iloc[:0]
     rows = rows[rows["value"].isna()]
-    if rows.empty:
-        return rows
     inside = pd.Series(True, index=rows.index)
     for column in ("device", "precision", "test_px"):
         inside &= rows[column].isin(["", key[CONDITION.index(column)]])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.report.condition import CONDITION, Condition, by_resolution, chosen, elsewhere_based
 from harness.report.quantity import Quantity
-from harness.report.speed import speed
+from harness.report.speed import fastest
 from harness.report.study import Setting
 
 
@@ -34,7 +34,7 @@ def elsewhere(setting: Setting, prefix: str) -> list[Elsewhere]:
     found = []
     for (variant, backend, *key), group in rows.groupby(["variant", "backend", *CONDITION], sort=True):
         here = shown.get(tuple(key))
-        if here is not None and backend in ("", speed(setting, variant, prefix, here, "").backend):
+        if here is not None and backend in ("", fastest(setting, str(variant), prefix, here)):
             continue
         values = {metrics[metric]: float(value) for metric, value in zip(group["metric"], group["value"], strict=True)}
         where = ("training: " if prefix else "inference: ") + Condition(tuple(key), None, Quantity()).words()

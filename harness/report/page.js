@@ -21,3 +21,27 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// Hides the rows of a table that do not have every word of the text in their name, or are of another family.
+for (const filter of document.querySelectorAll(".filter")) {
+  const rows = [...document.getElementById(filter.dataset.of).tBodies[0].rows];
+  const [text, family] = [filter.querySelector("input"), filter.querySelector("select")];
+  const apply = () => {
+    const words = text.value.toLowerCase().split(/[\s;]+/).filter(Boolean);
+    for (const row of rows) {
+      const name = row.cells[0].dataset.sort.toLowerCase();
+      row.hidden = !words.every((word) => name.includes(word)) || Boolean(family?.value && row.dataset.family !== family.value);
+    }
+    const shown = rows.filter((row) => !row.hidden).length;
+    filter.querySelector("output").textContent = `${shown} of ${rows.length} rows`;
+  };
+  text.addEventListener("input", apply);
+  family?.addEventListener("change", apply);
+  filter.querySelector("button").addEventListener("click", () => {
+    text.value = "";
+    if (family) family.value = "";
+    apply();
+    text.focus();
+  });
+  apply(); // a browser may bring an old text back
+  filter.hidden = false;
+}

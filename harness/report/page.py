@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
-import jinja2
-
-from harness.report import appendix
+from harness.report import ablation, appendix, published
 from harness.report.fractions import groups, leaders
-from harness.report.palette import css_variables, looks
-from harness.report.section import Overview, Section, overview, section
+from harness.report.palette import looks
+from harness.report.section import Across, Overview, Section, across, overview, section
 from harness.report.study import BETWEEN, Study
 from harness.report.summary import summaries
-from harness.report.words import DASH, listing, significant
-
-HERE = Path(__file__).parent
+from harness.report.template import fill
+from harness.report.words import listing
 
 
 def page(study: Study) -> str:
     """The HTML of a study."""
     variants = list(dict.fromkeys(variant for setting in study.settings for variant in setting.variants))
     look = looks(variants, study.baseline)
-    light, dark = css_variables()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["data_link"] = data_link
-    environment.filters["number"] = number
-    # The page runs this one script only: the policy in its head names the script's hash.
-    script = environment.get_template("page.js").render()
     times = [when for when in study.rows["when"] if when]
     found = {setting.key: summaries(setting) for setting in study.settings}
     first, together = leaders(study.settings), groups(study.settings, found)
     places = {setting.key: number for number, setting in enumerate(study.settings, start=1)}
     overviews = [overview(group, look, number) for number, group in enumerate(together, start=1)]
+    ablations = [
+        across(one, look, number) for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
+    ]
+    known = published.read()
     sections = [
-        section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key])
+        section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
         for setting in study.settings
     ]
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
         study=study,
         title=listing(study.names),
-        contents=contents(overviews, sections),
+        contents=contents(ablations, overviews, sections),
+        ablations=ablations,
         overviews=overviews,
         sections=sections,
         failures=appendix.failures(study),
@@ -62,9 +52,6 @@ def page(study: Study) -> str:
         proved=appendix.proved(study),
         first=times[0] if times else "",
         newest=times[-1] if times else "",
-        light=light,
-        dark=dark,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -76,8 +63,8 @@ class Entry:
     words: str
 
 
-def contents(overviews: list[Overview], sections: list[Section]) -> list[Entry]:
-    """The overviews, then the settings."""
+def contents(ablations: list[Across], overviews: list[Overview], sections: list[Section]) -> list[Entry]:
+    """The ablations across recipes, the overviews, then the settings."""
     names = [section.name.split(BETWEEN) for section in sections]
     common = set.intersection(*map(set, names)) if len(names) > 1 else set()
 
@@ -85,15 +72,6 @@ def contents(overviews: list[Overview], sections: list[Section]) -> list[Entry]:
         return BETWEEN.join(part for part in name.split(BETWEEN) if part not in common)
 
     whole = "Top-1 by share of the training images"
-    found = [Entry(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
+    found = [Entry(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
+    found += [Entry(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
     return found + [Entry(section.id, own(section.name)) for section in sections]
-
-
-def data_link(csv: str) -> str:
-    """A CSV as an address that needs no network."""
-    return "data:text/csv;charset=utf-8," + quote(csv, safe="")
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, or a dash."""
-    return DASH if value is None else significant(value)

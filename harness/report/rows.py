@@ -33,6 +33,7 @@ def text(cell: Any) -> str:
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows in order of time, with text columns and `stale`: of other source than the newest row."""
     rows = frame.copy()
+    rows.attrs = {}  # which pandas copies deeply into every slice
     for column in TEXTS:
         rows[column] = pd.Series([text(cell) for cell in frame[column]], index=frame.index, dtype=object)
     rows["n"] = pd.to_numeric(frame["n"], errors="coerce")

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report import (
+    ablation,
     captions,
+    columns,
     convergence,
+    dots,
     fractions,
+    latency,
     learning,
     low_data,
     overtaking,
@@ -24,6 +28,7 @@ from harness.report.chart import Drawing
 from harness.report.condition import Condition, chosen
 from harness.report.elsewhere import Elsewhere, elsewhere
 from harness.report.palette import Look
+from harness.report.published import Pair, Published, beside
 from harness.report.study import Setting
 from harness.report.summary import Summary
 from harness.report.table import Table, level, table
@@ -64,6 +69,7 @@ class Section:
     verdicts: list[verdict.Verdict]
     bars: str
     table: Table
+    unmeasured: str
     level: str
     compared: int
     drawings: list[Drawing]
@@ -78,6 +84,22 @@ class Section:
     crossings: list[tuple[str, list[tuple[str, str]]]]
     speed_of: int
     elsewhere: list[Elsewhere]
+    published: list[Pair]
+
+
+@dataclass(frozen=True)
+class Across:
+    """All that is shown of settings that differ in their recipe alone."""
+
+    id: str
+    name: str
+    drawings: list[Drawing]
+
+
+def across(one: ablation.Recipes, look: dict[str, Look], number: int) -> Across:
+    caption = captions.ablation(one.factors, one.baseline)
+    drawing = dots.draw(one.factors, look, one.baseline, f"r{number}-ablation", caption)
+    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [])
 
 
 def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Overview:
@@ -97,25 +119,35 @@ def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Over
     )
 
 
-def section(setting: Setting, found: Sequence[Summary], look: dict[str, Look], number: int, speed_of: int) -> Section:
+def section(
+    setting: Setting,
+    found: Sequence[Summary],
+    look: dict[str, Look],
+    number: int,
+    speed_of: int,
+    known: Sequence[Published] = (),
+) -> Section:
     found = list(found)
     inference, training, alone = (chosen(setting, prefix) for prefix in KINDS)
     by_px = {kind: overtaking.curves(setting, kind) for kind in ("", "train_") if speed_of == number}
-    curves = transfer.curves(setting)
-    prefix = f"s{number}-"
+    curves, timed = transfer.curves(setting), latency.times(setting)
+    whole = table(found, setting.baseline, inference, training, alone)
+    prefix, factors = f"s{number}-", ablation.of_settings(found)
     drawn = [
-        tradeoff.draw(found, look, tradeoff.THROUGHPUT, prefix, captions.throughput(found, inference)),
-        tradeoff.draw(found, look, tradeoff.GMAC, prefix, captions.macs(found)),
-        transfer.draw(curves, look, setting.train_px, prefix + "transfer", captions.transfer(setting, curves)),
+        tradeoff.draw(found, look, prefix + "tradeoff", captions.tradeoff(found, inference)),
+        transfer.draw(
+            curves, timed, look, setting.train_px, prefix + "transfer", captions.transfer(setting, curves, timed)
+        ),
+        dots.draw(factors, look, setting.baseline, prefix + "ablation", captions.ablation(factors, setting.baseline)),
     ]
-    timed = [
+    by_size = [
         resolution.draw(
             lines, look, setting.baseline, kind, f"{prefix}{kind}time", captions.overtaking(lines, setting.baseline)
         )
         for kind, lines in by_px.items()
     ]
     drawings = [drawing for drawing in drawn if drawing is not None]
-    timings = [drawing for drawing in timed if drawing is not None]
+    timings = [drawing for drawing in by_size if drawing is not None]
     learned = learned_of(setting, look, prefix)
     challengers = [s for s in found if not s.is_baseline]
     every = drawings + timings + (learned.drawings if learned else [])
@@ -133,7 +165,8 @@ def section(setting: Setting, found: Sequence[Summary], look: dict[str, Look], n
         headline=verdict.headline(setting, found),
         verdicts=verdict.verdicts(found, setting.baseline),
         bars=verdict.axis_words(found, setting.baseline),
-        table=table(found, setting.baseline, inference, training, alone),
+        table=columns.measured(whole),
+        unmeasured=columns.unmeasured(whole),
         level=level(found),
         compared=sum(s.difference is not None and s.difference.estimate.low is not None for s in challengers),
         drawings=drawings,
@@ -150,6 +183,7 @@ def section(setting: Setting, found: Sequence[Summary], look: dict[str, Look], n
         crossings=crossings(setting, by_px),
         speed_of=speed_of,
         elsewhere=elsewhere(setting, "") + elsewhere(setting, "train_") if speed_of == number else [],
+        published=beside(setting, known),
     )
 
 

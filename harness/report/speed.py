@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.report import quantity
-from harness.report.condition import Condition, failed, resolved, under
+from harness.report.condition import Condition, failed, resolved
 from harness.report.quantity import Quantity
 from harness.report.study import Setting
 
@@ -36,25 +36,37 @@ class Latency:
 def speed(setting: Setting, variant: str, prefix: str, condition: Condition | None, reason: str) -> Speed:
     """The variant's speed under `condition`, on the fastest of its backends; the baseline's ratio is 1."""
 
-    mine = _rows(setting, variant, prefix + "images_per_s", condition)
-    mine = mine[mine["value"].notna()]
-    backend = str(mine.loc[mine["value"].idxmax(), "backend"]) if len(mine) else ""
+    backend = fastest(setting, variant, prefix, condition)
 
     def chosen(metric: str) -> pd.DataFrame:
         found = _rows(setting, variant, prefix + metric, condition)
         return found[found["value"].isna() | found["backend"].isin([backend, ""])] if backend else found
 
     ratio = quantity.ratio(chosen("ratio"), reason)
-    if variant == setting.baseline and ratio.value is None and len(mine):
+    images = quantity.throughput(chosen("images_per_s"), reason)
+    if variant == setting.baseline and ratio.value is None and images.value is not None:
         ratio = Quantity(1.0, reason="the baseline itself")
     return Speed(
-        images_per_s=quantity.throughput(chosen("images_per_s"), reason),
+        images_per_s=images,
         ratio=ratio,
         peak_mib=quantity.last(chosen("peak_mib"), reason),
         mfu=quantity.ratio(chosen("mfu"), reason),
         resolved=resolved(ratio, condition),
         backend=backend,
     )
+
+
+def fastest(setting: Setting, variant: str, prefix: str, condition: Condition | None) -> str:
+    """The backend of the variant that served most images a second under the condition; "" where none did."""
+    mine = _rows(setting, variant, prefix + "images_per_s", condition)
+    mine = mine[mine["value"].notna()]
+    return str(mine.loc[mine["value"].idxmax(), "backend"]) if len(mine) else ""
+
+
+def throughput(setting: Setting, variant: str, condition: Condition) -> Quantity:
+    """Images/s of inference alone, on the fastest backend."""
+    found = _rows(setting, variant, "images_per_s", condition)
+    return quantity.throughput(found[found["backend"] == fastest(setting, variant, "", condition)], "")
 
 
 def latency(setting: Setting, variant: str, condition: Condition | None, reason: str) -> Latency:
@@ -71,5 +83,5 @@ def _rows(setting: Setting, variant: str, metric: str, condition: Condition | No
     if condition is None:
         return found
     null = failed(found, condition.key)
-    measured = under(found[found["value"].notna()], condition.key)
+    measured = setting.under(metric, variant, condition.key)
     return measured if null.empty else pd.concat([null, measured])

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
-from harness.report.rows import by_number, natural, side, superseded, tidy
+from harness.report.rows import TIMED, by_number, natural, side, superseded, tidy
 from harness.report.words import share
 from harness.results import Damage
 
@@ -30,6 +31,7 @@ WORDS = {
     "recipe": "{}",
 }
 BETWEEN = " · "
+CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
 # Metrics of trained weights; all others, where no seed is named, are the same whatever share of the images was used.
 TRAINED = {
     "top1", "top5", "val_top1", "loss", "train_s", "finetuned_top1", "shift_px_consistency", "shift_patch_consistency",
@@ -40,7 +42,8 @@ TRAINED = {
 class Setting:
     """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
 
-    `reach`: the validation accuracies (%) whose epochs the recipe asks for.
+    `reach`: the validation accuracies (%) whose epochs the recipe asks for. `correct`: by cell, the file that says
+    which test images were right.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Setting:
     families: Mapping[str, str]
     rows: pd.DataFrame
     reach: list[float] = field(default_factory=list)
+    correct: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def train_fraction(self) -> str:
@@ -73,6 +77,15 @@ class Setting:
         """The rows of a metric, oldest first."""
         return self._named.get((metric, variant), self.rows.iloc[:0])
 
+    @cached_property
+    def _under(self) -> Mapping[tuple[str, ...], pd.DataFrame]:
+        measured = self.rows[self.rows["value"].notna() & self.rows["metric"].str.endswith(TIMED)]
+        return dict(iter(measured.groupby(["metric", "variant", *CONDITION], sort=False)))
+
+    def under(self, metric: str, variant: str, condition: tuple[str, ...]) -> pd.DataFrame:
+        """The rows of a metric that have a value and were measured under a condition of speed, oldest first."""
+        return self._under.get((metric, variant, *condition), self.rows.iloc[:0])
+
 
 @dataclass(frozen=True)
 class Study:
@@ -86,8 +99,8 @@ class Study:
     damaged: list[Damage] = field(default_factory=list)
 
 
-def study(frame: pd.DataFrame, recipes: Mapping[str, Any]) -> Study:
-    """The study that the rows of `harness.results.load` and the recipes beside them make up."""
+def study(frame: pd.DataFrame, recipes: Mapping[str, Any], correct: Mapping[str, Path] | None = None) -> Study:
+    """The study that the rows of `harness.results.load` and the recipes and answers beside them make up."""
     known = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
     rows = tidy(frame)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
@@ -98,7 +111,7 @@ def study(frame: pd.DataFrame, recipes: Mapping[str, Any]) -> Study:
     baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE
     current = rows[~rows["superseded"]]
     names = list(dict.fromkeys(rows["study"]))
-    settings = [setting(current, key, baseline, known) for key in setting_keys(current)]
+    settings = [setting(current, key, baseline, known, correct or {}) for key in setting_keys(current)]
     return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
 
 
@@ -121,7 +134,9 @@ def _within(key: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return key != other and all(not mine or mine == theirs for mine, theirs in zip(key, other, strict=True))
 
 
-def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str, recipes: Recipes) -> Setting:
+def setting(
+    rows: pd.DataFrame, key: tuple[str, ...], baseline: str, recipes: Recipes, correct: Mapping[str, Path]
+) -> Setting:
     """The rows of one setting, its baseline first, then by family and name."""
     inside = pd.Series(True, index=rows.index)
     for column, part in zip(SETTING, key, strict=True):
@@ -134,7 +149,7 @@ def setting(rows: pd.DataFrame, key: tuple[str, ...], baseline: str, recipes: Re
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
     asked = targets(dict.fromkeys(mine["recipe_hash"]), recipes)
     px = key[SETTING.index("train_px")]
-    return Setting(title(key, several), key, px, baseline, order, families, mine, asked)
+    return Setting(title(key, several), key, px, baseline, order, families, mine, asked, correct)
 
 
 def title(key: tuple[str, ...], several: Mapping[str, bool]) -> str:

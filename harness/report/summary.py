@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.report import speed
+from harness.report import images, speed
 from harness.report.condition import chosen
 from harness.report.quantity import Quantity, last, mean, no_interval
 from harness.report.rows import by_number
 from harness.report.rules import beside
 from harness.report.study import Setting
-from harness.stats import FEWEST_SEEDS, Difference, paired_difference
+from harness.stats import (
+    FEWEST_SEEDS,
+    Difference,
+    Estimate,
+    Improvement,
+    holm,
+    paired_difference,
+    probability_of_improvement,
+)
 
 UNMEASURED = "not measured"
 
@@ -32,7 +41,11 @@ AFTER_TRAINING = ("finetuning", "shift")
 
 @dataclass(frozen=True)
 class Summary:
-    """A variant's numbers in one setting; accuracy in %, differences in percentage points."""
+    """A variant's numbers in one setting; accuracy in %, differences in percentage points.
+
+    p: of the paired t test, adjusted by Holm over the variants that have one. over_images: the difference with an
+    interval over seeds and test images both, None where the answers were not kept.
+    """
 
     variant: str
     family: str
@@ -49,6 +62,9 @@ class Summary:
     difference: Difference | None
     unpaired: str  # why there is no difference, or no interval on it
     remark: str = ""  # what the rows say of the pairing
+    p: float | None = None
+    improvement: Improvement | None = None
+    over_images: Estimate | None = None
 
     @property
     def stale(self) -> bool:
@@ -61,12 +77,15 @@ def summaries(setting: Setting) -> list[Summary]:
     by_seed = {variant: _by_seed(rows) for variant, rows in accuracy.items()}
     baseline = by_seed.get(setting.baseline, {})
     compared = comparisons(setting, by_seed)
+    differences = {v: paired_difference(by_seed[v], baseline, compared) for v in setting.challengers}
+    adjusted = adjusted_p(differences)
+    right = {variant: images.right(setting, rows) for variant, rows in accuracy.items()} if setting.correct else {}
     inference, training, alone = (chosen(setting, prefix) for prefix in ("", "train_", "latency_"))
     found = []
     for variant in setting.variants:
         rows, seeds = accuracy[variant], by_seed[variant]
         is_baseline = variant == setting.baseline
-        difference = None if is_baseline else paired_difference(seeds, baseline, compared)
+        difference = differences.get(variant)
         why = {group: failure(setting, variant, group) for group in GROUPS}
         found.append(
             Summary(
@@ -87,6 +106,9 @@ def summaries(setting: Setting) -> list[Summary]:
                 if is_baseline
                 else _unpaired(setting, difference, seeds, baseline, why["accuracy"]),
                 remark=next((said for said in map(beside, rows[rows["value"].notna()]["note"]) if said), ""),
+                p=adjusted.get(variant),
+                improvement=None if is_baseline else probability_of_improvement(seeds, baseline),
+                over_images=images.over_images(right.get(variant, {}), right.get(setting.baseline, {}), difference),
             )
         )
     return found
@@ -97,6 +119,12 @@ def comparisons(setting: Setting, by_seed: dict[str, dict[str, float]]) -> int:
     baseline = by_seed.get(setting.baseline, {})
     pairs = [len(baseline.keys() & by_seed[variant].keys()) for variant in setting.challengers]
     return max(1, sum(count >= FEWEST_SEEDS for count in pairs))
+
+
+def adjusted_p(differences: Mapping[str, Difference | None]) -> dict[str, float]:
+    """By variant, the p of its paired t test, adjusted by Holm over all that have one."""
+    raw = {variant: one.p for variant, one in differences.items() if one is not None and one.p is not None}
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
 
 
 def failure(setting: Setting, variant: str, group: str) -> str:

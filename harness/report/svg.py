@@ -14,8 +14,9 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from harness.report.palette import FAINT, INK, RULE, THEME
+from harness.report.palette import FAINT, HUES, INK, RULE, THEME
 
+SCALE = 1.34  # pixels an SVG unit, at most: letters are of one size in all figures where there is room
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "clipPath", "rect", "line", "circle", "title"}
@@ -76,10 +77,11 @@ def inline(figure: Figure, name: str, title: str) -> str:
     used = _references(root)
     for element in root.iter():
         _rename(element, name, used)
-        _recolor(element)
+        _recolor(element, TEXTS if element.tag == f"{{{SVG}}}text" else VARIABLES)
         _round(element)
     for length in ("width", "height"):
         root.attrib.pop(length, None)
+    root.set("style", f"max-width: {SCALE * 72 * figure.get_figwidth() / 16:.2f}rem")
     heading = xml.Element(f"{{{SVG}}}title", {"id": f"{name}-title"})
     heading.text = title
     root.insert(0, heading)
@@ -135,15 +137,16 @@ def _rename(element: xml.Element, name: str, used: set[str]) -> None:
 
 
 VARIABLES = {light: f"var(--{name}, {light})" for name, (light, _) in THEME.items()}
+TEXTS = VARIABLES | {THEME[hue][0]: f"var(--t{hue[1:]}, {THEME[hue][0]})" for hue in ("c0", *HUES)}
 
 
-def _recolor(element: xml.Element) -> None:
+def _recolor(element: xml.Element, variables: dict[str, str]) -> None:
     """Colours become the page's variables and fonts the page's own."""
     style = element.get("style")
     if not style:
         return
     style = re.sub(r"font-family: [^;]+", "font-family: var(--sans, sans-serif)", style)
-    style = re.sub(r"#[0-9a-f]{6}\b", lambda match: VARIABLES.get(match[0], match[0]), style)
+    style = re.sub(r"#[0-9a-f]{6}\b", lambda match: variables.get(match[0], match[0]), style)
     element.set("style", style)
 
 

@@ -9,7 +9,18 @@ from harness.report.condition import Condition
 from harness.report.quantity import Quantity
 from harness.report.speed import Latency, Speed
 from harness.report.summary import Summary
-from harness.report.words import DASH, confidence, count, grouped, interval, percent, plural, points, significant
+from harness.report.words import (
+    DASH,
+    confidence,
+    count,
+    grouped,
+    interval,
+    p_value,
+    percent,
+    plural,
+    points,
+    significant,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,12 @@ class Footnotes:
 
 Form = Callable[[float], str]
 TIMES = "\N{MULTIPLICATION SIGN}"
+TESTED = (
+    "p: of the paired t test over seeds, adjusted by Holm's step-down over the variants. P: probability of "
+    "improvement, the share of all pairs of a run of the variant and a run of the baseline in which the variant's is "
+    "better, a tie being half."
+)
+THESE_IMAGES = "On these test images: taken as a sample, too, they leave an interval that holds 0."
 STALE = "Stale: measured with another state of the source than the newest row."
 
 
@@ -115,7 +132,7 @@ def table(
             _latency(s.latency, baseline, s.is_baseline, latency, notes),
             *_speed(s.training, s.is_baseline, training, notes),
             mean_cell(s.top1, percent, notes),
-            _difference(s, notes),
+            _difference(s, any(other.p is not None for other in found), notes),
             _seeds(s, notes),
         ]
         lines.append(Line(s.variant, s.family, s.is_baseline, cells))
@@ -180,9 +197,10 @@ def mean_cell(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
     return cell
 
 
-def _difference(s: Summary, notes: Footnotes) -> Cell:
+def _difference(s: Summary, several: bool, notes: Footnotes) -> Cell:
+    """The paired difference; under it the interval, Holm's p and the probability of improvement."""
     if s.is_baseline and s.top1.value is not None:
-        return Cell("0", 0.0, tone="open")
+        return Cell("0", 0.0, tone="open", notes=[notes.number(TESTED)] if several else [])
     if s.difference is None:
         return Cell(DASH, notes=[notes.number(sentence(s.unpaired))])
     estimate = s.difference.estimate
@@ -191,12 +209,16 @@ def _difference(s: Summary, notes: Footnotes) -> Cell:
         marks.append(notes.number(f"Over the {plural(estimate.n, 'seed')} that it shares with the baseline."))
     if s.remark:
         marks.append(notes.number(f"{s.remark[:1].upper()}{s.remark[1:]}."))
+    resolved = s.difference.resolved
+    if resolved and s.over_images is not None and not s.over_images.excludes(0.0):
+        marks.append(notes.number(THESE_IMAGES))
+    tests = [] if resolved else ["not resolved"]
+    if s.p is not None:
+        tests.append(p_value(s.p))
+        tests += [f"P {grouped(s.improvement.any_runs, 2)}"] if s.improvement is not None else []
+    tone = "open" if not resolved else "more" if estimate.center > 0 else "less"
     ends = interval(estimate.low, estimate.high, points)
-    if s.difference.resolved:
-        return Cell(
-            points(estimate.center), estimate.center, ends, "", "more" if estimate.center > 0 else "less", marks
-        )
-    return Cell(points(estimate.center), estimate.center, ends, "not resolved", "open", marks)
+    return Cell(points(estimate.center), estimate.center, ends, "; ".join(tests), tone, marks)
 
 
 def _seeds(s: Summary, notes: Footnotes) -> Cell:

@@ -1,4 +1,4 @@
-"""Top-1 against a cost: means with intervals, single seeds faint behind them, the Pareto front of the means."""
+"""Top-1 against its costs, a panel each: means with intervals, single seeds faint, the Pareto front of the means."""
 
 from __future__ import annotations
 
@@ -9,93 +9,134 @@ from typing import Any
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from harness.report import labels, svg
-from harness.report.chart import SIZE, Drawing, axes
+from harness.report.chart import PANEL, Drawing, axes
 from harness.report.palette import FAINT, PAPER, Look
 from harness.report.quantity import Quantity
 from harness.report.summary import Summary
+from harness.report.words import count
 from harness.stats import pareto_front
+
+TITLE = "Top-1 accuracy against cost"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The cost axis of an accuracy figure: how it is called, where a summary has it, which way is better."""
+    """The cost axis of a panel: how it is called, where a summary has it, which way is better."""
 
-    name: str
     title: str
     label: str
     column: str
     of: Callable[[Summary], Quantity]
     more_is_better: bool
+    form: Callable[[float], str] | None = None
 
 
 THROUGHPUT = Axis(
-    "throughput", "Top-1 accuracy against inference throughput", "inference, images/s", "images_per_s",
+    "Top-1 accuracy against inference throughput", "inference, images/s", "images_per_s",
     lambda summary: summary.inference.images_per_s, True,
 )  # fmt: skip
-GMAC = Axis(
-    "gmac", "Top-1 accuracy against multiply-adds", "GMACs per image", "gmac", lambda summary: summary.gmac, False
-)
+GMAC = Axis("Top-1 accuracy against multiply-adds", "GMACs per image", "gmac", lambda summary: summary.gmac, False)
+PARAMS = Axis("Top-1 accuracy against parameters", "parameters", "params", lambda summary: summary.params, False, count)
+AXES = (THROUGHPUT, GMAC, PARAMS)
 
 
-def draw(found: Sequence[Summary], look: dict[str, Look], axis: Axis, prefix: str, caption: str) -> Drawing | None:
-    """The figure, or None where no variant has both numbers."""
-    shown = [s for s in found if s.top1.value is not None and axis.of(s).value is not None]
+def axes_of(found: Sequence[Summary]) -> list[Axis]:
+    """The costs that some variant has beside a top-1."""
+    return [axis for axis in AXES if any(_both(summary, axis) for summary in found)]
+
+
+def draw(found: Sequence[Summary], look: dict[str, Look], name: str, caption: str) -> Drawing | None:
+    """A panel a cost, all on one scale of accuracy; None where no variant has a cost and a top-1."""
+    drawn, missed = [], []
+    costs = axes_of(found)
+    shown = [summary for summary in found if any(_both(summary, axis) for axis in costs)]
     if not shown:
         return None
+    scale = _scale(shown)
+    for axis in costs:
+        panel, unnamed = _panel([s for s in shown if _both(s, axis)], look, axis, f"{name}-{axis.column}", scale)
+        drawn.append(panel)
+        missed += unnamed
+    title = TITLE if len(costs) > 1 else costs[0].title
+    columns = [part for axis in costs for part in (axis.column, *([f"{axis.column}_low", f"{axis.column}_high"]
+               if axis is THROUGHPUT else []))]  # fmt: skip
+    header = ["variant", *columns, "top1_mean", "top1_low", "top1_high", "seeds", "top1_by_seed"]
+    table: list[list[object]] = []
+    for s in shown:
+        line: list[object] = [s.variant]
+        for axis in costs:
+            quantity = axis.of(s)
+            line += [quantity.value, *([quantity.low, quantity.high] if axis is THROUGHPUT else [])]
+        by_seed = " ".join(f"{seed}:{value!r}" for seed, value in s.seeds.items())
+        table.append([*line, s.top1.value, s.top1.low, s.top1.high, len(s.seeds), by_seed])
+    return Drawing(name, "\n".join(drawn), title, caption, header, table, missed, len(costs))
+
+
+def _both(summary: Summary, axis: Axis) -> bool:
+    return summary.top1.value is not None and axis.of(summary).value is not None
+
+
+def _scale(shown: Sequence[Summary]) -> tuple[float, float]:
+    """The ends of all panels' accuracy axis."""
+    ends = [end for s in shown for end in (s.top1.value, s.top1.low, s.top1.high, *s.seeds.values()) if end is not None]
+    margin = 0.1 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin
+
+
+def _panel(
+    shown: Sequence[Summary], look: dict[str, Look], axis: Axis, name: str, scale: tuple[float, float]
+) -> tuple[str, list[str]]:
+    """The SVG of one panel, and the variants that find no room for their name."""
     with svg.style():
-        figure = Figure(figsize=SIZE)
-        ax = figure.add_axes((0.12, 0.14, 0.855, 0.83))
+        figure = Figure(figsize=PANEL)
+        ax = figure.add_axes((0.155, 0.15, 0.825, 0.82))
         costs = [float(axis.of(s).value or 0.0) for s in shown]
         means = [float(s.top1.value or 0.0) for s in shown]
         _front(ax, means, costs, axis.more_is_better)
+        _seeds(ax, shown, costs, look)
         for summary, cost in zip(shown, costs, strict=True):
-            _points(ax, summary, cost, axis.of(summary), look[summary.variant])
+            _mean(ax, summary, cost, axis.of(summary), look[summary.variant])
         if min(costs) > 0 and max(costs) / min(costs) > 5:
             ax.set_xscale("log")
-        ax.margins(x=0.14, y=0.10)
+        ax.margins(x=0.16)
+        ax.set_ylim(*scale)
         axes(ax, axis.label, "top-1 accuracy, %")
+        if axis.form:
+            form = axis.form
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
         anchors = [
             labels.Anchor(cost, mean, s.variant, look[s.variant].color)
             for s, cost, mean in zip(shown, costs, means, strict=True)
         ]
         missed = labels.place(ax, anchors, _markers(ax, costs, means), _obstacles(ax, shown, costs, axis))
-        drawn = svg.inline(figure, prefix + axis.name, axis.title)
-    header = [
-        "variant",
-        axis.column,
-        f"{axis.column}_low",
-        f"{axis.column}_high",
-        "top1_mean",
-        "top1_low",
-        "top1_high",
-        "seeds",
-        "top1_by_seed",
-    ]
-    table: list[list[object]] = [
-        [s.variant, axis.of(s).value, axis.of(s).low, axis.of(s).high, s.top1.value, s.top1.low, s.top1.high,
-         len(s.seeds), " ".join(f"{seed}:{value!r}" for seed, value in s.seeds.items())]
-        for s in shown
-    ]  # fmt: skip
-    return Drawing(prefix + axis.name, drawn, axis.title, caption, header, table, missed)
+        return svg.inline(figure, name, axis.title), missed
 
 
-def _points(ax: Axes, summary: Summary, cost: float, spread: Quantity, look: Look) -> None:
-    top1, seeds = summary.top1, list(summary.seeds.values())
+def _seeds(ax: Axes, shown: Sequence[Summary], costs: Sequence[float], look: dict[str, Look]) -> None:
+    places = [(cost, top1, s.variant) for s, cost in zip(shown, costs, strict=True) for top1 in s.seeds.values()]
+    if places:
+        xs, ys, hues = zip(*places, strict=True)
+        sns.scatterplot(
+            x=xs, y=ys, hue=hues, palette={name: one.color for name, one in look.items()}, ax=ax, edgecolor=PAPER,
+            linewidth=0.6, alpha=0.5, s=14, zorder=3, legend=False,
+        )  # fmt: skip
+
+
+def _mean(ax: Axes, summary: Summary, cost: float, spread: Quantity, look: Look) -> None:
+    """The mean with its intervals, of accuracy and of cost."""
+    top1 = summary.top1
     mean = float(top1.value or 0.0)
     line: dict[str, Any] = {"color": look.color, "linewidth": 1.4, "alpha": 0.6, "solid_capstyle": "butt", "zorder": 2}
     if top1.low is not None and top1.high is not None:
         ax.plot([cost, cost], [top1.low, top1.high], **line)
     if spread.low is not None and spread.high is not None:
         ax.plot([spread.low, spread.high], [mean, mean], **line)
-    sns.scatterplot(
-        x=[cost] * len(seeds), y=seeds, ax=ax, color=look.color, edgecolor=PAPER, linewidth=0.7, alpha=0.5, s=17,
-        zorder=3, legend=False,
-    )  # fmt: skip
     ax.plot(
-        [cost], [mean], linestyle="none", marker=look.marker, markersize=7.5, color=look.color, zorder=4,
+        [cost], [mean], linestyle="none", marker=look.marker, markersize=7, color=look.color, zorder=4,
         markeredgecolor=PAPER, markeredgewidth=1.0,
     )  # fmt: skip
 

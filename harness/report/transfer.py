@@ -1,20 +1,23 @@
 """Resolution transfer: top-1 of the trained weights at test resolutions they were not trained at, and after
-fine-tuning there.
+fine-tuning there; under it, what an image costs in time at that resolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from harness.report import ends, svg
 from harness.report.chart import SIZE, Drawing, axes
+from harness.report.latency import Times
 from harness.report.palette import FAINT, PAPER, Look
+from harness.report.quantity import Quantity
 from harness.report.rows import by_number, side
 from harness.report.study import Setting
 from harness.stats import Estimate, mean_interval
@@ -73,19 +76,27 @@ def _by_resolution(rows: pd.DataFrame) -> list[Point]:
     return sorted((p for p in points if p.position >= 0), key=lambda point: (point.position, point.px))
 
 
-def draw(curves: Sequence[Curve], look: dict[str, Look], train_px: str, name: str, caption: str) -> Drawing | None:
+def draw(
+    curves: Sequence[Curve], times: Times | None, look: dict[str, Look], train_px: str, name: str, caption: str
+) -> Drawing | None:
     """Top-1 against test resolution, one line a variant with t intervals; None below two resolutions.
 
-    Dashed lines with hollow marks lead from what was trained to what was fine-tuned from it.
+    Dashed lines with hollow marks lead from what was trained to what was fine-tuned from it. Under it the time of an
+    image at the same resolutions, where it was measured.
     """
     every = [point for curve in curves for point in (*curve.points, *curve.finetuned)]
     ticks = sorted({(point.position, point.px) for point in every})
     if len({px for _, px in ticks}) < 2:
         return None
     title = BOTH if any(curve.finetuned for curve in curves) else TITLE
+    sizes = {px for _, px in ticks}
+    timed = {} if times is None else {
+        variant: {px: ms for px, ms in by_px.items() if px in sizes} for variant, by_px in times.by_variant.items()
+    }  # fmt: skip
+    timed = {variant: by_px for variant, by_px in timed.items() if by_px and variant in {c.variant for c in curves}}
     with svg.style():
-        figure = Figure(figsize=SIZE)
-        ax = figure.add_axes((0.12, 0.14, 0.58, 0.83))
+        figure = Figure(figsize=(SIZE[0], SIZE[1] + 1.5) if timed else SIZE)
+        ax = figure.add_axes((0.12, 0.38, 0.58, 0.60) if timed else (0.12, 0.14, 0.58, 0.83))
         where = {px: float(order) for order, (_, px) in enumerate(ticks)}
         if len({position for position, _ in ticks}) == len(ticks):
             where = {px: position for position, px in ticks}
@@ -97,7 +108,7 @@ def draw(curves: Sequence[Curve], look: dict[str, Look], train_px: str, name: st
             moved = {px: x + shift for px, x in where.items()}
             lasts.append((curve.variant, *_curve(ax, curve, moved, look[curve.variant], train_px, raw)))
         ax.margins(x=0.05, y=0.08)
-        axes(ax, "test resolution, px", "top-1 accuracy, %")
+        axes(ax, "" if timed else "test resolution, px", "top-1 accuracy, %")
         ax.set_xticks(list(where.values()), list(where))
         if train_px in where:
             ax.axvline(where[train_px], color=FAINT, linewidth=0.9, linestyle=(0, (1, 2.5)), zorder=0)
@@ -106,22 +117,61 @@ def draw(curves: Sequence[Curve], look: dict[str, Look], train_px: str, name: st
                 textcoords="offset points", fontsize=8.5, color=FAINT, ha="left", va="bottom", gid="label",
             )  # fmt: skip
         ax.autoscale_view()
+        if timed:
+            middle = (len(curves) - 1) / 2
+            moved_by = {curve.variant: width * step * (place - middle) for place, curve in enumerate(curves)}
+            _times(figure.add_axes((0.12, 0.10, 0.58, 0.20), sharex=ax), timed, where, moved_by, look)
         missed = ends.name(ax, lasts, look)
         drawn = svg.inline(figure, name, title)
     header = ["variant", "test_px", "top1_mean", "top1_low", "top1_high", "seeds", "top1_by_seed"]
     if title == BOTH:
         header += ["finetuned_mean", "finetuned_low", "finetuned_high", "finetuned_seeds", "finetuned_by_seed"]
-    return Drawing(name, drawn, title, caption, header, _table(curves, title == BOTH), missed)
+    if timed:
+        header += ["ms_per_image", "ms_per_image_low", "ms_per_image_high"]
+    return Drawing(name, drawn, title, caption, header, _table(curves, title == BOTH, timed), missed)
 
 
-def _table(curves: Sequence[Curve], both: bool) -> list[list[object]]:
+def _times(
+    ax: Axes, timed: Mapping[str, Mapping[str, Quantity]], where: dict[str, float], moved_by: dict[str, float],
+    look: dict[str, Look],
+) -> None:  # fmt: skip
+    """The lower panel: milliseconds an image, in the colours of the upper one, which names them."""
+    values = [ms.value for by_px in timed.values() for ms in by_px.values() if ms.value]
+    if min(values) > 0 and max(values) / min(values) > 8:
+        ax.set_yscale("log")
+    for variant, by_px in timed.items():
+        places = sorted(by_px, key=lambda px: where[px])
+        xs, each = [where[px] + moved_by[variant] for px in places], [by_px[px] for px in places]
+        for x, ms in zip(xs, each, strict=True):
+            if ms.low is not None and ms.high is not None:
+                ax.plot([x, x], [ms.low, ms.high], color=look[variant].color, linewidth=1.2, alpha=0.6, zorder=2)
+        style: dict[str, Any] = {"color": look[variant].color, "linewidth": 1.3, "marker": look[variant].marker}
+        ax.plot(
+            xs, [ms.value or 0.0 for ms in each], markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.7, **style
+        )
+    ax.margins(y=0.12)
+    axes(ax, "test resolution, px", "ms an image")
+    ax.set_xticks(list(where.values()), list(where))
+    if ax.get_yscale() == "linear":
+        ax.set_ylim(bottom=0.0)
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 2.5, 5, 10]))
+    ax.autoscale_view()
+
+
+def _table(
+    curves: Sequence[Curve], both: bool, timed: Mapping[str, Mapping[str, Quantity]]
+) -> list[list[object]]:  # fmt: skip
     """A line for each variant and resolution."""
     lines = []
     for curve in curves:
         zero, tuned = ({point.px: point for point in points} for points in (curve.points, curve.finetuned))
         for px in sorted(zero.keys() | tuned.keys(), key=lambda px: (side(px), px)):
             line: list[object] = [curve.variant, px, *_cells(zero.get(px))]
-            lines.append(line + _cells(tuned.get(px)) if both else line)
+            line += _cells(tuned.get(px)) if both else []
+            if timed:
+                ms = timed.get(curve.variant, {}).get(px, Quantity())
+                line += [ms.value, ms.low, ms.high]
+            lines.append(line)
     return lines
 
 

@@ -1,17 +1,20 @@
 """The verdict: one generated sentence or two per variant, never stronger than the numbers they are made of.
 
 "Resolved" is said only where the simultaneous interval of the paired difference leaves 0 out, and of a time ratio only
-where its interval leaves 1 out and it is above the A/A floor. Everything else is "not resolved".
+where its interval leaves 1 out and it is above the A/A floor. Everything else is "not resolved", also where Holm's p is
+below 0.05: it can be where the Bonferroni interval still holds 0. An interval over seeds is about these test images;
+where it is known which of them were right, the verdict also says what other images would leave of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.report.study import Setting
 from harness.report.summary import Summary
-from harness.report.words import confidence, grouped, listing, percent, plural, points
+from harness.report.words import confidence, grouped, listing, p_value, percent, plural, points, significant
 from harness.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
 
 BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
@@ -77,9 +80,10 @@ def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     """The baseline, then the others by falling mean difference; those without one last."""
     axis = _axis(found)
     fronts = _fronts(found)
+    base = next((summary for summary in found if summary.is_baseline), None)
     listed = []
     for summary in sorted(found, key=_rank):
-        sentences = [_accuracy(summary, baseline), _cost(summary), fronts.get(summary.variant, "")]
+        sentences = [_accuracy(summary, baseline), _cost(summary, base), fronts.get(summary.variant, "")]
         text = " ".join(sentence for sentence in sentences if sentence)
         listed.append(Verdict(summary.variant, outcome(summary), text, _bar(summary, axis), summary.stale))
     return listed
@@ -107,13 +111,37 @@ def _accuracy(summary: Summary, baseline: str) -> str:
     pairs = plural(estimate.n, "paired seed")
     text = f"{points(estimate.center)} points against {baseline}"
     if estimate.low is not None and estimate.high is not None:
-        text += f" (simultaneous 95 % interval {points(estimate.low)} to {points(estimate.high)}, {pairs})"
+        text += f" (simultaneous 95 % interval {points(estimate.low)} to {points(estimate.high)}, {_tests(summary)})"
         text += "." if difference.resolved else f": not resolved{_more(difference.more_seeds)}."
+        text += _images(summary)
     elif estimate.n < FEWEST_SEEDS:
-        text += f": not resolved, {pairs} {'is' if estimate.n == 1 else 'are'} too few for an interval."
+        few = f"{pairs} {'is' if estimate.n == 1 else 'are'} too few for an interval, which needs {FEWEST_SEEDS}"
+        text += f": not resolved, {few}."
     else:
         text += f": not resolved, all {pairs} show the same difference, so no interval can be formed."
     return f"{text} {mean}"
+
+
+def _tests(summary: Summary) -> str:
+    """How many of the paired seeds were better, and Holm's p."""
+    assert summary.difference is not None
+    n = summary.difference.estimate.n
+    parts = [plural(n, "paired seed")]
+    if summary.improvement is not None:
+        won = summary.improvement.pairs.center * n
+        parts = [f"better in {won:g} of {parts[0]}"]
+    if summary.p is not None:
+        parts.append(f"Holm's {p_value(summary.p)}")
+    return ", ".join(parts)
+
+
+def _images(summary: Summary) -> str:
+    """What is left of a resolved difference where the test images are a sample, too; "" where that is not known."""
+    wide, difference = summary.over_images, summary.difference
+    if wide is None or wide.low is None or wide.high is None or difference is None or not difference.resolved:
+        return ""
+    text = f" Over other test images, too ({grouped(wide.n, 0)} here): {points(wide.low)} to {points(wide.high)}"
+    return f"{text}." if wide.excludes(0.0) else f"{text}, not resolved."
 
 
 def _more(seeds: int | float | None) -> str:
@@ -125,8 +153,8 @@ def _more(seeds: int | float | None) -> str:
     )
 
 
-def _cost(summary: Summary) -> str:
-    """Time relative to the baseline's, and that it is not resolved where it is not."""
+def _cost(summary: Summary, base: Summary | None) -> str:
+    """Time relative to the baseline's, and that it is not resolved where it is not; without a time, what is counted."""
     if summary.is_baseline:
         return ""
     times = [
@@ -141,27 +169,45 @@ def _cost(summary: Summary) -> str:
         parts.append(f"Time relative to the baseline: {settled}.")
     if unsettled:
         parts.append(f"Time not resolved from the baseline's: {unsettled} measured.")
-    return " ".join(parts)
+    return " ".join(parts) or _counted(summary, base)
+
+
+def _counted(summary: Summary, base: Summary | None) -> str:
+    """GMACs and parameters relative to the baseline's: what a cost is where nothing was timed."""
+    if base is None:
+        return ""
+    pairs = (("GMACs", summary.gmac, base.gmac), ("parameters", summary.params, base.params))
+    known = [(what, mine.value, theirs.value) for what, mine, theirs in pairs]
+    parts = [f"{what} {significant(mine / theirs)}" for what, mine, theirs in known if mine is not None and theirs]
+    return f"Not timed; relative to the baseline: {' and '.join(parts)}." if parts else ""
 
 
 def _fronts(found: list[Summary]) -> dict[str, str]:
-    """Per variant, whether its means lie on the accuracy-throughput front, or who beats both of them."""
-    placed = [
-        (s.variant, s.top1.value, s.inference.images_per_s.value)
-        for s in found
-        if s.top1.value is not None and s.inference.images_per_s.value is not None
-    ]
+    """Per variant, whether its means are Pareto-optimal, or who is at least as good in both.
+
+    In accuracy and throughput; those that were not timed, in accuracy and GMACs among all that were counted.
+    """
+    timed = {s.variant: s.inference.images_per_s.value for s in found}
+    counted = {s.variant: None if s.gmac.value is None else -s.gmac.value for s in found}
+    said = _placed(found, timed, "throughput", "fast")
+    return _placed(found, counted, "GMACs", "cheap") | said
+
+
+def _placed(found: list[Summary], gains: Mapping[str, float | None], what: str, how: str) -> dict[str, str]:
+    """The sentences of one front; `gains`: what more of is better, by variant; none where fewer than two have it."""
+    every = [(s.variant, s.top1.value, gains[s.variant]) for s in found]
+    placed = [(name, top1, gain) for name, top1, gain in every if top1 is not None and gain is not None]
     if len(placed) < 2:
         return {}
-    front = set(pareto_front([top1 for _, top1, _ in placed], [-speed for _, _, speed in placed]))
+    front = set(pareto_front([top1 for _, top1, _ in placed], [-gain for _, _, gain in placed]))
     said = {}
-    for index, (variant, top1, images) in enumerate(placed):
+    for index, (variant, top1, gain) in enumerate(placed):
         if index in front:
-            said[variant] = "By the means, on the front of accuracy and throughput."
+            said[variant] = f"By the means, Pareto-optimal in accuracy and {what}."
             continue
-        over = [name for place, (name, t, v) in enumerate(placed) if place in front and t >= top1 and v >= images]
+        over = [name for place, (name, t, v) in enumerate(placed) if place in front and t >= top1 and v >= gain]
         more = f" (and {len(over) - 3} more)" if len(over) > 3 else ""
-        said[variant] = f"By the means, at most as accurate and as fast as {listing(over[:3])}{more}."
+        said[variant] = f"By the means, dominated by {listing(over[:3])}{more}: at least as accurate and as {how}."
     return said
 
 

@@ -74,6 +74,11 @@ def confidence(level: float) -> str:
     return f"{round(100 * level, 2):g}{THIN}%"
 
 
+def p_value(p: float) -> str:
+    """ "p = 0.012", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {significant(p, 2)}"
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

@@ -1,0 +1,105 @@
+"""Ablations: what one factor of a variant does, as paired differences to the baseline, a dot and an interval each.
+
+A factor is a setting of a variant (`sp_sa[hidden=16]` beside `sp_sa`), or an entry in which recipes differ (how many
+layers are spatial). The numbers are the settings' own: paired seed by seed, simultaneous over the
+variants of a setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.report.rows import natural
+from harness.report.study import SETTING, Setting, title
+from harness.report.summary import Summary
+
+BRACKETS = re.compile(r"\[[^\[\]]*\]")
+RECIPE = SETTING.index("recipe")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One value of a factor: how it is called, and the variant's numbers with it."""
+
+    label: str
+    summary: Summary
+    baseline: Mapping[str, float]  # the baseline's top-1 by seed, %
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """Variant minus baseline by seed, points."""
+        seeds = self.summary.seeds
+        return {seed: seeds[seed] - self.baseline[seed] for seed in seeds if seed in self.baseline}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What varies, in words, and its arms in order."""
+
+    name: str
+    arms: list[Arm]
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Settings that differ in their recipe alone: what they have in common, in words, and a factor a variant."""
+
+    name: str
+    baseline: str
+    factors: list[Factor]
+
+
+def of_settings(found: Sequence[Summary]) -> list[Factor]:
+    """The factors within one setting of the study: variants that are one but for their brackets."""
+    by_name: dict[str, list[Summary]] = {}
+    for summary in found:
+        if summary.difference is not None:
+            by_name.setdefault(BRACKETS.sub("", summary.variant), []).append(summary)
+    baseline = _baseline(found)
+    factors = []
+    for name, members in by_name.items():
+        varied = {summary.variant: _settings(summary.variant) for summary in members}
+        for keys in dict.fromkeys(keys for keys in varied.values() if keys):
+            these = sorted((s for s in members if varied[s.variant] in ("", keys)), key=lambda s: natural(s.variant))
+            if len(these) > 1:
+                factors.append(Factor(f"{name}: {keys}", [Arm(s.variant, s, baseline) for s in these]))
+    return factors
+
+
+def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Recipes]:
+    """The factors across settings; `found` by the key of its setting."""
+    by_rest: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in settings:
+        rest = tuple("" if place == RECIPE else part for place, part in enumerate(setting.key))
+        by_rest.setdefault(rest, []).append(setting)
+    several = {name: len({key[SETTING.index(name)] for key in by_rest}) > 1 for name in ("study", "train_fraction")}
+    together = []
+    for rest, members in by_rest.items():
+        by_variant: dict[str, list[Arm]] = {}
+        for setting in members:
+            baseline = _baseline(found[setting.key])
+            for summary in found[setting.key]:
+                if summary.difference is not None:
+                    label = setting.key[RECIPE] or "recipe as kept"
+                    by_variant.setdefault(summary.variant, []).append(Arm(label, summary, baseline))
+        factors = [Factor(variant, arms) for variant, arms in by_variant.items() if len(arms) > 1]
+        if factors:
+            together.append(Recipes(title(rest, several), members[0].baseline, factors))
+    return together
+
+
+def _baseline(found: Sequence[Summary]) -> Mapping[str, float]:
+    return next((summary.seeds for summary in found if summary.is_baseline), {})
+
+
+def _settings(variant: str) -> str:
+    """The names of the settings in a spec: "hidden", "hidden, scope"; "" where it has none."""
+    words = [word for brackets in BRACKETS.findall(variant) for word in _split(brackets[1:-1])]
+    return ", ".join(dict.fromkeys(word.partition("=")[0].strip() for word in words if "=" in word))
+
+
+def _split(inside: str) -> list[str]:
+    """The settings of one pair of brackets; a comma in a tuple does not part them."""
+    return re.split(r",(?![^()]*\))", inside)

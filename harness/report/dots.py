@@ -1,0 +1,76 @@
+"""The figure of ablations: a line of dots and an interval for each arm, factors one under the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.report import labels, svg
+from harness.report.ablation import Arm, Factor
+from harness.report.chart import Drawing, axes
+from harness.report.palette import FAINT, INK, PAPER, RULE, Look
+
+TITLE = "Ablations"
+LINE, HEAD, FOOT = 0.27, 0.30, 0.62  # inches: an arm, a factor's heading, the axis
+WIDTH, LEFT, RIGHT = 5.3, 0.37, 0.97  # inches, and the axes' ends as shares of it
+
+
+def draw(factors: Sequence[Factor], look: Mapping[str, Look], baseline: str, name: str, caption: str) -> Drawing | None:
+    """Mean paired differences with simultaneous intervals and single seeds; hollow where not resolved."""
+    if not factors:
+        return None
+    rows = sum(len(factor.arms) for factor in factors)
+    tall = LINE * rows + HEAD * len(factors) + FOOT
+    table: list[list[object]] = []
+    with svg.style():
+        figure = Figure(figsize=(WIDTH, tall))
+        ax = figure.add_axes((LEFT, FOOT / tall, RIGHT - LEFT, 1 - (FOOT + 0.05) / tall))
+        ax.set_ylim(-(tall - FOOT - 0.05), 0.0)
+        ax.axvline(0.0, color=look[baseline].color if baseline in look else FAINT, linewidth=1.2, zorder=1)
+        height, names = 0.0, []
+        for factor in factors:
+            height -= HEAD
+            names.append((factor.name, height + 0.07, INK, True))
+            for arm in factor.arms:
+                height -= LINE
+                names.append((arm.label, height + LINE / 2, look[arm.summary.variant].color, False))
+                table.append([factor.name, arm.label, *_arm(ax, arm, height + LINE / 2, look[arm.summary.variant])])
+        ax.margins(x=0.06)
+        axes(ax, f"top-1 minus {baseline}, points", "")
+        ax.set_yticks([])
+        ax.grid(visible=True, axis="x", color=RULE)
+        for words, y, color, bold in names:
+            _name(ax, words, y, color, bold)
+        drawn = svg.inline(figure, name, TITLE)
+    header = ["factor", "arm", "variant", "difference", "difference_low", "difference_high", "confidence",
+              "paired_seeds", "resolved", "difference_by_seed"]  # fmt: skip
+    return Drawing(name, drawn, TITLE, caption, header, table)
+
+
+def _arm(ax: Axes, arm: Arm, y: float, look: Look) -> list[object]:
+    """Draws an arm; returns its cells of the table."""
+    one = arm.summary.difference
+    assert one is not None
+    estimate, seeds = one.estimate, arm.differences
+    ax.scatter(list(seeds.values()), [y] * len(seeds), color=look.color, s=12, alpha=0.4, linewidth=0, zorder=2)
+    if estimate.low is not None and estimate.high is not None:
+        ax.plot([estimate.low, estimate.high], [y, y], color=look.color, linewidth=1.6, alpha=0.7, zorder=3)
+    face, edge = (look.color, PAPER) if one.resolved else (PAPER, look.color)
+    ax.plot([estimate.center], [y], linestyle="none", marker=look.marker, markersize=7, color=face,
+            markeredgecolor=edge, markeredgewidth=1.1, zorder=4)  # fmt: skip
+    by_seed = " ".join(f"{seed}:{value!r}" for seed, value in seeds.items())
+    return [arm.summary.variant, estimate.center, estimate.low, estimate.high, estimate.confidence, estimate.n,
+            "yes" if one.resolved else "no", by_seed]  # fmt: skip
+
+
+def _name(ax: Axes, words: str, y: float, color: str, bold: bool) -> None:
+    """The name of an arm or a factor left of the axes, shortened to fit."""
+    figure = ax.figure
+    text = figure.text(
+        0.005 if bold else 0.02, 0.0, "", fontsize=labels.SIZE, color=color, ha="left", va="center",
+        fontweight="bold" if bold else "normal",
+    )  # fmt: skip
+    text.set_y(figure.transFigure.inverted().transform(ax.transData.transform((0.0, y)))[1])
+    labels.fit(text, words, figure.bbox.x1 * (1.0 if bold else LEFT - 0.01))

@@ -1,0 +1,200 @@
+"""Figures of ablations, of memory and of time under transfer, from the rows; colours; a table without empty columns."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import results, stats
+from harness.report import ablation, columns, latency, overtaking, palette, resolution, section
+from harness.report.study import study as take_apart
+from harness.report.summary import summaries
+
+sys.path.insert(0, str(Path(__file__).parent))
+import rows as made
+
+ARMS = ["sa", "sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]", "sp_sa[scope=layer]", "psa", "swin+rpe_2d[extent=7]"]
+
+
+def take(tmp_path, rows, recipes=None):
+    folder = made.save(tmp_path / "study", rows)
+    for name, recipe in (recipes or {}).items():
+        results.write_recipe(folder, name, recipe)
+    return take_apart(results.load(folder), results.recipes(folder))
+
+
+def drawn(study, name):
+    """The CSV of a figure, line by line."""
+    setting = study.settings[0]
+    look = palette.looks(setting.variants, setting.baseline)
+    shown = section.section(setting, summaries(setting), look, 1, 1)
+    drawing = next(one for one in shown.drawings + shown.timings if one.name == name)
+    return list(csv.DictReader(io.StringIO(drawing.csv())))
+
+
+# ---- ablations
+
+
+def test_settings_of_one_variant_are_arms_by_what_varies(tmp_path):
+    found = summaries(take(tmp_path, made.accuracy(ARMS, range(4), [8])).settings[0])
+    assert {factor.name: [arm.label for arm in factor.arms] for factor in ablation.of_settings(found)} == {
+        "sp_sa: hidden": ["sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]"],
+        "sp_sa: scope": ["sp_sa", "sp_sa[scope=layer]"],
+    }
+
+
+def wrong(table, rows):
+    """The arms whose difference is not that of the rows, paired seed by seed."""
+    by_variant = {v: {r["seed"]: r["value"] for r in rows if (r["variant"], r["metric"]) == (v, "top1")} for v in ARMS}
+    found = []
+    for line in table:
+        one = stats.paired_difference(by_variant[line["variant"]], by_variant["sa"], compared=len(ARMS) - 1)
+        expected = [one.estimate.center, one.estimate.low, one.estimate.high]
+        by_seed = {part.split(":")[0]: float(part.split(":")[1]) for part in line["difference_by_seed"].split()}
+        mine = by_variant[line["variant"]]
+        numbers = [float(line[f"difference{end}"]) for end in ("", "_low", "_high")]
+        right = numbers == pytest.approx(expected) and (line["resolved"] == "yes") == one.resolved
+        if not right or by_seed != pytest.approx({str(seed): mine[seed] - by_variant["sa"][seed] for seed in mine}):
+            found.append(line["arm"])
+    return found
+
+
+def test_an_arm_is_the_paired_difference_to_the_baseline(tmp_path):
+    rows = made.accuracy(ARMS, range(4), [8])
+    table = drawn(take(tmp_path, rows), "s1-ablation")
+    assert len(table) == 5
+    assert wrong(table, rows) == []
+    other = [r | {"value": r["value"] + r["seed"]} if r["variant"] == "sp_sa[hidden=16]" else r for r in rows]
+    assert wrong(table, other) == ["sp_sa[hidden=16]"]
+
+
+def test_without_settings_there_is_no_ablation(tmp_path):
+    found = summaries(take(tmp_path, made.accuracy(["sa", "sp_sa", "psa"], range(3), [8])).settings[0])
+    assert ablation.of_settings(found) == []
+
+
+def test_recipes_that_differ_in_one_entry_are_arms_too(tmp_path):
+    rows, recipes = [], {}
+    for few in (1, 2, 3):
+        name = f"{few}" * 16
+        recipes[name] = made.RECIPE | {"spatial_layers": few}
+        for one in made.accuracy(["sa", "sp_sa"], range(3), [8]):
+            more = few if one["variant"] == "sp_sa" else 0
+            rows.append(one | {"recipe_hash": name, "value": one["value"] - 10 + more})
+    study = take(tmp_path, rows, recipes)
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    (across,) = ablation.of_recipes(study.settings, found)
+    (factor,) = across.factors
+    assert factor.name == "sp_sa"
+    assert [arm.label for arm in factor.arms] == [f"spatial layers {few}" for few in (1, 2, 3)]
+    first, _, last = (arm.summary.difference.estimate.center for arm in factor.arms)
+    assert last - first == pytest.approx(2.0)
+
+
+# ---- memory and time
+
+
+@pytest.fixture(scope="module")
+def timed():
+    names = ["sa", "psa", "gpsa"]
+    return made.accuracy(names, range(3), (8, 10, 12)) + made.speed(names, resolutions=(8, 10, 12))
+
+
+def value(rows, variant, metric, px):
+    return next(r for r in rows if (r["variant"], r["metric"], r.get("test_px")) == (variant, metric, px))
+
+
+def test_memory_is_drawn_relative_to_the_baseline_at_the_same_resolution(tmp_path, timed):
+    def grown(one):  # memory grows with the image, and faster for gpsa
+        grows = one["metric"] == "peak_mib"
+        factor = (one.get("test_px", 8) / 8) ** (3 if one["variant"] == "gpsa" else 2) if grows else 1.0
+        return one | {"value": one["value"] * factor}
+
+    rows = [grown(one) for one in timed]
+    table = drawn(take(tmp_path, rows), "s1-time")
+    assert len(table) == 9
+    for line in table:
+        px = int(line["test_px"])
+        mine, base = (value(rows, name, "peak_mib", px)["value"] for name in (line["variant"], "sa"))
+        assert float(line["peak_mib"]) == mine
+        assert float(line["peak_ratio"]) == pytest.approx(mine / base)
+    curves = overtaking.curves(take(tmp_path, rows).settings[0], "")
+    assert resolution.memory(curves, "psa")["psa", "8"] == 1.0
+    assert resolution.memory(curves, "nobody") == {}
+
+
+def test_under_transfer_stands_the_time_of_an_image(tmp_path, timed):
+    table = drawn(take(tmp_path, timed), "s1-transfer")
+    for line in table:
+        rate = value(timed, line["variant"], "images_per_s", int(line["test_px"]))["value"]
+        assert float(line["ms_per_image"]) == pytest.approx(1e3 / rate)
+        assert float(line["ms_per_image_low"]) < float(line["ms_per_image"]) < float(line["ms_per_image_high"])
+
+
+def test_the_latency_of_one_image_is_taken_where_it_was_timed_at_several_resolutions(tmp_path, timed):
+    one = [r for r in timed if r["metric"].startswith("latency")]
+    rows = timed + [r | {"test_px": 12, "value": 2 * r["value"]} for r in one]
+    found = latency.times(take(tmp_path, rows).settings[0])
+    assert found.batch == "1"
+    assert found.by_variant["psa"]["12"].value == 2 * value(timed, "psa", "latency_ms", 8)["value"]
+    batch = latency.times(take(tmp_path / "batch", timed).settings[0])
+    assert batch.batch == "64"
+
+
+# ---- colours
+
+
+def test_a_variant_looks_the_same_in_every_study():
+    paper = palette.looks(["sa", "sp_sa", "psa", "gpsa", "rpe_1d", "rpe_2d", "swin", "cswin", "window"], "sa")
+    assert len({look.color for look in paper.values()}) == 9
+    small = palette.looks(["my_own", "swin", "sa"], "sa")
+    large = palette.looks(["sa", "psa", "rope_mixed+swin", "swin", "my_own"], "sa")
+    assert {name: small[name] for name in ("sa", "swin", "my_own")} == {n: large[n] for n in ("sa", "swin", "my_own")}
+    assert small["swin"] == paper["swin"]
+    assert palette.looks(["psa", "sa"], "psa")["sa"].color == palette.GREY  # sa is grey, whatever the baseline
+
+
+def test_arms_of_each_ablation_of_the_paper_have_colours_of_their_own():
+    from harness.presets import ABLATIONS, PRESETS
+
+    for name in ("hidden", "scope", "form", "combine", "relations"):
+        variants = ABLATIONS[name](PRESETS["digits"]()).variants.split(",")
+        look = palette.looks(["sa", *variants], "sa")
+        assert len({one.color for one in look.values()}) == len(variants) + 1, name
+
+
+def test_names_are_written_in_colours_that_can_be_read():
+    for theme, declared in enumerate(palette.css_variables()):
+        colors = dict(part.strip().split(": ") for part in declared.strip("; ").split(";"))
+        texts = [color for name, color in colors.items() if name.startswith("--t")]
+        assert len(texts) == 9
+        paper = palette.THEME["paper"][theme]
+        assert all(palette.contrast(color, paper) >= palette.TEXT for color in texts)
+    assert palette.contrast(palette.THEME["c3"][0], palette.PAPER) < palette.TEXT  # which is why
+
+
+# ---- a table without the columns that nobody measured
+
+
+def test_speed_that_nobody_measured_is_a_sentence_and_no_columns(tmp_path, timed):
+    def tables(rows, name):
+        setting = take(tmp_path / name, rows).settings[0]
+        look = palette.looks(setting.variants, setting.baseline)
+        return section.section(setting, summaries(setting), look, 1, 1)
+
+    whole = tables(timed, "whole")
+    assert len(whole.table.columns) == 12
+    assert whole.unmeasured == ""
+    no_training = tables([r for r in timed if not r["metric"].startswith("train_")], "inference")
+    assert [column.group for column in no_training.table.columns].count("Training") == 0
+    assert no_training.unmeasured == "Not measured, and left out of the table: training."
+    bare = tables([r for r in timed if r["metric"] == "top1"], "bare")
+    assert [len(line.cells) for line in bare.table.lines] == [5] * 3
+    for line in bare.table.lines:
+        for cell in line.cells:
+            assert all(0 < number <= len(bare.table.notes) for number in cell.notes)
+    failed = made.row("psa", "images_per_s", None, note="out of memory")
+    assert len(tables([r for r in timed if r["metric"] == "top1"] + [failed], "failed").table.columns) == 9
+    assert columns.unmeasured(whole.table) == ""
