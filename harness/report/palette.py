@@ -1,6 +1,6 @@
 """One colour and marker per variant, the same in every figure and list: colour-blind safe, `sa` always grey.
 
-The paper's variants and ablations have a look of their own. Any other name (a setting, a sum, a variant of one's own)
+The variants and the paper's ablations have a look of their own. Any other name (a setting, a sum, a variant of one's own)
 gets the hue and the marker that its letters ask for, in every study; where another has both, the marker is moved on.
 Figures are drawn with the light colours; in the page each becomes a CSS variable, so that both themes are readable. The
 first hues are Okabe and Ito's, some darkened for contrast on white; markers differ too, since hue alone is not enough.
@@ -47,7 +47,7 @@ SHAPES = {  # matplotlib's marker: the same as an SVG path around 0, 0; the circ
 }
 MARKERS = [marker for marker in SHAPES if marker != "o"]
 PAIRS = [(hue, marker) for hue in HUES for marker in MARKERS]
-KNOWN = {  # the paper's variants, and the settings of its ablations
+KNOWN = {  # the variants, and the settings of the paper's ablations
     "sp_sa": ("c1", "s"), "psa": ("c3", "D"), "gpsa": ("c2", "^"), "rpe_1d": ("c5", "P"), "rpe_2d": ("c8", "X"),
     "swin": ("c6", "p"), "cswin": ("c4", "v"), "window": ("c7", "<"), "no_content": ("c2", ">"),
     "uniform": ("c5", "D"), "position_only": ("c3", "v"),
@@ -55,6 +55,11 @@ KNOWN = {  # the paper's variants, and the settings of its ablations
     "sp_sa[scope=network]": ("c8", "<"), "sp_sa[form=linear]": ("c6", "P"), "sp_sa[form=table]": ("c4", "D"),
     "sp_sa[combine=add]": ("c7", ">"), "rpe_1d[mode=bias]": ("c2", "P"), "rpe_2d[mode=bias]": ("c7", "X"),
     "psa[init=normal]": ("c4", "s"), "psa[init=convit]": ("c6", "<"),
+    "rel_bias": ("c2", "s"), "log_cpb": ("c3", "P"), "cosine": ("c8", "P"), "irpe": ("c6", ">"),
+    "decomposed": ("c4", ">"), "rope_axial": ("c7", "^"), "rope_mixed": ("c1", "D"), "neighborhood": ("c5", "X"),
+    "lepe": ("c1", "<"), "t5": ("c4", "^"), "levit": ("c7", "v"), "crossformer": ("c6", "X"),
+    "alibi_2d": ("c3", "p"), "kerple": ("c8", ">"), "fire": ("c2", "D"), "gaussian": ("c5", "<"),
+    "lookhere": ("c1", "X"),
 }  # fmt: skip
 TEXT = 4.5  # the contrast that WCAG asks of text; what is drawn needs 3
 
