@@ -1,6 +1,6 @@
 """One colour and marker per variant, the same in every figure and list: colour-blind safe, `sa` always grey.
 
-The variants and the paper's ablations have a look of their own. Any other name (a setting, a sum, a variant of one's own)
+The variants and the paper's ablations have a look of their own. Any other name (a setting, a sum, one's own variant)
 gets the hue and the marker that its letters ask for, in every study; where another has both, the marker is moved on.
 Figures are drawn with the light colours; in the page each becomes a CSS variable, so that both themes are readable. The
 first hues are Okabe and Ito's, some darkened for contrast on white; markers differ too, since hue alone is not enough.
