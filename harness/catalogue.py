@@ -13,6 +13,7 @@ from textwrap import wrap
 
 import torch
 
+from harness.trial import at, first_line
 from variants import backends, build, families, names
 from variants.attention import Attention
 from variants.registry import parse, settings_of
@@ -36,8 +37,16 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All registered variants, in their order."""
-    return [entry(name) for name in names()]
+    """All registered variants, in their order. Raises ValueError, with the place, where one cannot be had."""
+    return [told(name) for name in names()]
+
+
+def told(name: str) -> Entry:
+    """Its entry. Raises ValueError for one that raises whatever it may, since its author wants name and place."""
+    try:
+        return entry(name)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be listed: {type(error).__name__}: {first_line(error)}{at(error)}") from error
 
 
 def entry(name: str) -> Entry:

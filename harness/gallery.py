@@ -97,6 +97,9 @@ def proved(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     rows = results.load(path)
+    if rows.attrs["damaged"]:
+        raise ValueError(f"{rows.attrs['damaged'][0]}; record the badges anew: pytest tests/published --badges {path}")
+    rows = rows[rows["metric"] == "parity"]
     return {name: note.removeprefix(f"{name}: ") for name, note in zip(rows["variant"], rows["note"], strict=True)}
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,13 @@ def test_the_page_has_every_variant_and_what_proved_it(tmp_path, monkeypatch):
     assert len(html) < 1_000_000
 
 
+def test_rows_of_another_study_are_no_proof(tmp_path):
+    lines = (ROOT / gallery.BADGES).read_text().splitlines()
+    other = json.loads(lines[0]) | {"variant": "sp_sa", "metric": "top1", "note": None}
+    (tmp_path / "rows.jsonl").write_text("\n".join([lines[0], json.dumps(other)]))
+    assert list(gallery.proved(tmp_path)) == ["sa"]
+
+
 def test_what_is_written_in_a_users_class_is_inert(tmp_path):
     try:
 
@@ -130,3 +138,29 @@ def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert gallery.main(["--report", str(tmp_path / "file" / "page.html")]) == 2
     assert "harness.gallery: " in capsys.readouterr().err
+
+
+BROKEN = """
+from variants import SpatialRelation, register
+
+@register("broken_one")
+class Broken(SpatialRelation):
+    def bias(self, offsets):
+        raise TypeError("no such thing")
+"""
+
+
+@pytest.mark.parametrize("program", [["harness.run", "--list"], ["harness.gallery"]])
+def test_a_users_variant_that_raises_is_a_sentence_with_its_place(program, tmp_path):
+    (tmp_path / "mine.py").write_text(BROKEN)
+    command = [sys.executable, "-m", *program, "--variant-file", str(tmp_path / "mine.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "broken_one cannot be listed: TypeError: no such thing at mine.py:7" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_of_badges_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "badges.jsonl").write_text("{no json\n")
+    assert gallery.main(["--badges", str(tmp_path / "badges.jsonl"), "--report", str(tmp_path / "page.html")]) == 2
+    assert "record the badges anew" in capsys.readouterr().err

@@ -112,14 +112,18 @@ class Attention(nn.Module):
         def compute() -> Terms:
             own = next((p.dtype for p in self.relation.parameters()), None)
             dtype = own or (like.dtype if like.dtype == torch.float64 else torch.float32)
-            key = (self.relation, grid, like.device)
-            if key not in self._fixed:
-                if len(self._fixed) >= KEPT_AT_MOST:
-                    self._fixed.clear()
-                self._fixed[key] = self.relation.fixed(grid, like.device)
-            return self.relation.terms(grid, like.device, dtype, self._fixed[key])
+            return self.relation.terms(grid, like.device, dtype, self.fixed(like, grid))
 
         return self.once(compute, "terms", grid, like.device, like.dtype)
+
+    def fixed(self, like: Tensor, grid: Grid) -> Fixed:
+        """(kept, groups) of the relation's terms, which no weight changes: computed once for a grid."""
+        key = (self.relation, grid, like.device)
+        if key not in self._fixed:
+            if len(self._fixed) >= KEPT_AT_MOST:
+                self._fixed.clear()
+            self._fixed[key] = self.relation.fixed(grid, like.device)
+        return self._fixed[key]
 
     def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
         """What does not depend on the input: in inference computed once for a key and kept, until a weight changes.

@@ -17,6 +17,8 @@ theirs. A pair with a prefix token in it gets nothing, where the authors have on
 have entries that no offset reaches (distances below 0, squares that are no sum of two): left out here. A rank
 among the plane's distances knows no grid: on 14x14 it fills 55 buckets, one among that grid's distances the paper's 50.
 Resolution: buckets of the new grid's offsets; what training never reached is still 0.
+Cost: the plain formula meets one vector a pair, N^2 C multiply-adds a layer for each letter of `on` (cross: N C
+(h + w)), the authors' code every bucket, N C buckets: DeiT-S with product on k is 4.785 GMAC here, 4.659 in the paper.
 """
 
 from __future__ import annotations

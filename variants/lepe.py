@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from variants import geometry
 from variants.attention import Attention
-from variants.backends.eager import prefix_of
 from variants.geometry import Grid
 from variants.registry import register
-from variants.relation import Site, Terms
+from variants.relation import Site
 
 STEPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]  # rows first, as a convolution's weight lies
 
@@ -45,10 +44,9 @@ class LePE(Attention):
 
     def enhanced(self, v: Tensor, grid: Grid) -> Tensor:
         """[B, H, P+N, D]: the convolution, tap by tap, so that each head has the borders of its own windows."""
-        terms = self.terms(v, grid)
-        prefix = prefix_of(v.shape[2], terms)
+        prefix = v.shape[2] - grid[0] * grid[1]
         patches = F.pad(v[:, :, prefix:].unflatten(2, grid), (0, 0, 1, 1, 1, 1))
-        seen = self.once(lambda: neighbours(terms, v.device).unflatten(-1, grid), "neighbours", grid, v.device)
+        seen = self.once(lambda: neighbours(grid, v.device, *self.fixed(v, grid)), "neighbours", grid, v.device)
         weight, bias = (p.to(v.dtype).unflatten(0, (self.num_heads, -1)) for p in self.get_v.parameters())
         total = bias[:, None, None]
         for (dy, dx), here, tap in zip(STEPS, seen, weight.flatten(2).unbind(-1), strict=True):
@@ -60,19 +58,19 @@ class LePE(Attention):
         return ", ".join(dict.fromkeys(filter(None, ["fixed", *super().resolution_rule().split(", ")])))
 
 
-def neighbours(terms: Terms, device: torch.device) -> Tensor:
-    """bool [9, H or 1, N]: whether the neighbour at each of STEPS is on the grid, in the token's group, and kept."""
-    h, w = terms.grid
-    y, x = geometry.coordinates(terms.grid, device)
+def neighbours(grid: Grid, device: torch.device, kept: Tensor | None, groups: Tensor | None) -> Tensor:
+    """bool [9, H or 1, h, w]: whether the neighbour at each of STEPS is on the grid, in the token's group, and kept."""
+    h, w = grid
+    y, x = geometry.coordinates(grid, device)
     found = []
     for dy, dx in STEPS:
         there = (y + dy).clamp(0, h - 1) * w + (x + dx).clamp(0, w - 1)
         seen = ((y + dy >= 0) & (y + dy < h) & (x + dx >= 0) & (x + dx < w))[None]
-        if terms.groups is not None:
-            groups = terms.groups.to(device)
-            seen = seen & (groups == groups[:, there])
-        if terms.kept is not None:
-            seen = seen & terms.kept[:, y * w + x, there]
+        if groups is not None:
+            number = groups.to(device)
+            seen = seen & (number == number[:, there])
+        if kept is not None:
+            seen = seen & kept[:, y * w + x, there]
         found.append(seen)
     heads = max(len(seen) for seen in found)
-    return torch.stack([seen.expand(heads, -1) for seen in found])
+    return torch.stack([seen.expand(heads, -1) for seen in found]).unflatten(-1, grid)

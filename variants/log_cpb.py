@@ -6,11 +6,13 @@
 Source: Liu et al., Swin V2, arXiv 2111.09883, eq. 3 and 4, and its code, which has the 8, the log2(8) and the 16 s that
 the paper's equation leaves out. M is the side by which offsets are measured: that of the training grid, axis by axis,
 or `extent` (the window's side: Swin V2 as published is `swin[window=8]+log_cpb[extent=8]+cosine`). W1 and W2 start
-trunc-normal(0.02), b1 = 0, so at first the bias is near 8 everywhere, which softmax ignores.
+trunc-normal(0.02), b1 = 0, so at first the bias is near 8 between all patches, which softmax ignores.
 Departures: key minus query, where the code has query minus key (another sign of W1); computed for all offsets of the
-grid, also under a window; a pair with a prefix token in it has bias 0, Swin V2 has no such tokens. No parameter of the
-MLP decays, as in the code.
-Resolution: M stays that of the training grid (Swin V2's pretrained window), so new offsets are new inputs.
+grid, also under a window. No parameter of the MLP decays, as in the code.
+Class token: Swin V2 has none; a pair with one in it has bias 0, as in timm's RelPosMlp, so at first a patch gives it
+e^-8 of the weight of a patch. Insert it late (--class-token late), or do without.
+Resolution: M stays that of the grid it was built for (Swin V2's pretrained window), so new offsets are new inputs. A
+state dict does not hold M: build for that grid (or with `extent`), then set the new one.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ Departures: buckets that no step reaches have no entry (with T5's 32 that is one
 among all layers (scope=network), here each layer has one; T5 does not divide <q, k> by sqrt(D), this is plain
 attention; a pair with a prefix token in it has bias 0; the table does not decay, T5's recipe decays nothing.
 Resolution: clipped: steps from max_distance on share a bucket; the step of a line is counted in the new grid's width.
+max_distance=auto stays that of the grid it was built for; a state dict does not hold it.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class T5(SpatialRelation):
 
     def bias(self, offsets: Tensor) -> Term:
         _, w = geometry.grid_of(offsets)
+        offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))  # bfloat16 knows no step of 257
         dy, dx = offsets[0, :, :1], offsets[1, :1]
         if self.axes == "both":
             return self.tables[0](dy), self.tables[1](dx)
@@ -92,7 +94,10 @@ class Buckets(nn.Module):
         if signed:
             steps = torch.arange(-max_distance, max_distance + 1, device="cpu")
         else:
-            steps = torch.linalg.vector_norm(geometry.offsets((max_distance + 1,) * 2, torch.device("cpu")), dim=0)
+            # beyond the distance of `buckets` each bucket is at least 1 wide, so that some whole number reaches it
+            near = geometry.offsets((min(max_distance, buckets) + 1,) * 2, torch.device("cpu"))
+            far = torch.arange(max_distance + 1, device="cpu")
+            steps = torch.cat([torch.linalg.vector_norm(near, dim=0).flatten(), far])
         reached = self.of(steps).unique()
         self.column: Tensor  # of each bucket in the table
         column = [int((reached < bucket).sum()) for bucket in range(buckets)]

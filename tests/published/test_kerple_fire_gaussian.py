@@ -164,13 +164,18 @@ def test_a_gaussian_of_one_width_is_psa_without_its_linear_terms():
 def test_heads_start_at_widths_from_half_of_sigma_to_its_double(sigma):
     widths = build(f"gaussian[sigma={sigma}]", WIDTH, 4, grid=WIDE).relation.log_sigma.exp()
     agree(widths, [[sigma * 2 ** (2 * head / 3 - 1)] * 2 for head in range(4)], 1e-6)
+    one = build(f"gaussian[sigma={sigma}]", WIDTH, 1, grid=WIDE)
+    agree(one.relation.log_sigma.exp(), [[sigma] * 2], 1e-6)
+    assert one.no_weight_decay() == {"relation.log_sigma"}
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
         ("gaussian[sigma=0]", "has no width"),
-        ("gaussian[sigma=-1.0]", "sigma is a number of patches above 0"),
+        ("gaussian[sigma=1e-30]", "has no width"),
+        ("gaussian[sigma=1e999]", "has no width"),
+        ("gaussian[sigma=-1.0]", "sigma is a number of patches from 0.001"),
         ("fire[hidden=4]", "hidden is a whole number from 8"),
         ("kerple[kernel=linear]", "kernel is log or power"),
     ],

@@ -189,7 +189,7 @@ def test_what_it_says_of_a_new_resolution():
 def _neighbours(change):
     def plant(monkeypatch):
         true = lepe.neighbours
-        monkeypatch.setattr(lepe, "neighbours", lambda terms, device: change(true(terms, device)))
+        monkeypatch.setattr(lepe, "neighbours", lambda *where: change(true(*where)))
 
     return plant
 
@@ -208,7 +208,7 @@ def _enhanced(change):
 
 def _windows_ignored(monkeypatch):
     true = lepe.neighbours
-    monkeypatch.setattr(lepe, "neighbours", lambda terms, device: true(type(terms)(terms.grid), device))
+    monkeypatch.setattr(lepe, "neighbours", lambda grid, device, *_: true(grid, device, None, None))
 
 
 def _of_the_query(monkeypatch):

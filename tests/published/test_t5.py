@@ -1,5 +1,7 @@
 """t5: transformers' buckets at every step, its bias of a sequence; buckets that no step reaches; errors on purpose."""
 
+import math
+
 import pytest
 import torch
 
@@ -111,12 +113,22 @@ def test_other_buckets_are_rejected(spec, wrong, monkeypatch):
         ("t5[max_distance=20]", [31]),
         ("t5[axes=both]", [31, 31]),
         ("t5[axes=euclidean]", [32]),
+        ("t5[axes=euclidean,max_distance=20000]", [32]),
         ("t5[buckets=8,max_distance=6]", [7]),
     ],
 )
 def test_each_bucket_that_some_step_reaches_has_an_entry_and_no_other(spec, entries):
     relation = build(spec, WIDTH, 4, grid=(14, 14)).relation
     assert [list(table.table.shape) for table in relation.tables] == [[4, n] for n in entries]
+
+
+@pytest.mark.parametrize(("buckets", "most"), SETTINGS)
+def test_buckets_of_distances_have_an_entry_where_some_distance_of_the_plane_lies_in_them(buckets, most):
+    distances = {math.hypot(a, b) for a in range(most + 1) for b in range(most + 1)}
+    reached = {t5_bucket(distance, buckets, most, False) for distance in distances}
+    assert t5.Buckets(SITE, buckets, most, False).table.shape == (4, len(reached))
+    if (buckets, most) == (32, 20):  # sixteen buckets between 16 and 20, more than whole numbers
+        assert len({t5_bucket(n, buckets, most, False) for n in range(most + 1)}) < len(reached)
 
 
 def test_tables_start_normal_with_the_root_of_the_width_and_do_not_decay():
@@ -141,6 +153,13 @@ def test_with_scope_network_all_layers_have_one_table_and_else_each_its_own():
 @pytest.mark.parametrize("spec", ["t5", "t5[axes=both]", "t5[axes=euclidean]"])
 def test_at_another_resolution_it_is_the_equation(spec, grid):
     agrees_with_equation(spec, grid, trained_at=WIDE)
+
+
+@pytest.mark.parametrize("spec", ["t5[max_distance=1000]", "t5[axes=euclidean]"])
+def test_in_a_model_of_bfloat16_each_step_has_its_own_bucket_still(spec):
+    relation = build(spec, WIDTH, 4, grid=(20, 31)).relation.bfloat16()
+    offsets = geometry.offsets((20, 31))
+    assert relation.bias(offsets.bfloat16()).equal(relation.bias(offsets))
 
 
 def test_offsets_of_an_axis_share_the_last_bucket_from_max_distance_on():
