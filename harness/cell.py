@@ -58,6 +58,10 @@ class Cell:
         """What it trained."""
         return folder / "weights" / f"{self.slug}.safetensors"
 
+    def snapshots(self, folder: Path) -> Path:
+        """The folder of what it kept on its way, by epoch."""
+        return folder / "snapshots" / self.slug
+
     def done(self, folder: Path) -> bool:
         path = self.path(folder)
         return path.exists() and path.stat().st_size > 0

@@ -11,10 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness import results
+from harness.atlas_cell import atlas_cell
 from harness.bench import Bench
 from harness.cell import Cell, Tick
 from harness.measure import cost, parity
 from harness.recipe import Recipe
+from harness.saliency_cell import saliency_cell
 from harness.speed_cell import speed_cell
 from harness.train import optimizer
 from harness.training_cell import finetuning_cell, training_cell
@@ -33,6 +35,10 @@ def plan(bench: Bench, variants: list[str]) -> list[Cell]:
             found += trainings
             if bench.study.finetune_epochs:
                 found += [finetuning_cell(bench, cell, size) for cell in trainings for size in bench.resolutions[1:]]
+            if "maps" in wanted:
+                found += [atlas_cell(bench, cell) for cell in trainings]
+            if "saliency" in wanted:
+                found += [saliency_cell(bench, cell) for cell in trainings]
     return found
 
 

@@ -18,7 +18,8 @@ VARIANTS = ("variants/**/*.py",)
 SOURCES = (*VARIANTS, "harness/measure/*.py", "harness/data/*.py", *(
     f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "ranks", "feed", "pictures", "train",
                                       "resume", "bench", "match", "cell", "cells", "training_cell", "speed_cell",
-                                      "condition", "rounds")))  # fmt: skip
+                                      "condition", "rounds", "atlas_cell", "offsets",
+                                      "saliency_cell", "kept", "binarize_cell")))  # fmt: skip
 
 
 def now() -> str:

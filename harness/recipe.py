@@ -19,7 +19,8 @@ Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
-MEASURES = ("cost", "speed", "accuracy")
+MEASURED = ("cost", "speed", "accuracy", "maps")  # where nothing else is asked for
+MEASURES = (*MEASURED, "saliency")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Study:
     match: Match | None = None
     vary: tuple[str, tuple[Any, ...]] | None = None
     reach: tuple[float, ...] = ()
-    measure: tuple[str, ...] = MEASURES
+    measure: tuple[str, ...] = MEASURED
     backend: str = "auto"
     data_dir: str | None = None
     speed_rounds: int = 30
@@ -169,6 +170,9 @@ class Study:
             raise ValueError(f"train fractions {self.train_fractions} name one twice; keep one")
         if not all(0 < share <= 100 for share in self.reach):
             raise ValueError(f"reach={self.reach} is no accuracy; write percentages such as 90,95")
+        for word in ("maps", "saliency"):
+            if word in self.measure and "accuracy" not in self.measure:
+                raise ValueError(f"{word} are read from trained weights; write --measure accuracy,{word}")
         unknown = [word for word in self.measure if word not in MEASURES]
         if unknown or not self.measure:
             raise ValueError(f"there is no measurement {', '.join(unknown) or repr('')}; choose {', '.join(MEASURES)}")

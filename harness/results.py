@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WHAT = (
     "study", "cell", "variant", "family", "size", "dataset", "train_px", "test_px", "grid", "train_fraction", "seed",
-    "epoch", "backend", "device", "precision", "batch_size",
+    "epoch", "layer", "backend", "device", "precision", "batch_size",
 )  # fmt: skip
 FACT = ("metric", "value", "unit", "n", "samples", "note")
 ORIGIN = ("recipe_hash", "source_hash", "code", "machine", "versions", "when")
@@ -55,8 +55,9 @@ def check(row: Mapping[str, Any]) -> None:
             raise ValueError(f"the value of {row['metric']} is null and no note says why; add one")
     elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"the value of {row['metric']} is {value!r}; a row holds a finite number or null with a note")
-    if not isinstance(row.get("n"), int | None):
-        raise ValueError(f"the n of {row['metric']} is {row['n']!r}; it is a whole number or null")
+    for column in ("n", "layer"):
+        if not isinstance(row.get(column), int | None):
+            raise ValueError(f"the {column} of {row['metric']} is {row[column]!r}; it is a whole number or null")
     if not isinstance(samples, list | tuple) or not all(
         isinstance(sample, int | float) and math.isfinite(sample) for sample in samples
     ):
@@ -108,7 +109,13 @@ def recipes(folder: Path) -> dict[str, dict[str, Any]]:
 
 def correct(folder: Path) -> dict[str, Path]:
     """By cell, the file beside the rows that says which test images were right: bool [resolutions, n]."""
-    return {file.name.split(".")[0].rpartition("-")[2]: file for file in sorted(Path(folder).rglob("*.correct.npy"))}
+    return beside(folder, ".correct.npy")
+
+
+def beside(folder: Path, ending: str) -> dict[str, Path]:
+    """By cell, the file beside its rows that ends so: ".correct.npy", ".maps.npz"."""
+    files = sorted(Path(folder).rglob(f"*{ending}"))
+    return {file.name.removesuffix(ending).rpartition("-")[2]: file for file in files}
 
 
 def load(path: str | Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import results
+from harness.atlas_cell import snapshot
 from harness.backbone import ViT, grid_for
 from harness.bench import Bench, Size, px
 from harness.cell import Cell, Tick
@@ -33,7 +34,7 @@ def training_cell(bench: Bench, variant: str, seed: int, fraction: float = 1.0) 
         model = bench.model(variant, seed, compiled=True)
         training = bench.training(model, recipe, seed, fraction, bench.image)
         checkpoints = Checkpoints(cell.checkpoints(folder), bench.study.checkpoint_interval)
-        history = train(training, tick, checkpoints, validator(bench))
+        history = train(training, tick, checkpoints, validator(bench, cell.snapshots(folder)))
         trained: Any = training.trained
         save_weights(cell.weights(folder), trained)
         found, right = tested(bench, trained, variant)
@@ -86,13 +87,18 @@ def finetuning_cell(bench: Bench, trained: Cell, size: Size) -> Cell:
     return cell
 
 
-def validator(bench: Bench) -> Any:
-    """Counts right answers on the validation split after every `val_interval` epochs, and after the last."""
+def validator(bench: Bench, snapshots: Path) -> Any:
+    """Counts right answers on the validation split after every `val_interval` epochs, and after the last.
+
+    At a few of these epochs it leaves what the model's relations have learned in the folder `snapshots`.
+    """
 
     def validate(model: nn.Module, epoch: int) -> float | None:
         if epoch % bench.study.val_interval and epoch != bench.study.recipe.total_epochs:
             return None
-        return int(correct(model, bench.shown("val", bench.image)).sum())
+        right = int(correct(model, bench.shown("val", bench.image)).sum())
+        snapshot(bench, snapshots, model, epoch)
+        return right
 
     return validate
 

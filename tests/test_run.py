@@ -220,8 +220,9 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(there, capsys):
     out = capsys.readouterr().out
     assert re.search(r"to do  cost\n", out)
     assert re.search(r"to do  sp_sa seed 1\n", out)
+    assert re.search(r"to do  sp_sa seed 1 maps\n", out)
     assert re.search(r"refused  psa: the local initialisation", out)
-    assert re.search(r"16 of 16 cells to do, about \d+ s on .*thread.*; nothing was written", out)
+    assert re.search(r"30 of 30 cells to do, about \d+ (s|min) on .*thread.*; nothing was written", out)
     assert list(there.iterdir()) == []
 
 
@@ -232,6 +233,8 @@ def study(tmp_path_factory):
     flags = [
         "--variants",
         "sp_sa,rpe_2d",
+        "--measure",
+        "cost,speed,accuracy",
         *TINY,
         "--output",
         str(folder / "rows"),
@@ -242,7 +245,7 @@ def study(tmp_path_factory):
     return folder, flags
 
 
-def test_every_measurement_is_in_the_rows(study):
+def test_every_measurement_that_is_asked_for_is_in_the_rows(study):
     frame = results.load(study[0] / "rows")
     count = frame.groupby("metric")["value"].count()
     assert set(frame["variant"]) == {"sa", "sp_sa", "rpe_2d"}

@@ -37,7 +37,8 @@ def render(folder: Path, output: Path) -> Report:
     if frame.empty:
         raise ValueError(f"none of the {len(damaged)} lines at {folder} can be read; the first: {damaged[0]}")
     beside = folder if folder.is_dir() else folder.parent
-    whole = study(frame, results.recipes(beside), results.correct(beside))
+    maps = results.beside(beside, ".maps.npz") | results.beside(beside, ".saliency.npz")  # by cell, and cells differ
+    whole = study(frame, results.recipes(beside), results.correct(beside), maps)
     results.write_bytes(output, page(whole).encode())
     return Report(output, damaged)
 

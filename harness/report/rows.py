@@ -16,7 +16,7 @@ from harness.results import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
 SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
-TRY = (*(column for column in SAME if column not in ("epoch", "backend", "grid", "batch_size", "round")),)
+TRY = (*(column for column in SAME if column not in ("epoch", "layer", "backend", "grid", "batch_size", "round")),)
 # ends of metrics that are comparable within one run's rounds alone
 TIMED = ("images_per_s", "ratio", "peak_mib", "mfu", "latency_ms", "ceiling_gmac_per_s")
 

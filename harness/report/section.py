@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from harness.report import (
     ablation,
+    atlas,
+    binarised,
     captions,
     columns,
     convergence,
@@ -19,6 +21,7 @@ from harness.report import (
     reached,
     resolution,
     rules,
+    saliency,
     shift,
     tradeoff,
     transfer,
@@ -85,6 +88,9 @@ class Section:
     speed_of: int
     elsewhere: list[Elsewhere]
     published: list[Pair]
+    priors: atlas.Atlas | None
+    looked: saliency.Saliency | None
+    masked: list[binarised.Binarised]
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,9 @@ def section(
         speed_of=speed_of,
         elsewhere=elsewhere(setting, "") + elsewhere(setting, "train_") if speed_of == number else [],
         published=beside(setting, known),
+        priors=atlas.atlas(setting, look, prefix),
+        looked=saliency.saliency(setting, setting.maps, f"{prefix}saliency"),
+        masked=binarised.binarised(setting, prefix),
     )
 
 

@@ -21,6 +21,7 @@ from harness.report.words import share
 from harness.results import Damage
 
 DEFAULT_BASELINE = "sa"
+DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
 SETTING = ("study", "dataset", "size", "train_px", "train_fraction", "recipe")
 WORDS = {
     "study": "study {}",
@@ -43,7 +44,7 @@ class Setting:
     """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
 
     `reach`: the validation accuracies (%) whose epochs the recipe asks for. `correct`: by cell, the file that says
-    which test images were right.
+    which test images were right; `maps`: the one with what its model does by offset.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Setting:
     rows: pd.DataFrame
     reach: list[float] = field(default_factory=list)
     correct: Mapping[str, Path] = field(default_factory=dict)
+    maps: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def train_fraction(self) -> str:
@@ -99,8 +101,13 @@ class Study:
     damaged: list[Damage] = field(default_factory=list)
 
 
-def study(frame: pd.DataFrame, recipes: Mapping[str, Any], correct: Mapping[str, Path] | None = None) -> Study:
-    """The study that the rows of `harness.results.load` and the recipes and answers beside them make up."""
+def study(
+    frame: pd.DataFrame,
+    recipes: Mapping[str, Any],
+    correct: Mapping[str, Path] | None = None,
+    maps: Mapping[str, Path] | None = None,
+) -> Study:
+    """The study that the rows of `harness.results.load` and the recipes, answers and maps beside them make up."""
     known = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
     rows = tidy(frame)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
@@ -111,7 +118,7 @@ def study(frame: pd.DataFrame, recipes: Mapping[str, Any], correct: Mapping[str,
     baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE
     current = rows[~rows["superseded"]]
     names = list(dict.fromkeys(rows["study"]))
-    settings = [setting(current, key, baseline, known, correct or {}) for key in setting_keys(current)]
+    settings = [setting(current, key, baseline, known, correct or {}, maps or {}) for key in setting_keys(current)]
     return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
 
 
@@ -135,7 +142,12 @@ def _within(key: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def setting(
-    rows: pd.DataFrame, key: tuple[str, ...], baseline: str, recipes: Recipes, correct: Mapping[str, Path]
+    rows: pd.DataFrame,
+    key: tuple[str, ...],
+    baseline: str,
+    recipes: Recipes,
+    correct: Mapping[str, Path],
+    maps: Mapping[str, Path],
 ) -> Setting:
     """The rows of one setting, its baseline first, then by family and name."""
     inside = pd.Series(True, index=rows.index)
@@ -144,12 +156,14 @@ def setting(
     mine = rows[inside]
     families: dict[str, str] = {}
     for variant, family in zip(mine["variant"], mine["family"], strict=True):
+        if family == DERIVED:
+            continue
         families[variant] = family or families.get(variant, "")
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
     asked = targets(dict.fromkeys(mine["recipe_hash"]), recipes)
     px = key[SETTING.index("train_px")]
-    return Setting(title(key, several), key, px, baseline, order, families, mine, asked, correct)
+    return Setting(title(key, several), key, px, baseline, order, families, mine, asked, correct, maps)
 
 
 def title(key: tuple[str, ...], several: Mapping[str, bool]) -> str:

@@ -35,8 +35,9 @@ GROUPS = {
     "latency": ("latency_ms", "latency_ratio", "latency_aa_ratio"),
     "finetuning": ("finetuned_top1",),
     "shift": ("shift_px_consistency", "shift_patch_consistency"),
+    "maps": ("attention_distance",),
 }  # fmt: skip
-AFTER_TRAINING = ("finetuning", "shift")
+AFTER_TRAINING = ("finetuning", "shift", "maps")
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ from harness.report.palette import FAINT, HUES, INK, RULE, THEME
 SCALE = 1.34  # pixels an SVG unit, at most: letters are of one size in all figures where there is room
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "clipPath", "rect", "line", "circle", "title"}
+EMBEDDED = "data:image/png;base64,"  # the only picture that a figure may hold
+DRAWN = {"svg", "g", "defs", "path", "use", "text", "tspan", "clipPath", "rect", "line", "circle", "title", "image"}
 FIXED: dict[
     Any, Any
 ] = {  # of the rcParams: text stays text, names are never parsed as formulas, ids do not depend on the day
     "svg.fonttype": "none",
+    "image.composite_image": False,  # small pictures stay as they are, each a pixel a value
     "svg.hashsalt": "report",
     "text.parse_math": False,
     "text.usetex": False,
@@ -94,6 +96,8 @@ def inline(figure: Figure, name: str, title: str) -> str:
 
 def _round(element: xml.Element) -> None:
     """Two decimals of an SVG unit are finer than any screen."""
+    if element.tag == f"{{{SVG}}}image":  # its transform scales pixels
+        return
     for key in ("d", "x", "y", "transform"):
         value = element.get(key)
         if value is not None:
@@ -113,7 +117,7 @@ def _references(root: xml.Element) -> set[str]:
     found: set[str] = set()
     for element in root.iter():
         for key, value in element.attrib.items():
-            if key == f"{{{XLINK}}}href":
+            if key == f"{{{XLINK}}}href" and not value.startswith(EMBEDDED):
                 found.add(value.removeprefix("#"))
             else:
                 found.update(re.findall(r"url\(#([^)]+)\)", value))
@@ -130,7 +134,7 @@ def _rename(element: xml.Element, name: str, used: set[str]) -> None:
                 element.set(key, f"{name}-{value}")
             else:
                 del element.attrib[key]
-        elif key == f"{{{XLINK}}}href":
+        elif key == f"{{{XLINK}}}href" and not value.startswith(EMBEDDED):
             element.set(key, f"#{name}-{value.removeprefix('#')}")
         elif "url(#" in value:
             element.set(key, re.sub(r"url\(#", f"url(#{name}-", value))

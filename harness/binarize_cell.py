@@ -1,0 +1,310 @@
+"""The cells of a binarised prior: how accurate a trained model is with a mask in its place, and how long it takes.
+
+Each starts from the weights of one training. A choice (the rate of the short fine-tuning) is made on the validation
+split; the test split is read once for each number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import results
+from harness.backbone import ViT, grid_for
+from harness.bench import Bench, Size
+from harness.cell import Cell, Tick
+from harness.kept import By, Form, binarise, deviation, largest, pairs, priors_of
+from harness.measure import cost, speed
+from harness.measure.gathered import Gathered
+from harness.measure.saliency import kept_maps
+from harness.resume import load_weights
+from harness.train import correct, train
+from harness.training_cell import share
+from variants import Attention, backends
+from variants.geometry import Grid, from_pairs
+from variants.relation import Unsupported
+
+RATES = (80, 8)  # the fine-tuning's rate is the training's over one of these: SP-ViT's rule, and ten times that
+MASS_IMAGES = 64  # of the validation split, over which attention is averaged
+ROUNDS = 10  # interleaved ones
+TOKENS = 2**12  # in a batch that is timed, at most 64 images
+LARGER = ((14, 14), (32, 32))  # grids that are timed beside the study's own
+CLOSE = 1e-4  # how far what is timed may lie from the plain formula, of its largest number
+AGAIN, FAMILY = "again", "binarised"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training whose weights are there to go on from: `key` is its cell, `weights` its file."""
+
+    variant: str
+    seed: int
+    fraction: float
+    key: str
+    weights: Path
+
+    @property
+    def name(self) -> str:
+        return f"seed {self.seed}" + ("" if self.fraction == 1 else f" on {100 * self.fraction:g} %")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to make a prior binary. With keep=1 nothing is dropped, and `by` means nothing: a control."""
+
+    variant: str
+    keep: float
+    by: By
+    form: Form
+
+    @property
+    def name(self) -> str:
+        """ "sp_sa kept 25 % by mass, prior 1": rows have it for their variant."""
+        by = "" if self.keep == 1 else f" by {self.by}"
+        return f"{self.variant} kept {100 * self.keep:g} %{by}{', prior 1' if self.form == 'ones' else ''}"
+
+
+def arms(variant: str, keeps: Iterable[float], bys: Iterable[By], forms: Iterable[Form]) -> list[Arm]:
+    """Every arm once, the controls that keep everything first."""
+    every = [Arm(variant, keep, by, form) for keep in sorted({1.0, *keeps}, reverse=True) for by in bys
+             for form in forms]  # fmt: skip
+    return list({arm.name: arm for arm in every}.values())
+
+
+def accuracy_cell(bench: Bench, trained: Trained, arm: Arm, epochs: int) -> Cell:
+    """Top-1 with the mask, as it is and after a short fine-tuning; the pairs that are attended, and GMACs."""
+    recipe = bench.study.recipe.finetuning(epochs) if epochs else None
+    key = bench.key([arm.variant], "kept", trained.key, asdict(arm), recipe and asdict(recipe), RATES)
+    common = {"seed": trained.seed, "train_fraction": trained.fraction}
+
+    def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
+        model = loaded(bench, trained)
+        tables = chosen(bench, model, arm, [bench.image])
+        for layer, by_grid in tables.items():
+            binarise(model.blocks[layer].attn, by_grid, arm.form)
+        found = [share("kept_top1", correct(model, bench.shown("test", bench.image)))]
+        found += counted(model, dense(bench, arm.variant, bench.image), tables, grid_for(bench.image, model.patch_size))
+        tick()
+        if recipe is not None:
+            found.append(finetuned(bench, trained, model, epochs, tick) | {"epoch": epochs})
+        return [row(bench, arm.name, arm.variant, key, **common, **fact) for fact in found], None
+
+    def failed(note: str) -> list[results.Row]:
+        return [row(bench, arm.name, arm.variant, key, metric="kept_top1", value=None, unit="%", note=note, **common)]
+
+    work = 1 + epochs * len(RATES)
+    return Cell(f"{arm.name} {trained.name}", key, work, rows, failed, arm.variant, trained.seed, trained.fraction)
+
+
+def finetuned(bench: Bench, trained: Trained, model: ViT, epochs: int, tick: Tick) -> dict[str, Any]:
+    """Test top-1 after fine-tuning with the rate that is best on the validation split."""
+    best: tuple[float, float, ViT] | None = None
+    for divisor in RATES:
+        lr = bench.study.recipe.lr / divisor
+        recipe = replace(bench.study.recipe.finetuning(epochs), lr=lr, min_lr=lr)
+        one = copy.deepcopy(model)
+        train(bench.training(one, recipe, trained.seed, trained.fraction, bench.image), tick)
+        right = float(correct(one, bench.shown("val", bench.image)).float().mean())
+        if best is None or right > best[0]:
+            best = right, lr, one
+    assert best is not None
+    right, lr, one = best
+    note = f"{epochs} epochs at lr {lr:g}, the best of {len(RATES)} rates by validation ({100 * right:.2f} % there)"
+    return share("kept_finetuned_top1", correct(one, bench.shown("test", bench.image))) | {"note": note}
+
+
+def timing_cell(bench: Bench, trained: Trained, every: list[Arm]) -> Cell:
+    """The time of the spatial layers with a mask over that of the trained ones, on several grids, round by round."""
+    variant = trained.variant
+    key = bench.key([variant], "kept times", trained.key, [asdict(a) for a in every], ROUNDS, LARGER, bench.hardware())
+    patch = bench.study.patch_size
+    sizes = list(dict.fromkeys([*bench.resolutions, *larger(bench)]))
+    common = {"seed": trained.seed, "train_fraction": trained.fraction}
+
+    def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
+        model = loaded(bench, trained).eval()
+        found = []
+        for size in sizes:
+            for name, fact in timed(bench, model, every, size, tick):
+                found.append(row(bench, name, variant, key, test=size, **common, **fact))
+        return found, None
+
+    def failed(note: str) -> list[results.Row]:
+        return [row(bench, variant, variant, key, metric="kept_ratio", value=None, unit="1", note=note, **common)]
+
+    assert all(side % patch == 0 for size in sizes for side in size)
+    return Cell(f"{variant} {trained.name} times", key, ROUNDS * len(sizes), rows, failed, variant, trained.seed)
+
+
+def larger(bench: Bench) -> list[Size]:
+    """The sizes in pixels of the larger grids that the study does not have; none smaller than its largest."""
+    patch = bench.study.patch_size
+    most = max(h * w for h, w in bench.resolutions)
+    return [(patch * h, patch * w) for h, w in LARGER if patch * patch * h * w > most]
+
+
+@torch.no_grad()
+def timed(bench: Bench, model: ViT, every: list[Arm], size: Size, tick: Tick) -> list[tuple[str, dict[str, Any]]]:
+    """(arm or variant, fact): time ratios by backend, the baseline's own second copy, pairs and GMACs."""
+    grid = grid_for(size, bench.study.patch_size)
+    layers = [number for number, block in enumerate(model.blocks) if priors_of(block.attn.relation)]
+    batch = max(1, min(64, TOKENS // (grid[0] * grid[1])))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, grid[0] * grid[1], model.size.width, generator=draw).to(bench.device)
+    plain = [model.blocks[number].attn for number in layers]
+    gmac = dense(bench, every[0].variant, size)
+    works: dict[str, speed.Work] = {name: partial(through, plain, x, grid) for name in ("", AGAIN)}
+    about: dict[str, tuple[str, str]] = {}
+    facts: list[tuple[str, dict[str, Any]]] = []
+    for arm in every:
+        tables = chosen(bench, model, arm, [size])
+        masked = []
+        for number in layers:
+            masked.append(copy.deepcopy(model.blocks[number].attn))
+            binarise(masked[-1], tables[number], arm.form)
+            masked[-1].eval()
+        facts += [(arm.name, fact) for fact in counted(model, gmac, tables, grid)]
+        truth = through([backed(one, "eager") for one in masked], x, grid)
+        for backend, these in candidates(masked, x, grid).items():
+            gap = float((through(these, x, grid) - truth).abs().max() / truth.abs().max())
+            if not gap <= CLOSE:
+                words = f"its output differs from eager's by {gap:.1e}, more than {CLOSE:.0e}, so it is not timed"
+                null = {"metric": "kept_ratio", "value": None, "unit": "1", "backend": backend, "note": words}
+                facts.append((arm.name, null | {"batch_size": batch}))
+                continue
+            if backend == "gathered":
+                executed = sum(one.plan.executed for one in these if isinstance(one, GatheredAttention))
+                spared = len(layers) * model.size.num_heads * len(x[0]) ** 2 - executed
+                note = "the pairs that gathering computes"
+                fact = {"metric": "kept_executed_gmac", "value": gmac - product(model, spared), "unit": "GMAC"}
+                facts.append((arm.name, fact | {"backend": backend, "note": note}))
+            name = f"{arm.name} {backend}"
+            works[name], about[name] = partial(through, these, x, grid), (arm.name, backend)
+    samples = speed.interleave(works, ROUNDS, bench.device, tick)
+    ran = "+".join(sorted({one.executes(x, grid) for one in plain}))
+    where = {"batch_size": batch}
+    aa = speed.ratio("kept_aa_ratio", samples[AGAIN], samples[""])
+    facts.append((every[0].variant, aa | where | {"backend": ran}))
+    milliseconds = {"metric": "kept_plain_ms", "value": 1e3 * statistics.median(samples[""]), "unit": "ms",
+                    "n": ROUNDS, "samples": samples[""]}  # fmt: skip
+    facts.append((every[0].variant, milliseconds | where | {"backend": ran}))
+    for name, (arm_name, backend) in about.items():
+        note = f"the {len(layers)} layers with the prior, over the same layers as trained, on {ran}"
+        fact = speed.ratio("kept_ratio", samples[name], samples[""])
+        facts.append((arm_name, fact | where | {"backend": backend, "note": note}))
+    return facts
+
+
+class GatheredAttention(Attention):
+    """A layer with a mask that is executed by gathering."""
+
+    plan: Gathered
+
+    @staticmethod
+    def of(layer: Attention, x: Tensor, grid: Grid) -> GatheredAttention:
+        """Raises Unsupported for a class of its own, or terms beside prior and mask."""
+        if type(layer) is not Attention:
+            raise Unsupported(f"{type(layer).__name__} attends in its own way")
+        made = GatheredAttention(layer.site, layer.relation, layer.qkv, layer.proj, backend="eager")
+        made.plan = Gathered(layer.terms(x, grid), layer.num_heads)
+        return made.eval()
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        return self.plan(q, k, v)
+
+
+def candidates(layers: list[Attention], x: Tensor, grid: Grid) -> dict[str, list[Attention]]:
+    """By backend: what can execute the masks, the study's own choice first."""
+    terms = layers[0].terms(x, grid)
+    auto = layers[0].executes(x, grid)
+    found = {auto: layers}
+    if "sdpa" in backends.serving(terms, x.shape[1]):
+        found["sdpa"] = [backed(one, "sdpa") for one in layers]
+    with contextlib.suppress(Unsupported):  # the others remain
+        found["gathered"] = [GatheredAttention.of(one, x, grid) for one in layers]
+    return found
+
+
+def backed(layer: Attention, backend: str) -> Attention:
+    one = copy.deepcopy(layer)
+    one.backend = backend
+    return one.eval()
+
+
+def through(layers: list[Attention], x: Tensor, grid: Grid) -> Tensor:
+    """x through the layers, one after another."""
+    with torch.inference_mode():
+        for layer in layers:
+            x = layer(x, grid)
+    return x
+
+
+def loaded(bench: Bench, trained: Trained) -> ViT:
+    """The trained model. Raises ValueError where the weights are missing or damaged."""
+    model = bench.model(trained.variant, trained.seed)
+    load_weights(trained.weights, model)
+    return model
+
+
+def chosen(bench: Bench, model: ViT, arm: Arm, sizes: list[Size]) -> dict[int, dict[Grid, Tensor]]:
+    """By layer and grid the offsets that are kept, bool [H, 2h-1, 2w-1]."""
+    found: dict[int, dict[Grid, Tensor]] = {}
+    for size in sizes:
+        grid = grid_for(size, bench.study.patch_size)
+        masses = mass(bench, model, size) if arm.by == "mass" and arm.keep < 1 else None
+        for number, block in enumerate(model.blocks):
+            if priors_of(block.attn.relation):
+                scores = masses[number] if masses else deviation(block.attn, grid)
+                found.setdefault(number, {})[grid] = largest(scores, arm.keep)
+    return found
+
+
+def mass(bench: Bench, model: ViT, size: Size) -> list[Tensor]:
+    """By layer [H, 2h-1, 2w-1]: the attention on each offset, summed over pairs, a mean over validation images."""
+    grid = grid_for(size, bench.study.patch_size)
+    n = grid[0] * grid[1]
+    few = max(1, min(MASS_IMAGES, TOKENS // n))
+    total: list[Tensor] = []
+    images = next(iter(bench.shown("val", size, dealt=False, most=few)))[0][:few]
+    with torch.no_grad(), kept_maps(model.eval()) as maps:
+        model(images)
+        for found in maps:
+            among = found.detach().float().mean(dim=0)[:, -n:, -n:].unflatten(2, grid).unflatten(1, grid)
+            total.append(from_pairs(among, grid, (2 * grid[0] - 1, 2 * grid[1] - 1), range(grid[0])))
+    return total
+
+
+def dense(bench: Bench, spec: str, size: Size) -> float:
+    """GMAC of an image's forward with all pairs."""
+    return cost.count(bench.model(spec), bench.batch(1, size)[0])
+
+
+def product(model: ViT, number: float) -> float:
+    """GMAC of so many pairs: query with key, weight with value."""
+    return number * 2 * (model.size.width // model.size.num_heads) / 1e9
+
+
+def counted(model: ViT, gmac: float, tables: dict[int, dict[Grid, Tensor]], grid: Grid) -> list[dict[str, Any]]:
+    """The share of pairs that is attended, and GMACs: `gmac` of all pairs, and of the attended ones alone."""
+    share_of = torch.cat([pairs(by_grid[grid], grid) for by_grid in tables.values()])
+    spared = product(model, float((1 - share_of).sum()) * (grid[0] * grid[1]) ** 2)
+    return [
+        {"metric": "kept_pairs", "value": 100 * float(share_of.mean()), "unit": "%", "note": "mean over heads, layers"},
+        {"metric": "kept_dense_gmac", "value": gmac, "unit": "GMAC", "note": "all pairs, as eager computes them"},
+        {"metric": "kept_gmac", "value": gmac - spared, "unit": "GMAC", "note": "the attended pairs alone"},
+    ]
+
+
+def row(bench: Bench, name: str, spec: str, key: str, **fact: Any) -> results.Row:
+    """A row of an arm, whose name is no spec."""
+    found = bench.row(spec, key, **fact)
+    return found if name == spec else found | {"variant": name, "family": FAMILY}
