@@ -167,7 +167,7 @@ def test_the_example_runs_in_a_comparison(capsys):
     assert frame["source_hash"].nunique() == 1
     assert "cauchy[sigma=1.0]" in Path("page.html").read_text()
     assert run.main([*flags, "--output", "rows", "--dry-run"]) == 0
-    assert "0 of 5 cells to do" in capsys.readouterr().out
+    assert "0 of 8 cells to do" in capsys.readouterr().out
     assert not list(EXAMPLE.parent.glob("__pycache__"))
 
 
