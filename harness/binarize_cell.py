@@ -172,7 +172,8 @@ def timed(bench: Bench, model: ViT, every: list[Arm], size: Size, tick: Tick) ->
             masked.append(copy.deepcopy(model.blocks[number].attn))
             binarise(masked[-1], tables[number], arm.form)
             masked[-1].eval()
-        facts += [(arm.name, fact) for fact in counted(model, gmac, tables, grid)]
+        if size != bench.image:  # at the training size they are counted with the accuracy, seed by seed
+            facts += [(arm.name, fact) for fact in counted(model, gmac, tables, grid)]
         truth = through([backed(one, "eager") for one in masked], x, grid)
         for backend, these in candidates(masked, x, grid).items():
             gap = float((through(these, x, grid) - truth).abs().max() / truth.abs().max())
@@ -191,14 +192,15 @@ def timed(bench: Bench, model: ViT, every: list[Arm], size: Size, tick: Tick) ->
             works[name], about[name] = partial(through, these, x, grid), (arm.name, backend)
     samples = speed.interleave(works, ROUNDS, bench.device, tick)
     ran = "+".join(sorted({one.executes(x, grid) for one in plain}))
-    where = {"batch_size": batch}
+    where = {"batch_size": batch, "precision": "float32"}  # the layers alone, without the model's autocast
     aa = speed.ratio("kept_aa_ratio", samples[AGAIN], samples[""])
     facts.append((every[0].variant, aa | where | {"backend": ran}))
     milliseconds = {"metric": "kept_plain_ms", "value": 1e3 * statistics.median(samples[""]), "unit": "ms",
                     "n": ROUNDS, "samples": samples[""]}  # fmt: skip
     facts.append((every[0].variant, milliseconds | where | {"backend": ran}))
+    bare = "; without the class token" if model.size.class_token == "input" else ""
     for name, (arm_name, backend) in about.items():
-        note = f"the {len(layers)} layers with the prior, over the same layers as trained, on {ran}"
+        note = f"the {len(layers)} layers with the prior, over the same layers as trained, on {ran}{bare}"
         fact = speed.ratio("kept_ratio", samples[name], samples[""])
         facts.append((arm_name, fact | where | {"backend": backend, "note": note}))
     return facts

@@ -32,6 +32,8 @@ Map = NDArray[np.floating]
 
 NEUTRAL = {"prior": 1.0, "bias": 0.0, "keys": 0.0, "position": 0.0, "kept": 1.0, "attention": 1.0}
 ADDED = ("bias", "keys", "position")
+# what numpy and zipfile raise for an .npz of which some bytes are wrong, wherever they lie
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 FLAT = 1e-6  # a prior that departs from 1 by no more than rounding has no radius, and a constant no correlation
 DRAWS = 199  # of the permutation baseline: with the observed one, 200
 
@@ -128,9 +130,10 @@ def complementarity(maps: Map) -> float | None:
 def chance(maps: Map, seed: int = 0, draws: int = DRAWS) -> list[float]:
     """The complementarity of heads that know nothing of each other, a number a draw.
 
-    Each draw turns every head's map over and rolls it round the table, by amounts of its own. So values and smoothness
-    of each map stay, and only where they lie is permuted: shuffling offset by offset would tear smooth maps up, and any
-    two smooth maps would seem to agree. (Torus translation: Harms et al., Journal of Ecology 89, 2001.)
+    Each draw turns every head's map over, and across where the table is square, each its own way. So values, smoothness
+    and reach of each map stay, and only its direction is permuted. Shuffling offset by offset would tear smooth maps
+    up, and any two smooth maps would seem to agree; rolling them round the table makes a saw of a ramp, and independent
+    ramps would seem to share their work. It cannot judge how far heads reach: round maps are always at their chance.
     """
     random = np.random.default_rng(seed)
     found = [complementarity(moved(maps, random)) for _ in range(draws)]
@@ -138,12 +141,12 @@ def chance(maps: Map, seed: int = 0, draws: int = DRAWS) -> list[float]:
 
 
 def moved(maps: Map, random: np.random.Generator) -> Map:
-    """Each head's map turned over and rolled round the table at random."""
-    rolled = []
+    """Each head's map turned over, and across where that fits, at random."""
+    turned = []
     for one in maps:
         flipped = one[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
-        rolled.append(np.roll(flipped, [int(random.integers(size)) for size in one.shape], axis=(0, 1)))
-    return np.stack(rolled)
+        turned.append(flipped.T if one.shape[0] == one.shape[1] and random.integers(2) else flipped)
+    return np.stack(turned)
 
 
 def agreement(one: Map, other: Map) -> float | None:
@@ -190,6 +193,6 @@ def unpacked(path: Path) -> Book:
                     raise ValueError(f"its entry {name} is no map")
                 kind, epoch = entry[2], None if entry[3] is None else int(entry[3])
                 book[int(entry[1]), kind, epoch] = found.astype(float) + NEUTRAL.get(kind, 0.0)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"the maps at {path} cannot be read: {error}; delete the file and its rows") from error
     return book

@@ -214,7 +214,7 @@ def test_accuracy_pairs_gmacs_and_times_are_recorded(study):
     for metric in ("kept_gmac", "kept_executed_gmac"):
         assert gmac["sp_sa kept 25 % by deviation", metric] <= gmac["sp_sa kept 25 % by deviation", "kept_dense_gmac"]
     spared = gmac["sp_sa kept 25 % by deviation", "kept_dense_gmac"] - gmac["sp_sa kept 25 % by deviation", "kept_gmac"]
-    pairs_left = shares["sp_sa kept 25 % by deviation"].iloc[0] / 100
+    pairs_left = shares["sp_sa kept 25 % by deviation"] / 100
     assert spared == pytest.approx(2 * 4 * 16**2 * (1 - pairs_left) * 2 * 16 / 1e9)  # layers, heads, pairs, widths
     ratios = kept[kept["metric"] == "kept_ratio"]
     assert set(ratios["grid"]) == {"4x4", "6x6"}

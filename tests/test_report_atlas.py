@@ -43,7 +43,7 @@ def book(variant, seed):
 
 def facts(variant, seed, of):
     """The rows that harness.atlas_cell writes, as far as the page reads them."""
-    about = {"seed": seed, "epoch": 30, "test_px": 8, "cell": f"{variant}{seed}m", "backend": "eager"}
+    about = {"seed": seed, "epoch": 30, "test_px": 8, "cell": f"{variant}{seed}m", "backend": "eager", "grid": "3x4"}
     found = []
 
     def add(layer, metric, value, samples=None, **more):

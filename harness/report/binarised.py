@@ -22,7 +22,7 @@ from harness.report.quantity import Quantity, mean, ratio
 from harness.report.rows import side
 from harness.report.study import Setting
 from harness.report.words import HARD, listing, plural, points, significant, tick
-from harness.stats import Estimate, aa_floor, median_interval, ratio_resolved
+from harness.stats import Estimate, aa_floor, median_interval, paired_difference, ratio_resolved
 
 NAME = re.compile(r"(.+) kept ([0-9.e-]+) %(?: by (deviation|mass))?(, prior 1)?")
 TITLE = "Binarised priors of {}"
@@ -100,7 +100,8 @@ class Curves:
 
     def __init__(self, setting: Setting, spec: str, arms: Sequence[Arm]):
         self.setting, self.spec, self.arms = setting, spec, list(arms)
-        self.plain = mean(list(seeds(setting.named("top1", spec), setting.train_px).values()), "not trained")
+        self.trained = seeds(setting.named("top1", spec), setting.train_px)
+        self.plain = mean(list(self.trained.values()), "not trained")
         self.top1, self.tuned = self._accuracy("kept_top1"), self._accuracy("kept_finetuned_top1")
         self.epochs = next((e for e in setting.named("kept_finetuned_top1")["epoch"][::-1] if e), "")
         self.times = self._times()
@@ -171,16 +172,23 @@ class Curves:
         return found
 
     def _sentence(self, one: Arm) -> str:
-        top1 = self.top1[one.name][0].value or 0.0
-        base = self.plain.value
+        left = self._change(self.top1[one.name][1])
         how = ", ".join(filter(None, [f"by {one.by}" if one.by else "", "prior 1" if one.ones else "prior inside"]))
         pairs = self.number("kept_pairs", one.name, self.setting.train_px)
         words = f"{how}"
         words += f" ({significant(pairs)}{HARD}% of the pairs)" if pairs is not None and one.keep < 100 else ""
-        words += f" {points(top1 - base)} points" if base is not None else f" {top1:.2f}{HARD}%"
-        if one.name in self.tuned and base is not None:
-            words += f", fine-tuned {points((self.tuned[one.name][0].value or 0.0) - base)}"
-        return words
+        words += f" {left}" if left else f" {self.top1[one.name][0].value or 0.0:.2f}{HARD}%"
+        tuned = self._change(self.tuned[one.name][1]) if one.name in self.tuned else ""
+        return words + (f", fine-tuned {tuned}" if tuned else "")
+
+    def _change(self, by_seed: dict[str, float]) -> str:
+        """The mean paired difference to the trained model over the seeds of both, with its interval, in words."""
+        found = paired_difference(by_seed, self.trained)
+        if found is None:
+            return ""
+        one = found.estimate
+        ends = f"{points(one.low)} to {points(one.high)}" if one.low is not None and one.high is not None else ""
+        return f"{points(one.center)} points ({ends or 'no interval'}, {plural(one.n, 'seed')})"
 
     def _time_sentence(self, px: str) -> str:
         here = [(one, self.times[one.name, px]) for one in self.arms if (one.name, px) in self.times and one.keep < 100]
@@ -317,13 +325,13 @@ def caption(curves: Curves) -> str:
             " Right: below 1 is faster. Time of the layers with the prior, masked, by the fastest backend, over that "
             "of the same layers as trained, on the masks of the first seed, in interleaved rounds; the fastest is read "
             "off the same rounds. Solid: prior inside, dashed: prior 1, whose 100 % shows what dropping the prior "
-            "saves without any mask. Vertical lines: 95 % bootstrap intervals."
+            "saves without any mask. Vertical lines: 95 % bootstrap intervals, each for itself."
         )
     return (
         "Further up is more accurate. The trained prior, thresholded for each head and layer: only so many of the "
         "offsets are attended. prior inside: the learned values act on what is left; prior 1: a mask alone. by "
         "deviation: the offsets with the largest |prior - 1|; by mass: those with the most attention. Dotted line: as "
-        f"trained. Vertical lines: 95 % t intervals over seeds.{tuned}{timed}"
+        f"trained. Vertical lines: 95 % t intervals over seeds, from three seeds on.{tuned}{timed}"
     )
 
 

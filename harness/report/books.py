@@ -69,6 +69,10 @@ def books(setting: Setting) -> list[Books]:
 def agrees(setting: Setting, cell: str, book: offsets.Book) -> bool:
     """Whether the layers are those of the cell's rows, and the priors have the least values that the rows say."""
     rows = setting.rows[setting.rows["cell"] == cell]
+    grids = {tuple(2 * int(side) - 1 for side in str(grid).split("x")) for grid in rows["grid"] if grid}
+    shapes = {one.shape[1:] for (_, kind, _), one in book.items() if kind != "gate"}
+    if grids and not shapes <= grids:
+        return False
     layers = {layer for layer, kind, epoch in book if (kind, epoch) == ("attention", None)}
     if {str(layer) for layer in layers} != set(rows[rows["metric"] == "attention_distance"]["layer"]):
         return False

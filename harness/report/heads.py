@@ -23,7 +23,13 @@ COLUMNS = [
     Column("distance", ATTENTION, "Distance", "of uniform", "mean over layers and heads; 1 is uniform attention"),
     Column("entropy", ATTENTION, "Entropy", "of uniform", "mean over layers and heads; 1 is uniform attention"),
     Column("alike", ATTENTION, "Heads alike", "r", "mean correlation of pairs of heads; lower is more complementary"),
-    Column("radius", ITS, "Radius", "patches", "root mean square distance of what departs from neutral"),
+    Column(
+        "radius",
+        ITS,
+        "Radius",
+        "patches",
+        "root mean square distance, of |prior - 1| or of the softmax of what is added (a flat one, too)",
+    ),
     Column("least", ITS, "Least", "", "the least value of all heads and layers"),
     Column("most", ITS, "Most", "", "the largest value of all heads and layers"),
     Column("own_alike", ITS, "Heads alike", "r", "mean correlation of pairs of heads; lower is more complementary"),
@@ -61,11 +67,13 @@ def how(found: Sequence[Books]) -> str:
     """What the table says, and how."""
     read = "" if found else " No maps lie beside the rows, so none are drawn."
     return (
-        "Means over layers, heads and seeds; in brackets 95 % t intervals over seeds. Heads alike: how the maps of a "
-        "layer's heads correlate over the offsets, in how many layers of all seeds above and below the 95 % that heads "
-        "have which are turned over and rolled round at random; below is complementary, above redundant. Seeds agree: "
-        "heads of two seeds, in the pairing that agrees best, and the 95 % that such a pairing finds by chance. Its "
-        f"own maps are the variant's prior, mask, or the softmax of its bias or keys.{read}"
+        "Means over layers, heads and seeds; in brackets 95 % t intervals over seeds (from three on). Heads alike: "
+        "how the maps of a layer's heads correlate over the offsets, and in how many layers of all seeds above and "
+        "below the 95 % of heads that look in random directions (each map turned over at random): below, heads divide "
+        "the directions, above, they share them; one layer in forty lies below and one above by chance. Seeds agree: "
+        "heads of two seeds, in the pairing that agrees best, and the 95 % that such a pairing finds by chance; where "
+        "all seeds start from the same map, what was learned beyond it. Its own maps are the variant's prior, mask, or "
+        f"the softmax of its bias or keys.{read}"
     )
 
 
@@ -119,19 +127,34 @@ def _agreement(one: Books, kind: str) -> Cell:
     layers, values = one.layers(kind), list(one.by_seed.values())
     if all(np.array_equal(book[at, kind, None], values[0][at, kind, None], True) for book in values for at in layers):
         return Cell("")  # nothing is learned: one map for all seeds
-    seen = [{layer: offsets.shaped(kind, book[layer, kind, None]) for layer in layers} for book in values]
+    seen = _learned(values, kind, layers)
     pairs = [offsets.agreement(a[layer], b[layer]) for a, b in combinations(seen, 2) for layer in layers]
     known = [pair for pair in pairs if pair is not None]
     if not known:
         return Cell("")
     random, drawn = np.random.default_rng(0), []
     for _ in range(DRAWS):
-        each = [offsets.agreement(seen[0][layer], offsets.moved(seen[1][layer], random)) for layer in layers]
+        each = [offsets.agreement(a[layer], offsets.moved(b[layer], random))
+                for a, b in combinations(seen, 2) for layer in layers]  # fmt: skip
         drawn.append(np.mean([value for value in each if value is not None] or [0.0]))
     low, high = np.quantile(drawn, (0.025, 0.975))
     value = float(np.mean(known))
     return Cell(_two(value), value, remark=f"chance {_two(low)} to {_two(high)}",
                 detail=f"{plural(len(one.by_seed), 'seed')}")  # fmt: skip
+
+
+def _learned(books: Sequence[offsets.Book], kind: str, layers: Sequence[int]) -> list[dict[int, offsets.Map]]:
+    """By seed and layer what is compared: the maps, or how far they went from a start that all seeds share."""
+    first = books[0]
+    alike = all(
+        (layer, kind, 0) in book and np.array_equal(book[layer, kind, 0], first[layer, kind, 0], True)
+        for book in books
+        for layer in layers
+        if (layer, kind, 0) in first
+    ) and all((layer, kind, 0) in first for layer in layers)
+    if alike:
+        return [{layer: book[layer, kind, None] - book[layer, kind, 0] for layer in layers} for book in books]
+    return [{layer: offsets.shaped(kind, book[layer, kind, None]) for layer in layers} for book in books]
 
 
 def _two(value: float) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from harness.offsets import UNREADABLE
 from harness.report import labels, svg
 from harness.report.chart import Drawing
 from harness.report.palette import FAINT, THEME
@@ -133,7 +133,7 @@ def read(file: Path | None) -> Arrays | None:
     try:
         with np.load(file, allow_pickle=False) as held:
             one = {name: held[name] for name in ("images", "relevance", "chosen", "labels")}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+    except UNREADABLE:
         return None
     images, maps = one["images"], one["relevance"]
     fits = images.ndim == 4 and maps.ndim == 3 and images.dtype == np.uint8 and 0 < len(images) == len(maps)
