@@ -45,7 +45,7 @@ def told(name: str) -> Entry:
     """Its entry. Raises ValueError for one that raises whatever it may, since its author wants name and place."""
     try:
         return entry(name)
-    except Exception as error:
+    except Exception as error:  # another's code may raise anything
         raise ValueError(f"{name} cannot be listed: {type(error).__name__}: {first_line(error)}{at(error)}") from error
 
 
