@@ -1,7 +1,8 @@
 """python -m harness.search: how a preset's recipe is found, on the baseline alone and on the validation split.
 
-Every point of the grid is trained with each seed and recorded under results/search; the test split is not read. The
-point with the best mean validation accuracy is what the preset writes down by hand.
+Every point of the grid is trained with each seed, on the smallest share of the images that the preset asks for, and
+recorded under results/search; the test split is not read. The point with the best mean validation accuracy is what the
+preset writes down by hand.
 """
 
 from __future__ import annotations
@@ -83,11 +84,12 @@ def point(study: Study, values: Mapping[str, Any], seed: int, slot: int) -> Cell
     changed = replace(study, recipe=recipe, **{name: value for name, value in values.items() if name not in mine})
     bench = bench_of(Lot(changed, (), {}, {}), (), "auto", slot)
     note = " ".join(f"{name}={value:g}" for name, value in values.items())
-    key, common = bench.key([study.baseline], "search", seed), {"seed": seed, "train_fraction": 1.0}
+    fewest = min(study.train_fractions)
+    key, common = bench.key([study.baseline], "search", seed, fewest), {"seed": seed, "train_fraction": fewest}
 
     def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
         model = bench.model(study.baseline, seed)
-        training = bench.training(model, recipe, seed, 1.0, bench.image)
+        training = bench.training(model, recipe, seed, fewest, bench.image)
         train(training, tick)
         fact = share("val_top1", correct(training.trained, bench.shown("val", bench.image)))
         return [bench.row(study.baseline, key, note=note, **common, **fact)], None
