@@ -11,7 +11,7 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def parser() -> Parser:
     p.add_argument("--by", type=words, default=("deviation",), metavar="HOW", help="deviation,mass (deviation)")
     p.add_argument("--finetune-epochs", type=int, default=0, metavar="N", help="fine-tune so many epochs, too (0)")
     p.add_argument("--no-times", action="store_true", help="leave the timings out")
+    p.add_argument("--data-dir", metavar="DIR", help="where the images lie, if not where they were")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     p.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     return p
@@ -74,7 +75,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     writable(page.parent)
     cells = [cell for recipe_hash, found in by_recipe.items() for cell in planned(args, folder, recipe_hash, found)]
     missing = [cell for cell in cells if not cell.done(folder)]
-    print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+    first = any(cell.name.endswith(" times") for cell in missing)
+    patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
+    print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
     return rendered(folder, page, work(missing, folder))
 
 
@@ -92,8 +95,9 @@ def trained(frame: pd.DataFrame, folder: Path) -> dict[str, list[Trained]]:
         if multiplies(row["variant"]):
             seed, fraction = int(row["seed"]), float(row["train_fraction"] or 1.0)
             newest[row["recipe_hash"], row["variant"], seed, fraction] = Trained(
-                row["variant"], seed, fraction, row["cell"], weights(folder, row["variant"], seed, row["cell"])
-            )
+                row["variant"], seed, fraction, row["cell"], weights(folder, row["variant"], seed, row["cell"]),
+                row["dataset"],
+            )  # fmt: skip
     if not newest:
         others = ", ".join(dict.fromkeys(rows["variant"])) or "none"
         raise ValueError(f"no sp_sa was trained in {folder} (trained: {others}); run python -m harness.run --variants "
@@ -124,11 +128,17 @@ def weights(folder: Path, variant: str, seed: int, key: str) -> Path:
 def planned(args: argparse.Namespace, folder: Path, recipe_hash: str, found: Sequence[Trained]) -> list[Cell]:
     """The cells of the trainings of one recipe: accuracies seed by seed, then the timings of the first seed."""
     from harness import results
-    from harness.binarize_cell import accuracy_cell, arms, timing_cell
+    from harness.binarize_cell import accuracy_cell, arms
+    from harness.binarize_times import timing_cell
     from harness.kept import BYS, FORMS
 
     study = study_of(results.recipes(folder).get(recipe_hash, {}), recipe_hash, folder)
+    study = replace(study, data_dir=args.data_dir or study.data_dir)
     bench = bench_of(Lot(study, (), {}, {}), (), args.device)
+    other = next((one for one in found if content(one.dataset) != content(bench.dataset)), None)
+    if other is not None:
+        raise ValueError(f"{other.variant} {other.name} was trained on {other.dataset}, but {study.data_dir} holds "
+                         f"{bench.dataset}; name the folder of the same images with --data-dir")  # fmt: skip
     bys = [by for by in BYS if by in args.by]
     cells, timed = [], set()
     for one in sorted(found, key=lambda one: one.seed):
@@ -141,6 +151,12 @@ def planned(args: argparse.Namespace, folder: Path, recipe_hash: str, found: Seq
             timings = [arm for arm in every if arm.keep < 1 or arm.form == "ones"]  # dropping the prior is a control
             cells.append(timing_cell(bench, one, timings))
     return cells
+
+
+def content(dataset: str) -> str:
+    """What tells a row's dataset from another one: of a tree what is in it, whatever the folder's name."""
+    name, _, digest = dataset.rpartition(" (")
+    return digest if name else dataset
 
 
 def study_of(recipe: Mapping[str, Any], recipe_hash: str, folder: Path) -> Study:

@@ -1,17 +1,14 @@
-"""The cells of a binarised prior: how accurate a trained model is with a mask in its place, and how long it takes.
+"""The cells of a binarised prior: how accurate a trained model is with a mask in its place.
 
 Each starts from the weights of one training. A choice (the rate of the short fine-tuning) is made on the validation
-split; the test split is read once for each number.
+split; the test split is read once for each number. How long the masks take is in harness/binarize_times.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +20,34 @@ from harness.backbone import ViT, grid_for
 from harness.bench import Bench, Size
 from harness.cell import Cell, Tick
 from harness.kept import By, Form, binarise, deviation, largest, pairs, priors_of
-from harness.measure import cost, speed
-from harness.measure.gathered import Gathered
+from harness.measure import cost
 from harness.measure.saliency import kept_maps
 from harness.resume import load_weights
 from harness.train import correct, train
 from harness.training_cell import share
-from variants import Attention, backends
 from variants.geometry import Grid, from_pairs
-from variants.relation import Unsupported
 
 RATES = (80, 8)  # the fine-tuning's rate is the training's over one of these: SP-ViT's rule, and ten times that
 MASS_IMAGES = 64  # of the validation split, over which attention is averaged
-ROUNDS = 10  # interleaved ones
-TOKENS = 2**12  # in a batch that is timed, at most 64 images
-LARGER = ((14, 14), (32, 32))  # grids that are timed beside the study's own
-CLOSE = 1e-4  # how far what is timed may lie from the plain formula, of its largest number
-AGAIN, FAMILY = "again", "binarised"
+TOKENS = 2**12  # in a batch that is averaged or timed, at most 64 images
+FAMILY = "binarised"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A training whose weights are there to go on from: `key` is its cell, `weights` its file."""
+    """A training whose weights are there to go on from: `key` is its cell, `weights` its file, `dataset` its rows'."""
 
     variant: str
     seed: int
     fraction: float
     key: str
     weights: Path
+    dataset: str
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What its rows share with those that are made from it, wherever the images lie by now."""
+        return {"seed": self.seed, "train_fraction": self.fraction, "dataset": self.dataset}
 
     @property
     def name(self) -> str:
@@ -84,7 +81,6 @@ def accuracy_cell(bench: Bench, trained: Trained, arm: Arm, epochs: int) -> Cell
     """Top-1 with the mask, as it is and after a short fine-tuning; the pairs that are attended, and GMACs."""
     recipe = bench.study.recipe.finetuning(epochs) if epochs else None
     key = bench.key([arm.variant], "kept", trained.key, asdict(arm), recipe and asdict(recipe), RATES)
-    common = {"seed": trained.seed, "train_fraction": trained.fraction}
 
     def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
         model = loaded(bench, trained)
@@ -96,10 +92,12 @@ def accuracy_cell(bench: Bench, trained: Trained, arm: Arm, epochs: int) -> Cell
         tick()
         if recipe is not None:
             found.append(finetuned(bench, trained, model, epochs, tick) | {"epoch": epochs})
-        return [row(bench, arm.name, arm.variant, key, **common, **fact) for fact in found], None
+        return [row(bench, arm.name, arm.variant, key, **trained.about, **fact) for fact in found], None
 
     def failed(note: str) -> list[results.Row]:
-        return [row(bench, arm.name, arm.variant, key, metric="kept_top1", value=None, unit="%", note=note, **common)]
+        return [
+            row(bench, arm.name, arm.variant, key, metric="kept_top1", value=None, unit="%", note=note, **trained.about)
+        ]
 
     work = 1 + epochs * len(RATES)
     return Cell(f"{arm.name} {trained.name}", key, work, rows, failed, arm.variant, trained.seed, trained.fraction)
@@ -120,134 +118,6 @@ def finetuned(bench: Bench, trained: Trained, model: ViT, epochs: int, tick: Tic
     right, lr, one = best
     note = f"{epochs} epochs at lr {lr:g}, the best of {len(RATES)} rates by validation ({100 * right:.2f} % there)"
     return share("kept_finetuned_top1", correct(one, bench.shown("test", bench.image))) | {"note": note}
-
-
-def timing_cell(bench: Bench, trained: Trained, every: list[Arm]) -> Cell:
-    """The time of the spatial layers with a mask over that of the trained ones, on several grids, round by round."""
-    variant = trained.variant
-    key = bench.key([variant], "kept times", trained.key, [asdict(a) for a in every], ROUNDS, LARGER, bench.hardware())
-    patch = bench.study.patch_size
-    sizes = list(dict.fromkeys([*bench.resolutions, *larger(bench)]))
-    common = {"seed": trained.seed, "train_fraction": trained.fraction}
-
-    def rows(tick: Tick, folder: Path) -> tuple[list[results.Row], Tensor | None]:
-        model = loaded(bench, trained).eval()
-        found = []
-        for size in sizes:
-            for name, fact in timed(bench, model, every, size, tick):
-                found.append(row(bench, name, variant, key, test=size, **common, **fact))
-        return found, None
-
-    def failed(note: str) -> list[results.Row]:
-        return [row(bench, variant, variant, key, metric="kept_ratio", value=None, unit="1", note=note, **common)]
-
-    assert all(side % patch == 0 for size in sizes for side in size)
-    return Cell(f"{variant} {trained.name} times", key, ROUNDS * len(sizes), rows, failed, variant, trained.seed)
-
-
-def larger(bench: Bench) -> list[Size]:
-    """The sizes in pixels of the larger grids that the study does not have; none smaller than its largest."""
-    patch = bench.study.patch_size
-    most = max(h * w for h, w in bench.resolutions)
-    return [(patch * h, patch * w) for h, w in LARGER if patch * patch * h * w > most]
-
-
-@torch.no_grad()
-def timed(bench: Bench, model: ViT, every: list[Arm], size: Size, tick: Tick) -> list[tuple[str, dict[str, Any]]]:
-    """(arm or variant, fact): time ratios by backend, the baseline's own second copy, pairs and GMACs."""
-    grid = grid_for(size, bench.study.patch_size)
-    layers = [number for number, block in enumerate(model.blocks) if priors_of(block.attn.relation)]
-    batch = max(1, min(64, TOKENS // (grid[0] * grid[1])))
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, grid[0] * grid[1], model.size.width, generator=draw).to(bench.device)
-    plain = [model.blocks[number].attn for number in layers]
-    gmac = dense(bench, every[0].variant, size)
-    works: dict[str, speed.Work] = {name: partial(through, plain, x, grid) for name in ("", AGAIN)}
-    about: dict[str, tuple[str, str]] = {}
-    facts: list[tuple[str, dict[str, Any]]] = []
-    for arm in every:
-        tables = chosen(bench, model, arm, [size])
-        masked = []
-        for number in layers:
-            masked.append(copy.deepcopy(model.blocks[number].attn))
-            binarise(masked[-1], tables[number], arm.form)
-            masked[-1].eval()
-        if size != bench.image:  # at the training size they are counted with the accuracy, seed by seed
-            facts += [(arm.name, fact) for fact in counted(model, gmac, tables, grid)]
-        truth = through([backed(one, "eager") for one in masked], x, grid)
-        for backend, these in candidates(masked, x, grid).items():
-            gap = float((through(these, x, grid) - truth).abs().max() / truth.abs().max())
-            if not gap <= CLOSE:
-                words = f"its output differs from eager's by {gap:.1e}, more than {CLOSE:.0e}, so it is not timed"
-                null = {"metric": "kept_ratio", "value": None, "unit": "1", "backend": backend, "note": words}
-                facts.append((arm.name, null | {"batch_size": batch}))
-                continue
-            if backend == "gathered":
-                executed = sum(one.plan.executed for one in these if isinstance(one, GatheredAttention))
-                spared = len(layers) * model.size.num_heads * len(x[0]) ** 2 - executed
-                note = "the pairs that gathering computes"
-                fact = {"metric": "kept_executed_gmac", "value": gmac - product(model, spared), "unit": "GMAC"}
-                facts.append((arm.name, fact | {"backend": backend, "note": note}))
-            name = f"{arm.name} {backend}"
-            works[name], about[name] = partial(through, these, x, grid), (arm.name, backend)
-    samples = speed.interleave(works, ROUNDS, bench.device, tick)
-    ran = "+".join(sorted({one.executes(x, grid) for one in plain}))
-    where = {"batch_size": batch, "precision": "float32"}  # the layers alone, without the model's autocast
-    aa = speed.ratio("kept_aa_ratio", samples[AGAIN], samples[""])
-    facts.append((every[0].variant, aa | where | {"backend": ran}))
-    milliseconds = {"metric": "kept_plain_ms", "value": 1e3 * statistics.median(samples[""]), "unit": "ms",
-                    "n": ROUNDS, "samples": samples[""]}  # fmt: skip
-    facts.append((every[0].variant, milliseconds | where | {"backend": ran}))
-    bare = "; without the class token" if model.size.class_token == "input" else ""
-    for name, (arm_name, backend) in about.items():
-        note = f"the {len(layers)} layers with the prior, over the same layers as trained, on {ran}{bare}"
-        fact = speed.ratio("kept_ratio", samples[name], samples[""])
-        facts.append((arm_name, fact | where | {"backend": backend, "note": note}))
-    return facts
-
-
-class GatheredAttention(Attention):
-    """A layer with a mask that is executed by gathering."""
-
-    plan: Gathered
-
-    @staticmethod
-    def of(layer: Attention, x: Tensor, grid: Grid) -> GatheredAttention:
-        """Raises Unsupported for a class of its own, or terms beside prior and mask."""
-        if type(layer) is not Attention:
-            raise Unsupported(f"{type(layer).__name__} attends in its own way")
-        made = GatheredAttention(layer.site, layer.relation, layer.qkv, layer.proj, backend="eager")
-        made.plan = Gathered(layer.terms(x, grid), layer.num_heads)
-        return made.eval()
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
-        return self.plan(q, k, v)
-
-
-def candidates(layers: list[Attention], x: Tensor, grid: Grid) -> dict[str, list[Attention]]:
-    """By backend: what can execute the masks, the study's own choice first."""
-    terms = layers[0].terms(x, grid)
-    auto = layers[0].executes(x, grid)
-    found = {auto: layers}
-    if "sdpa" in backends.serving(terms, x.shape[1]):
-        found["sdpa"] = [backed(one, "sdpa") for one in layers]
-    with contextlib.suppress(Unsupported):  # the others remain
-        found["gathered"] = [GatheredAttention.of(one, x, grid) for one in layers]
-    return found
-
-
-def backed(layer: Attention, backend: str) -> Attention:
-    one = copy.deepcopy(layer)
-    one.backend = backend
-    return one.eval()
-
-
-def through(layers: list[Attention], x: Tensor, grid: Grid) -> Tensor:
-    """x through the layers, one after another."""
-    with torch.inference_mode():
-        for layer in layers:
-            x = layer(x, grid)
-    return x
 
 
 def loaded(bench: Bench, trained: Trained) -> ViT:

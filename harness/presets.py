@@ -223,4 +223,4 @@ def preset(name: str) -> Study:
     if ablation not in ABLATIONS:
         raise ValueError(f"there is no ablation {ablation!r}; choose {', '.join(ABLATIONS)}, as in {base}:hidden")
     varied = ABLATIONS[ablation](study)
-    return replace(varied, name=f"{study.name}-{ablation}", measure=("cost", "accuracy"), finetune_epochs=0)
+    return replace(varied, name=f"{study.name}-{ablation}", measure=("cost", "accuracy", "maps"), finetune_epochs=0)

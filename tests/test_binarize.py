@@ -4,13 +4,16 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
-from harness import binarize, binarize_cell, results, run
-from harness.binarize_cell import Arm, GatheredAttention, arms
+from harness import binarize, binarize_cell, binarize_times, plan, results, run
+from harness.binarize_cell import Arm, arms
+from harness.binarize_times import GatheredAttention
 from harness.kept import Kept, binarise, deviation, largest, pairs
 from harness.measure.gathered import Gathered
 from harness.measure.saliency import kept_maps
 from variants import build
+from variants.backends import flex, order
 from variants.geometry import coordinates, to_pairs
 from variants.relation import Site, Unsupported
 
@@ -145,6 +148,52 @@ def test_gathering_refuses_what_it_cannot():
         GatheredAttention.of(layer((4, 4), "sp_sa+lepe"), torch.zeros(1, 16, 16), (4, 4))
 
 
+# ---- what is timed
+
+
+def near(grid, reach):
+    """bool [2, 2h-1, 2w-1]: offsets of at most `reach` patches."""
+    y, x = (torch.arange(1 - side, side).abs() for side in grid)
+    return (torch.maximum(y[:, None], x) <= reach).expand(2, -1, -1)
+
+
+def masked(grid, *tables):
+    """Layers with these masks, each by flex, and their input."""
+    found = []
+    for table in tables:
+        attention = layer(grid).float()
+        binarise(attention, {grid: table}, "values")
+        found.append(binarize_times.backed(attention, "flex"))
+    return found, torch.randn(1, grid[0] * grid[1], 16)
+
+
+@torch.no_grad()
+def test_the_share_of_blocks_is_that_of_the_masks_in_flexs_order():
+    grid = (8, 8)
+    layers, x = masked(grid, near(grid, 1), near(grid, 7))
+    kept = layers[0].terms(x, grid).kept
+    best = order.best(kept, grid, flex.BLOCK["cpu"], 0)
+    turned = kept if best is None else kept[:, best][:, :, best]
+    share = 100 * order.filled(turned, flex.BLOCK["cpu"], 0) / (2 * 4**2)
+    assert share < 100
+    assert binarize_times.blocks(layers, x, grid) == pytest.approx((share + 100) / 2)
+    assert binarize_times.blocks(layers[:1], x, grid) != pytest.approx((share + 100) / 2)  # mutant: one layer's
+
+
+@torch.no_grad()
+def test_what_cannot_be_compiled_or_is_not_eagers_is_not_timed_and_says_why(monkeypatch):
+    def fails(*args, **settings):
+        raise flex.BackendCompilerFailed(lambda: None, RuntimeError("no compiler"), [])
+
+    layers, x = masked((4, 4), near((4, 4), 1))
+    truth = binarize_times.through([binarize_times.backed(layers[0], "eager")], x, (4, 4))
+    monkeypatch.setattr(flex, "compiled", lambda: by_formula)
+    assert binarize_times.obstacle(layers, truth, x, (4, 4)) == ""
+    assert "its output differs from eager's by" in binarize_times.obstacle(layers, 1.01 * truth, x, (4, 4))
+    monkeypatch.setattr(flex, "compiled", lambda: fails)
+    assert "the flex backend could not be compiled" in binarize_times.obstacle(layers, truth, x, (4, 4))
+
+
 def test_mass_is_the_attention_that_lies_on_an_offset(study):
     folder, _ = study
     frame = results.load(folder)
@@ -169,6 +218,16 @@ def test_mass_is_the_attention_that_lies_on_an_offset(study):
 # ---- the program
 
 
+def by_formula(q, k, v, score_mod, block_mask):
+    """What FlexAttention computes, which takes seconds to compile for each shape."""
+    head, number = torch.arange(q.shape[1])[:, None, None], torch.arange(q.shape[2])
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    scores = scores if score_mod is None else score_mod(scores, 0, head, number[:, None], number)
+    if block_mask is not None:
+        scores = scores.where(block_mask.mask_mod(0, head, number[:, None], number), -torch.inf)
+    return scores.softmax(dim=-1) @ v
+
+
 FLAGS = ["--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
          "--resolutions", "8"]  # fmt: skip
 
@@ -178,8 +237,9 @@ def study(tmp_path_factory):
     """A short study with a trained sp_sa, binarised: its folder, and what the program returned."""
     folder = tmp_path_factory.mktemp("study")
     patch = pytest.MonkeyPatch()
-    patch.setattr(binarize_cell, "LARGER", ((6, 6),))
-    patch.setattr(binarize_cell, "ROUNDS", 3)
+    patch.setattr(binarize_times, "LARGER", ((6, 6),))
+    patch.setattr(binarize_times, "ROUNDS", 3)
+    patch.setattr(flex, "compiled", lambda: by_formula)
     rows, page = folder / "rows", ["--report", str(folder / "page.html")]
     assert run.main(["--variants", "sp_sa", *FLAGS, "--output", str(rows), *page]) == 0
     command = [str(rows), "--keep", "0.25", "--finetune-epochs", "1", *page]
@@ -218,7 +278,11 @@ def test_accuracy_pairs_gmacs_and_times_are_recorded(study):
     assert spared == pytest.approx(2 * 4 * 16**2 * (1 - pairs_left) * 2 * 16 / 1e9)  # layers, heads, pairs, widths
     ratios = kept[kept["metric"] == "kept_ratio"]
     assert set(ratios["grid"]) == {"4x4", "6x6"}
-    assert {"gathered", "sdpa"} <= set(ratios["backend"])
+    assert {"gathered", "sdpa", "flex"} <= set(ratios["backend"])
+    by_flex = ratios[ratios["backend"] == "flex"]
+    assert by_flex["note"].str.contains(r"; \d+ % of the blocks are executed$").all()
+    assert by_flex["value"].notna().all()
+    assert not ratios.loc[ratios["backend"] != "flex", "note"].str.contains("blocks").any()
     assert ratios["samples"].map(len).eq(3).all()
     assert set(frame.loc[frame["metric"] == "kept_aa_ratio", "variant"]) == {"sp_sa"}
 
@@ -233,6 +297,7 @@ def test_the_study_stays_what_it_was_and_the_page_has_a_part_more(study):
 def test_what_is_done_is_not_done_again(study, capsys, monkeypatch):
     _, (_, command) = study
     monkeypatch.setattr(binarize_cell, "loaded", None)  # would fail
+    monkeypatch.setattr(binarize_times, "loaded", None)
     assert binarize.main(command) == 0
     assert "5 of 5 cells are there" in capsys.readouterr().out
 
@@ -295,6 +360,40 @@ def test_weights_that_are_missing_or_damaged_fail_their_cells_with_a_sentence(st
     results.write_bytes(folder / "weights" / file.name, file.read_bytes()[:100])
     assert binarize.main(flags) == 1
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_images_that_were_moved_are_named_with_data_dir(tmp_path, capsys):
+    def grow(name, shades=(40, 120, 200)):
+        for part, count in (("train", 12), ("val", 2)):
+            for label, shade in enumerate(shades):
+                folder = tmp_path / name / part / str(label)
+                folder.mkdir(parents=True)
+                for k in range(count):
+                    Image.new("RGB", (8, 8), (shade,) * 3).save(folder / f"{k}.png")
+        return tmp_path / name
+
+    tree, rows, page = grow("tree"), tmp_path / "rows", ["--report", str(tmp_path / "page.html")]
+    model = ["--img-size", "8", "--patch-size", "2", "--workers", "0", "--epochs", "1", "--warmup-epochs", "0"]
+    study = ["--dataset", f"folder:{tree}", "--variants", "sp_sa", "--seeds", "0", "--measure", "accuracy",
+             "--resolutions", "8", "--batch-size", "16"]  # fmt: skip
+    assert run.main([*model, *study, "--output", str(rows), *page]) == 0
+    tree.rename(tmp_path / "moved")
+    plan.dataset.cache_clear()  # as in another process
+    command = [str(rows), "--keep", "1", "--no-times", *page]
+    assert binarize.main(command) == 2
+    assert f"there is no folder {tree}" in capsys.readouterr().err
+    assert binarize.main([*command, "--data-dir", str(grow("other", (40, 120)))]) == 2
+    err = capsys.readouterr().err
+    assert "sp_sa seed 0 was trained on tree (" in err
+    assert "name the folder of the same images with --data-dir" in err
+    assert binarize.main([*command, "--data-dir", str(tmp_path / "moved")]) == 0
+    frame = results.load(rows)
+    assert frame["dataset"].nunique() == 1
+    assert frame["dataset"].iloc[0].startswith("tree (")
+    assert set(frame["recipe_hash"]) == set(results.recipes(rows))
+    kept = frame[frame["metric"] == "kept_top1"].set_index("variant")["value"]
+    trained = frame[(frame["metric"] == "top1") & (frame["variant"] == "sp_sa")]["value"]
+    assert kept["sp_sa kept 100 %"] == trained.item()
 
 
 def test_help_needs_no_torch():

@@ -54,7 +54,10 @@ def test_what_flex_is_given_has_eagers_outputs_and_gradients(spec, prefix, refer
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("prefix", lambda terms, prefix: true_score_mod(terms, 2)), ("no score_mod", lambda terms, prefix: None)],
+    [
+        ("prefix", lambda terms, device, prefix, places: true_score_mod(terms, device, 2, places)),
+        ("no score_mod", lambda *given: None),
+    ],
 )
 def test_an_error_in_what_flex_is_given_is_seen(name, wrong, reference, monkeypatch):
     monkeypatch.setattr(flex, "score_mod", wrong)
@@ -78,14 +81,18 @@ def test_blocks_of_a_mask_are_made_once(reference, monkeypatch):
 
 @torch.no_grad()
 def test_compiled_it_gives_eagers_outputs_or_says_what_is_missing():
-    attention, x = by("flex", "sp_sa+psa+swin[window=2]", (3, 5), 1)
+    """On a mask whose tokens are in another order, and that leaves blocks out."""
+    attention, x = by("flex", "sp_sa+psa+swin[window=4]", (8, 8), 1)
     if not shutil.which("g++"):
         with pytest.raises(Unsupported, match=r"could not be compiled.*use backend=auto"):
-            attention(x, (3, 5))
+            attention(x, (8, 8))
         return
-    found = attention(x, (3, 5))
+    found = attention(x, (8, 8))
+    masked, places = flex.blocks(attention.terms(x, (8, 8)), attention.project(x, (8, 8))[0], 1)
+    assert places is not None
+    assert masked.sparsity() > 0
     attention.backend = "eager"
-    assert largest(found, attention(x, (3, 5))) < 1e-4
+    assert largest(found, attention(x, (8, 8))) < 1e-4
 
 
 @pytest.mark.parametrize(

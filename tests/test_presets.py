@@ -52,9 +52,9 @@ def test_every_ablation_runs_dry_with_an_estimate(ablation, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert run.main(["--preset", f"digits:{ablation}", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    cells = len(re.findall(r"to do  .* seed \d", out))
+    trained, mapped = (len(re.findall(rf"to do  .* seed \d{after}", out)) for after in (r"(?! maps)", " maps"))
     arms = {"layers": 3 * 2, "token": 3 * 2, "hidden": 4, "scope": 4, "form": 4, "combine": 3, "relations": 7}
-    assert cells == 3 * arms.get(ablation, 2 * 9)
+    assert trained == mapped == 3 * arms.get(ablation, 2 * 9)
     assert re.search(r"cells to do, about \d+ (s|min) on", out)
     assert list(tmp_path.iterdir()) == []
 

@@ -160,7 +160,7 @@ def masked():
         about = {"test_px": px, "grid": grid, "samples": aa, "n": 5}
         found.append(made.row("sp_sa", "kept_aa_ratio", 1.0, **about, **where))
     for (name, px), value in TIMES.items():
-        for backend, more in (("eager", 0.4), ("gathered", 0.0)):
+        for backend, more in (("eager", 0.4), ("flex", 0.2), ("gathered", 0.0)):
             samples = [value + more + 0.001 * number for number in range(5)]
             about = {"test_px": px, "grid": "8x8" if px == 8 else "32x32", "backend": backend, "n": 5}
             found.append(
@@ -205,6 +205,7 @@ def test_the_curve_has_the_rows_numbers_and_the_fastest_backend(tmp_path):
     assert {line["backend"] for line in timed.values()} == {"gathered"}
     assert drawing.panels == 2
     assert "after 4 epochs of fine-tuning" in drawing.caption
+    assert "by the fastest backend of eager, flex and gathered, over" in drawing.caption
 
 
 def test_sentences_say_what_is_lost_and_where_it_pays(tmp_path):

@@ -86,6 +86,12 @@ class Attention(nn.Module):
         shape = (x.shape[0], self.num_heads, x.shape[1])
         return backends.choose(self.backend, x.device, shape, self.terms(x, grid))
 
+    def given(self) -> frozenset[str]:
+        """The names of the relation's tables over the offsets that are not neutral, for a class that refuses some."""
+        weight = self.qkv.weight
+        with torch.no_grad():
+            return self.relation.terms(self.site.grid, weight.device, weight.dtype, (None, None)).present
+
     def init_qkv(self) -> None:
         """Lets the relation change the shared weights, once they are there."""
         self.relation.init_qkv(self.qkv)

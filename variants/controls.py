@@ -41,9 +41,7 @@ class NoContent(Attention):
 
     def __init__(self, site: Site, relation: SpatialRelation, *parts: Any, backend: str = "auto"):
         super().__init__(site, relation, *parts, backend=backend)
-        weight = self.qkv.weight
-        with torch.no_grad():
-            given = relation.terms(site.grid, weight.device, weight.dtype, (None, None)).present
+        given = self.given()
         if given - self.serves:
             raise Unsupported(self.refusal.format(" and ".join(sorted(given - self.serves))))
 

@@ -38,9 +38,7 @@ class Cosine(Attention):
         self, site: Site, relation: SpatialRelation, *parts: Any, key_bias: bool = False, backend: str = "auto"
     ):
         super().__init__(site, relation, *parts, backend=backend)
-        weight = self.qkv.weight
-        with torch.no_grad():
-            given = relation.terms(site.grid, weight.device, weight.dtype, (None, None)).present
+        given = self.given()
         if given & {"keys", "queries"}:
             raise Unsupported(f"cosine has vectors of length 1 for {' and '.join(sorted(given & {'keys', 'queries'}))} "
                               f"to meet, which no paper defines; add biases, priors or windows (rel_bias, log_cpb, "

@@ -41,9 +41,7 @@ class Rotary(Attention):
 
     def __init__(self, site: Site, relation: SpatialRelation, *parts: Any, backend: str = "auto"):
         super().__init__(site, relation, *parts, backend=backend)
-        weight = self.qkv.weight
-        with torch.no_grad():
-            given = relation.terms(site.grid, weight.device, weight.dtype, (None, None)).present
+        given = self.given()
         if given & {"keys", "queries"}:
             raise Unsupported(f"rope turns the vectors that {' and '.join(sorted(given & {'keys', 'queries'}))} would "
                               f"meet; add a prior, a bias or windows (rpe_2d[mode=bias], sp_sa, swin)")  # fmt: skip
