@@ -96,12 +96,14 @@ def fashion_low() -> Study:
     """Low data: 540 and 5,400 training images of Fashion-MNIST, one and ten in a hundred, patch 4: a 7x7 grid.
 
     Command: python -m harness.run --preset fashion-low --variants paper --jobs 2. Two CPU cores, about a minute and a
-    half a cell. To expect: 70 to 75 % with 540 images; the seeds draw images of their own, which costs about a point.
+    half a cell. To expect: about 76 % with 540 images; the seeds draw images of their own, which costs about a point.
     """
     quick = fashion_quick()
     return replace(
         quick, name="fashion-low", train_images=5_400, train_fractions=(0.1, 1.0), val_interval=3, reach=(),
-        seeds=(0, 1, 2, 3, 4),
+        seeds=(0, 1, 2, 3, 4), pos_std=1.0, recipe=replace(quick.recipe, lr=5e-4),
+        note="lr and pos_std by python -m harness.search: sa alone, 540 images, validation split, 1 seed, 30 points. "
+        "76.6 % here; with the usual pos_std of 0.02 at most 70.4 %",
     )  # fmt: skip
 
 
