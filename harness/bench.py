@@ -77,8 +77,10 @@ class Bench:
         if wanted not in (None, there) and not classes <= wanted <= there - classes:
             raise ValueError(f"train_images={wanted} is not to be had; {self.data.name} has {there} in {classes} "
                              f"classes, of each of which one is kept and one left out, or none")  # fmt: skip
+        if not self.data.learnable and "accuracy" in self.study.measure:
+            raise ValueError(f"{self.data.name} has nothing to learn; write --measure cost,speed, or choose a dataset")
         self._check_flags()
-        if self.study.recipe.batch_size > self.images:
+        if self.study.recipe.batch_size > self.images and "accuracy" in self.study.measure:
             raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
                              f"training images; choose a smaller --batch-size")  # fmt: skip
         ranks.mine(self.study.recipe.batch_size, ranks.asked())

@@ -154,6 +154,28 @@ def imagenet1k() -> Study:
     )
 
 
+def speed() -> Study:
+    """All variants at DeiT-Ti's size on images of noise in ImageNet's shape: costs, time, memory. Nothing is trained.
+
+    Command: python -m harness.run --preset speed. Two CPU cores, about a quarter of an hour, and nothing beside
+    it. On a GPU: --device cuda --size small --num-heads 4 --amp -b 128 --resolutions 224,384,512.
+    """
+    return Study(
+        name="speed",
+        dataset="noise:1000",
+        size="tiny",
+        num_heads=4,
+        patch_size=16,
+        img_size=224,
+        recipe=replace(deit(), batch_size=8),
+        resolutions=(224, 384),
+        speed_rounds=12,
+        variants="all",
+        measure=("cost", "speed"),
+        note="four heads instead of three, which psa's start takes",
+    )
+
+
 PRESETS: dict[str, Callable[[], Study]] = {
     "digits": digits,
     "fashion": fashion,
@@ -161,6 +183,7 @@ PRESETS: dict[str, Callable[[], Study]] = {
     "fashion-low": fashion_low,
     "imagenet100": imagenet100,
     "imagenet1k": imagenet1k,
+    "speed": speed,
 }
 
 

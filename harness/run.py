@@ -168,7 +168,11 @@ def record(todo: Order, folder: Path, command: str) -> None:
 
 
 def work(
-    missing: list[Cell], folder: Path, jobs: int = 1, plan: Callable[[int], list[Cell]] = lambda _: []
+    missing: list[Cell],
+    folder: Path,
+    jobs: int = 1,
+    plan: Callable[[int], list[Cell]] = lambda _: [],
+    unit: str = "epoch",
 ) -> dict[str, str]:
     """Runs the cells under one progress bar; returns the sentence of each that failed.
 
@@ -181,7 +185,7 @@ def work(
 
     steady = 0.1 if sys.stderr.isatty() else 10.0  # a log wants a line now and then
     total = sum(cell.work for cell in missing)
-    with tqdm(total=total, unit="epoch", mininterval=steady, smoothing=0.1, disable=not spoken()) as bar:
+    with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not spoken()) as bar:
         if jobs == 1:
             return pool.in_turn([c for c in missing if spoken() or c.seed is not None], folder, bar)
         failures = pool.in_turn([cell for cell in missing if cell.seed is None], folder, bar)

@@ -1,6 +1,7 @@
 """Images by name: `load(name)` gives a Dataset of three disjoint splits.
 
-A name is one of DATASETS; `folder:PATH`, an ImageNet-style tree; or `torch/NAME` or `hfds/NAME`, a set of timm's.
+A name is one of DATASETS; `folder:PATH`, an ImageNet-style tree; `torch/NAME` or `hfds/NAME`, a set of timm's; or
+`noise:CLASSES`, for timings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from harness.data.dataset import Dataset, Images, Pictures, resize
 from harness.data.digits import digits
 from harness.data.fashion import fashion_mnist
 from harness.data.folder import folder
+from harness.data.noise import noise
 from harness.data.probes import PROBES, probe
 from harness.data.subset import subset
 from harness.data.timm_sets import timm_set
@@ -30,7 +32,7 @@ DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
 
 def names() -> tuple[str, ...]:
     """What `load` takes: every name, then the families with the part that the user fills in."""
-    return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME")
+    return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME", "noise:CLASSES")
 
 
 def load(name: str, data_dir: str | Path | None = None, seed: int = 0) -> Dataset:
@@ -44,6 +46,8 @@ def load(name: str, data_dir: str | Path | None = None, seed: int = 0) -> Datase
         return DATASETS[name](where, seed)
     if kind == "folder":
         return folder(rest, where, seed)
+    if kind == "noise":
+        return noise(rest)
     if "/" in name and not colon:
         return timm_set(name, where, seed)
     raise ValueError(f"there is no dataset {name!r}; choose {', '.join(names())}")

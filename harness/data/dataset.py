@@ -42,7 +42,8 @@ class Dataset:
     """Images (uint8 [n, c, H, W] or pictures) and labels int64 [n] of three splits; mean and std a channel, of 0..1.
 
     fresh: draws n new training images (uint8) and labels from a generator, on its device; train_x is a sample of
-    these. test_masks: bool [n, H, W], where the object is, for images that were generated.
+    these. test_masks: bool [n, H, W], where the object is, for images that were generated. learnable: whether there is
+    something to learn.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Dataset:
     std: tuple[float, ...]
     fresh: Callable[[torch.Generator, int], tuple[Tensor, Tensor]] | None = None
     test_masks: Tensor | None = None
+    learnable: bool = True
 
     @property
     def streamed(self) -> bool:

@@ -1,0 +1,106 @@
+"""python -m harness.costs: parameters and GMACs of every variant, size and resolution. Exact, and nothing is trained.
+
+Beside them stand the published models whose parameters or GMACs are known (results/published), each built as it was
+published: in DeiT's sizes with the class token from the input on and every layer spatial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.flags import Parser, words
+from harness.presets import PRESETS
+from harness.recipe import Study
+from harness.run import described, in_words, work, writable
+from harness.sizes import SIZES, size_of
+
+if TYPE_CHECKING:
+    from harness.bench import Bench
+    from harness.cell import Cell
+
+OF_SIZES = ("tiny", "small", "base", "convit_small", "sp_vit_s")
+OF_PIXELS = (224, 384, 512)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = Parser(prog="python -m harness.costs", description=(__doc__ or "").partition(": ")[2].partition("\n")[0])
+    p.add_argument("--variants", default="all", help="specs and families (default: %(default)s)")
+    p.add_argument("--variant-file", type=Path, action="append", default=[], metavar="FILE", help="your variants, too")
+    p.add_argument("--sizes", type=words, default=OF_SIZES, help=f"of {', '.join(SIZES)} ({','.join(OF_SIZES)})")
+    p.add_argument("--resolutions", type=words, default=OF_PIXELS, metavar="PX", help="224,384,512")
+    p.add_argument("--output", type=Path, default=Path("results/costs"), help="folder of the rows (%(default)s)")
+    p.add_argument("--report", type=Path, default=Path("reports/costs.html"), metavar="FILE", help="(%(default)s)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
+    args = parser().parse_args(argv)
+    command = f"python -m harness.costs {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
+    return in_words("harness.costs", lambda: run(args, command))
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    """Counts what is missing, renders."""
+    from harness import results
+    from harness.report.costs import render
+
+    benches = [bench(args, size, px) for size in args.sizes for px in args.resolutions]
+    writable(args.output)
+    writable(args.report.parent)
+    cells = planned(args, benches)
+    missing = [cell for cell in cells if not cell.done(args.output)]
+    print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+    for one in benches:
+        results.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
+    failures = work(missing, args.output, unit="count")
+    for name, sentence in failures.items():
+        print(f"{name} failed: {sentence}", file=sys.stderr)
+    damaged = render(args.output, args.report)
+    for damage in damaged:
+        print(damage, file=sys.stderr)
+    print(f"report: {args.report}")
+    return 1 if failures or damaged else 0
+
+
+def bench(args: argparse.Namespace, size: str, px: str | int) -> Bench:
+    """The bench of a size and a resolution. Raises ValueError for what is not to be had."""
+    from harness.plan import Lot, bench_of
+
+    if not str(px).isdecimal():
+        raise ValueError(f"--resolutions {px} is no side in pixels; write 224,384,512")
+    size_of(size)
+    made = bench_of(Lot(study(size, int(px)), (), {}, {}), tuple(args.variant_file), "cpu")
+    made.check()
+    return made
+
+
+def study(size: str, px: int) -> Study:
+    """What is held fixed: noise in ImageNet's shape, patches of 16, the size's own heads."""
+    of = replace(PRESETS["speed"](), name="costs", size=size, num_heads=None, img_size=px, resolutions=())
+    return replace(of, measure=("cost",), note="costs alone: nothing is trained")
+
+
+def planned(args: argparse.Namespace, benches: list[Bench]) -> list[Cell]:
+    """A cell for each variant, then one for each published model's body. Raises ValueError for an unknown variant."""
+    from harness.costs_cell import as_published, costs_cell
+    from harness.report.published import read
+    from variants.registry import expand
+
+    variants = dict.fromkeys(["sa", *(variant for variant, _ in expand(args.variants))])
+    cells = [costs_cell(variant, benches) for variant in variants]
+    bodies = dict.fromkeys(
+        (one.variant, one.size, int(one.test_px)) for one in read()
+        if one.variant in variants and one.size in SIZES and (one.params_m or one.gmac)
+    )  # fmt: skip
+    return cells + [as_published(variant, bench(args, size, px)) for variant, size, px in bodies]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
