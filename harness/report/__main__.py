@@ -31,10 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     for name, what in EXPORTS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=f"write {what}, too")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write table and figures into a Markdown file, too")
+    parser.add_argument(
+        "--figures", type=Path, default=Path("reports/figures"), metavar="DIR", help="where --readme's figures go"
+    )
     chosen = parser.parse_args(arguments)
     names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (chosen.folder, chosen.other) if one]
     output = chosen.report or Path("reports") / f"{'-vs-'.join(names)}.html"
-    asked = {name: getattr(chosen, name) for name in EXPORTS if getattr(chosen, name)}
+    asked = {name: getattr(chosen, name) for name in (*EXPORTS, "readme") if getattr(chosen, name)}
 
     from harness import results  # late, so that --help answers at once
     from harness.report import render, render_comparison
@@ -49,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             if "parquet" in asked:
                 results.require_pyarrow()  # before anything is written
             report = render(Path(chosen.folder), output)
-            export(Path(chosen.folder), asked)
+            export(Path(chosen.folder), asked, chosen.figures)
     except ValueError as error:
         print(f"harness.report: {error}", file=sys.stderr)
         return 2
@@ -62,12 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.damaged else 0
 
 
-def export(folder: Path, asked: dict[str, Path]) -> None:
+def export(folder: Path, asked: dict[str, Path], figures: Path) -> None:
     """Writes the exports that were asked for, by name."""
     if not asked:
         return
     from harness import results
-    from harness.report import exports
+    from harness.report import exports, readme
     from harness.report.study import study
 
     frame = results.load(folder)
@@ -78,6 +82,8 @@ def export(folder: Path, asked: dict[str, Path]) -> None:
     for name, text in (("timm_csv", exports.timm_csv), ("latex", exports.latex), ("markdown", exports.markdown)):
         if name in asked:
             results.write_bytes(asked[name], text(whole).encode())
+    if "readme" in asked:
+        readme.write(whole, folder.resolve().name, asked["readme"], figures)
 
 
 if __name__ == "__main__":

@@ -110,14 +110,14 @@ def markdown(study: Study) -> str:
 def _markdown(setting: Setting) -> str:
     found, whole, columns = _whole(setting)
     heads = [
-        _marked(f"{'' if column.group == 'Model' else f'{column.group}: '}{column.title} {column.unit}".strip())
+        marked(f"{'' if column.group == 'Model' else f'{column.group}: '}{column.title} {column.unit}".strip())
         for _, column in columns
     ]  # Markdown has no headings over headings
-    lines = [f"### {_span(setting.name)}", "", _row(["Variant", *heads]), _row(["---", *["---:"] * len(columns)])]
+    lines = [f"### {span(setting.name)}", "", row(["Variant", *heads]), row(["---", *["---:"] * len(columns)])]
     for line in whole.lines:
-        cells = [_shown(line.cells[place], column, _marked, "**", "**") for place, column in columns]
-        lines.append(_row([_span(line.variant), *cells]))
-    return "\n".join([*lines, "", _marked(_caption(setting, found)), ""])
+        cells = [_shown(line.cells[place], column, marked, "**", "**") for place, column in columns]
+        lines.append(row([span(line.variant), *cells]))
+    return "\n".join([*lines, "", marked(_caption(setting, found)), ""])
 
 
 def _whole(setting: Setting) -> tuple[list[Summary], Table, list[tuple[int, Column]]]:
@@ -174,12 +174,12 @@ def _tex(text: str) -> str:
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Any text as Markdown that shows it, on one line: a backslash before whatever may be a mark."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|~&$@" else letter for letter in _line(text))
 
 
-def _span(name: str) -> str:
+def span(name: str) -> str:
     """A name as code, which is inert; its fence is longer than any run of backticks in it."""
     inside = _line(name).replace("|", "\\|") or " "
     fence = "`" * (max((len(run) for run in _runs(inside)), default=0) + 1)
@@ -196,5 +196,5 @@ def _line(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in (THIN, HARD) else " " for letter in text)
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

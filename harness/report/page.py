@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.report import ablation, appendix, published
+from harness.report.claims import Claims, claims
 from harness.report.fractions import groups, leaders
 from harness.report.palette import looks
 from harness.report.section import Across, Overview, Section, across, overview, section
@@ -26,6 +27,7 @@ def page(study: Study) -> str:
     ablations = [
         across(one, look, number) for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
     ]
+    findings = claims(study.settings, found, study.recipes)
     known = published.read()
     sections = [
         section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
@@ -35,7 +37,8 @@ def page(study: Study) -> str:
         "page.html",
         study=study,
         title=listing(study.names),
-        contents=contents(ablations, overviews, sections),
+        contents=contents(findings, ablations, overviews, sections),
+        findings=findings,
         ablations=ablations,
         overviews=overviews,
         sections=sections,
@@ -63,8 +66,10 @@ class Entry:
     words: str
 
 
-def contents(ablations: list[Across], overviews: list[Overview], sections: list[Section]) -> list[Entry]:
-    """The ablations across recipes, the overviews, then the settings."""
+def contents(
+    findings: list[Claims], ablations: list[Across], overviews: list[Overview], sections: list[Section]
+) -> list[Entry]:
+    """The paper's findings, the ablations across recipes, the overviews, then the settings."""
     names = [section.name.split(BETWEEN) for section in sections]
     common = set.intersection(*map(set, names)) if len(names) > 1 else set()
 
@@ -72,6 +77,7 @@ def contents(ablations: list[Across], overviews: list[Overview], sections: list[
         return BETWEEN.join(part for part in name.split(BETWEEN) if part not in common)
 
     whole = "Top-1 by share of the training images"
-    found = [Entry(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
+    found = [Entry("findings", "The paper's findings, tested here")] if findings else []
+    found += [Entry(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
     found += [Entry(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
     return found + [Entry(section.id, own(section.name)) for section in sections]

@@ -1,0 +1,225 @@
+"""The paper's findings judged by rows with known answers, and the README's part of a study."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from harness import results
+from harness.report import __main__ as program
+from harness.report import readme, render
+from harness.report.claims import CONTRADICTED, OPEN, REPRODUCED, claims
+from harness.report.study import study as take_apart
+from harness.report.summary import summaries
+
+sys.path.insert(0, str(Path(__file__).parent))
+import rows as made
+
+ROOT = Path(__file__).parents[1]
+LATE, INPUT = "a" * 16, "b" * 16
+
+
+def top1(variant, values, **columns):
+    cell = {"epoch": 30, "test_px": 8, "unit": "%", "n": 360}
+    return [made.row(variant, "top1", value, seed=seed, **cell, **columns) for seed, value in enumerate(values)]
+
+
+def take(tmp_path, rows, recipes=None):
+    folder = made.save(tmp_path / "study", rows)
+    for name, recipe in (recipes or {}).items():
+        results.write_recipe(folder, name, recipe)
+    return take_apart(results.load(folder), results.recipes(folder))
+
+
+def judge(study):
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    return {one.words: one for part in claims(study.settings, found, study.recipes) for one in part.tested}
+
+
+SA = [90.0, 91.0, 92.5, 90.5]
+JITTER = np.array([0.1, -0.1, 0.05, -0.05])
+
+
+def planted(gain, spread=1.0):
+    return list(np.array(SA) + gain + spread * JITTER)
+
+
+def test_verdicts_follow_the_interval(tmp_path):
+    rows = (
+        top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(3.0, 2)) + top1("rpe_1d", planted(1.0, 40))
+    )
+    found = judge(take(tmp_path, rows))
+    verdicts = {words.removeprefix("SP-SA is more accurate than "): one.verdict for words, one in found.items()}
+    assert verdicts == {
+        "plain attention": REPRODUCED, "1-D relative position embeddings": OPEN, "PSA": CONTRADICTED,
+    }  # fmt: skip
+
+
+def wrong(one, differences, compared):
+    """Whether a finding's interval is not the t interval of the differences at Bonferroni's level."""
+    sem = np.std(differences, ddof=1) / len(differences) ** 0.5
+    low, high = scipy_stats.t.interval(1 - 0.05 / compared, len(differences) - 1, np.mean(differences), sem)
+    return not (one.low == pytest.approx(low) and one.high == pytest.approx(high))
+
+
+def test_intervals_are_paired_and_hold_for_all_findings_at_once(tmp_path):
+    sp_sa, psa = planted(1.0, 3), planted(0.5, 2)
+    found = judge(take(tmp_path, top1("sa", SA) + top1("sp_sa", sp_sa) + top1("psa", psa)))
+    one = found["SP-SA is more accurate than PSA"].difference.estimate
+    differences = np.array(sp_sa) - psa
+    assert not wrong(one, differences, compared=2)
+    assert wrong(one, differences, compared=1), "the mutant: no correction"
+    assert wrong(one, np.array(sp_sa) - psa[::-1], compared=2), "the mutant: not paired"
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(0.0, 1, REPRODUCED), (2.0, 1, CONTRADICTED), (0.0, 40, OPEN), (-3.0, 1, REPRODUCED)],
+)
+def test_that_a_width_gains_nothing_is_a_claim_of_its_own(tmp_path, gain, spread, verdict):
+    rows = top1("sa", SA) + top1("sp_sa", planted(0.0)) + top1("sp_sa[hidden=64]", planted(gain, 1 + spread))
+    found = judge(take(tmp_path, rows))
+    assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == verdict
+
+
+def two_recipes(late, early):
+    """Rows of sa and sp_sa with the class token late and from the input on."""
+    rows = top1("sa", SA, recipe_hash=LATE) + top1("sp_sa", late, recipe_hash=LATE)
+    rows += top1("sa", SA, recipe_hash=INPUT) + top1("sp_sa", early, recipe_hash=INPUT)
+    rows += top1("psa", planted(1.0, 2), recipe_hash=LATE)
+    return rows, {LATE: made.RECIPE, INPUT: made.RECIPE | {"class_token": "input"}}
+
+
+def test_recipes_are_compared_where_one_entry_differs(tmp_path):
+    words = "a class token that joins late is more accurate than one from the input on"
+    rows, recipes = two_recipes(planted(2.0, 2), planted(1.0))
+    assert judge(take(tmp_path, rows, recipes))[words].verdict == REPRODUCED
+    rows, recipes = two_recipes(planted(1.0), planted(2.0, 2))
+    assert judge(take(tmp_path / "other", rows, recipes))[words].verdict == CONTRADICTED
+    recipes[INPUT] = recipes[INPUT] | {"lr": 0.5}
+    assert words not in judge(take(tmp_path / "two", rows, recipes)), "two entries differ, so neither is tested"
+
+
+def test_fine_tuning_is_a_difference_of_gains(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5))
+    for variant, gain in (("sa", 2.0), ("sp_sa", 4.5)):
+        base = SA if variant == "sa" else planted(1.0)
+        for seed, value in enumerate(base):
+            more = 0.05 * seed if variant == "sp_sa" else 0.0
+            cell = {"seed": seed, "epoch": 5, "test_px": 12, "unit": "%", "n": 360}
+            rows.append(made.row(variant, "finetuned_top1", value - gain + more, **cell))
+    found = judge(take(tmp_path, rows, {made.HASH: made.RECIPE | {"finetune_epochs": 5}}))
+    one = found["fine-tuning at 12 px gains more than it does for plain attention"]
+    assert one.difference.estimate.center == pytest.approx(-2.5 + 0.075)
+    assert one.verdict == CONTRADICTED
+
+
+def test_two_seeds_test_nothing(tmp_path):
+    rows = top1("sa", SA[:2]) + top1("sp_sa", planted(1.0)[:2]) + top1("psa", planted(2.0)[:2])
+    assert judge(take(tmp_path, rows)) == {}
+
+
+# ---- the README's part
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows, recipes = two_recipes(planted(2.0, 2), planted(1.0))
+    where = made.save(tmp_path / "study", rows + made.cost(["sa", "sp_sa", "psa"]))
+    for name, recipe in recipes.items():
+        results.write_recipe(where, name, recipe)
+    return where
+
+
+def test_the_part_is_written_between_its_marks_and_nowhere_else(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").write_text("before\n<!-- study: study -->\nstale part\n<!-- end of study -->\nafter\n")
+    arguments = [str(folder), "--report", "page.html", "--readme", "README.md", "--figures", "figures"]
+    assert program.main(arguments) == 0
+    text = Path("README.md").read_text()
+    assert text.startswith("before\n<!-- study: study -->\n| Variant |")
+    assert text.endswith("\n<!-- end of study -->\nafter\n")
+    assert "stale part" not in text
+    assert "| `sp_sa` | 214\u202fK |" in text
+    for file in re.findall(r"\]\(([^)]+)\)", text):
+        drawn = Path(file).read_text()
+        assert drawn.startswith("<svg")
+        assert "prefers-color-scheme: dark" in drawn
+    assert program.main(arguments) == 0
+    assert Path("README.md").read_text() == text, "written again it is the same"
+
+
+def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
+    file = tmp_path / "README.md"
+    file.write_text("nothing\n")
+    assert program.main([str(folder), "--report", str(tmp_path / "p.html"), "--readme", str(file)]) == 2
+    assert "has no lines '<!-- study: study -->'" in capsys.readouterr().err
+    assert file.read_text() == "nothing\n"
+
+
+# ---- the committed study
+
+STUDY = ROOT / "results/reference"
+
+
+def committed():
+    return take_apart(results.load(STUDY), results.recipes(STUDY), results.correct(STUDY))
+
+
+@pytest.fixture(scope="module")
+def part():
+    return readme.part(committed(), "reference", "reports/figures")
+
+
+def test_the_readme_has_the_numbers_of_the_rows(part):
+    text = (ROOT / "README.md").read_text()
+    assert f"<!-- study: reference -->\n{part.text}\n<!-- end of study -->" in text
+
+
+def test_the_readme_figures_are_those_of_the_rows(part):
+    for name, drawn in part.figures.items():
+        assert numbers((ROOT / "reports/figures" / name).read_text()) == numbers(drawn)
+
+
+def numbers(svg):
+    """What is drawn, without coordinates, whose last digits are a font's and a version's."""
+    return re.findall(r"<text[^>]*>([^<]*)", svg)
+
+
+NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
+
+
+def told(text):
+    """The decimal numbers of README's prose on the study."""
+    prose = text.partition("<!-- end of study -->")[2].partition("## Start")[0]
+    return NUMBER.findall(prose)
+
+
+def test_what_the_readme_says_it_found_is_in_the_rows(part):
+    text = (ROOT / "README.md").read_text()
+    known = set(NUMBER.findall(part.text))
+    assert told(text), "the prose has numbers"
+    assert [number for number in told(text) if number not in known] == []
+    mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
+    assert [number for number in told(mutant) if number not in known] == ["+77.77"]
+
+
+def test_the_committed_report_is_that_of_the_rows(tmp_path):
+    """But for coordinates: the words and numbers of every table."""
+    render(STUDY, tmp_path / "page.html")
+    one, other = ((file).read_text() for file in (tmp_path / "page.html", ROOT / "reports/reference.html"))
+    cells = re.compile(r"<t[dh][^>]*>(.*?)</t[dh]>", re.DOTALL)
+    assert cells.findall(one) == cells.findall(other)
+
+
+def test_every_row_says_where_it_comes_from():
+    frame = results.load(STUDY)
+    assert frame.attrs["damaged"] == []
+    for column in ("code", "source_hash", "recipe_hash", "machine", "versions", "when"):
+        assert frame[column].notna().all()
+    assert not frame["code"].str.contains("dirty").any()
+    assert frame["source_hash"].nunique() == 1
+    assert set(frame["recipe_hash"]) <= set(results.recipes(STUDY))
