@@ -19,7 +19,8 @@ SOURCES = (*VARIANTS, "harness/measure/*.py", "harness/data/*.py", *(
     f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "ranks", "feed", "pictures", "train",
                                       "resume", "bench", "match", "cell", "cells", "training_cell", "speed_cell",
                                       "condition", "rounds", "atlas_cell", "offsets",
-                                      "saliency_cell", "kept", "binarize_cell", "binarize_times")))  # fmt: skip
+                                      "saliency_cell", "kept", "binarize_cell", "binarize_times",
+                                      "costs_cell")))  # fmt: skip
 
 
 def now() -> str:
