@@ -29,6 +29,8 @@ UNITS = {"p", "li", "tr", "figcaption", "h1", "h2", "h3", "output", "label"}
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d.]*\d)")
 # what sentences of the page always say: 95 % intervals, 1 GFLOP = 1 GMAC, 0 and 1 to compare with, top-1
 ALWAYS = {"95", "0", "1"}
+PAPER = {"100", "2206.07662", "32", "16"}  # ImageNet-100, the paper's number, the hidden widths that it compared
+FINDINGS = ("sa", "psa", "sp_sa[hidden=16]")  # what sp_sa is compared with to test its findings
 
 
 class Units(HTMLParser):
@@ -162,13 +164,16 @@ def known(rows, recipe=made.RECIPE):
     anywhere = set().union(ALWAYS, *own.values(), tokens(origin), re.findall(r"\d+(?:\.\d+)*", origin))
     several = len(VARIANTS) - 1
     counted = [len(rows), several, len(VARIANTS), 100 * (1 - 0.05 / several)]
+    for other in FINDINGS:
+        one = stats.paired_difference(by_seed(rows, "sp_sa"), by_seed(rows, other), compared=len(FINDINGS)).estimate
+        counted += [one.center, one.low, one.high, one.n, round(100 * one.confidence, 2)]
     for r in rows:
         if r["metric"].endswith("aa_ratio"):
             aa = stats.median_interval(r["samples"])
             counted += [100 * stats.aa_floor(aa), aa.center, aa.low, aa.high, aa.n]
         if r["metric"].endswith("ceiling_gmac_per_s"):
             counted.append(r["value"])
-    anywhere |= set().union(*map(forms, counted))
+    anywhere |= set().union(PAPER, *map(forms, counted))
     return own | {"": anywhere}
 
 
