@@ -152,6 +152,25 @@ def test_the_part_is_written_between_its_marks_and_nowhere_else(folder, tmp_path
     assert Path("README.md").read_text() == text, "written again it is the same"
 
 
+def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
+    there = {
+        "sa": np.array(SA) - 9,
+        "sp_sa": np.array(planted(1.0)) - 9 - 4 * JITTER,
+        "psa": np.array(planted(-2.0)) - 9,
+    }
+    for variant, values in there.items():
+        rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
+                 for seed, value in enumerate(values)]  # fmt: skip
+    found = readme.transferred(take(tmp_path, rows).settings[0])
+    assert list(found) == ["12"]
+    one = found["12"]["sp_sa"].estimate
+    assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)
+    assert wrong(one, np.array(planted(1.0)) - SA, compared=2), "the mutant: the training resolution"
+    assert found["12"]["psa"].resolved
+    assert found["12"]["psa"].estimate.center < 0
+
+
 def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
     file = tmp_path / "README.md"
     file.write_text("nothing\n")

@@ -122,7 +122,8 @@ def shift(setting: Setting) -> str:
 def ablation(factors: Sequence[Factor], baseline: str) -> str:
     every = [arm for factor in factors for arm in factor.arms]
     drawn = any(arm.summary.difference and arm.summary.difference.estimate.low is not None for arm in every)
-    lines = "; lines: simultaneous 95 % intervals over all variants of a table" if drawn else _none_drawn()
+    lines = "; lines: simultaneous 95 % intervals over all variants of a table, some wider than the figure"
+    lines = lines if drawn else _none_drawn()
     return (
         f"Right of 0 is more accurate than {baseline}. Large marks are the mean over paired seeds of the difference to "
         f"{baseline}, faint dots single seeds{lines}. Hollow marks are not resolved. Two arms whose intervals overlap "

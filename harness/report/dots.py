@@ -14,6 +14,7 @@ from harness.report.palette import FAINT, INK, PAPER, RULE, Look
 
 TITLE = "Ablations"
 LINE, HEAD, FOOT = 0.27, 0.30, 0.62  # inches: an arm, a factor's heading, the axis
+WIDEST = 2.5  # intervals that reach further than so many times the largest difference of a seed leave the figure
 WIDTH, LEFT, RIGHT = 5.3, 0.37, 0.97  # inches, and the axes' ends as shares of it
 
 
@@ -37,7 +38,7 @@ def draw(factors: Sequence[Factor], look: Mapping[str, Look], baseline: str, nam
                 height -= LINE
                 names.append((arm.label, height + LINE / 2, look[arm.summary.variant].color, False))
                 table.append([factor.name, arm.label, *_arm(ax, arm, height + LINE / 2, look[arm.summary.variant])])
-        ax.margins(x=0.06)
+        _limits(ax, [arm for factor in factors for arm in factor.arms])
         axes(ax, f"top-1 minus {baseline}, points", "")
         ax.set_yticks([])
         ax.grid(visible=True, axis="x", color=RULE)
@@ -63,6 +64,18 @@ def _arm(ax: Axes, arm: Arm, y: float, look: Look) -> list[object]:
     by_seed = " ".join(f"{seed}:{value!r}" for seed, value in seeds.items())
     return [arm.summary.variant, estimate.center, estimate.low, estimate.high, estimate.confidence, estimate.n,
             "yes" if one.resolved else "no", by_seed]  # fmt: skip
+
+
+def _limits(ax: Axes, arms: Sequence[Arm]) -> None:
+    """The axis shows every mean and seed, and the intervals that are not many times wider; the others leave it."""
+    shown = [0.0] + [value for arm in arms for value in arm.differences.values()]
+    reach = WIDEST * max(map(abs, shown))
+    for arm in arms:
+        assert arm.summary.difference is not None
+        one = arm.summary.difference.estimate
+        shown += [end for end in (one.center, one.low, one.high) if end is not None and abs(end) <= reach]
+    low, high = min(shown), max(shown)
+    ax.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
 def _name(ax: Axes, words: str, y: float, color: str, bold: bool) -> None:

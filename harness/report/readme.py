@@ -20,8 +20,10 @@ from harness.report.palette import css_variables, looks
 from harness.report.rows import by_number, side
 from harness.report.study import SETTING, Setting, Study
 from harness.report.summary import Summary, summaries
+from harness.report.transfer import curves
 from harness.report.words import DASH, interval, listing, percent, plural, points
 from harness.report.words import count as amount
+from harness.stats import FEWEST_SEEDS, Difference, paired_difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 Found = Mapping[tuple[str, ...], Sequence[Summary]]
@@ -113,30 +115,56 @@ def heading(study: Study, setting: Setting) -> str:
 
 
 def table(study: Study, shown: Sequence[Setting], found: Found) -> str:
-    """The leading setting's variants: parameters, top-1, and the difference to the baseline in every setting."""
+    """The leading setting's variants: parameters, top-1, and the difference to the baseline in every setting.
+
+    The leading setting's zero-shot resolutions have a column each.
+    """
     lead = shown[0]
+    elsewhere = transferred(lead)
     heads = [f"{marked(heading(study, lead))}: top-1, %", "minus " + study.baseline]
+    heads += [f"at {px} px: minus {study.baseline}" for px in elsewhere]
     heads += [f"{marked(heading(study, one))}: minus {study.baseline}" for one in shown[1:]]
     lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
     others = [{s.variant: s for s in found[one.key]} for one in shown[1:]]
+    trained = [s for s in found[lead.key] if s.top1.value is not None]
     order = sorted(
-        found[lead.key], key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9))
+        trained, key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9))
     )
     for s in order:
         top = (
             f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip() if s.top1.value is not None else DASH
         )
-        cells = [amount(s.params.value) if s.params.value is not None else DASH, marked(top), difference(s)]
-        lines.append(row([span(s.variant), *cells, *(difference(one.get(s.variant)) for one in others)]))
+        cells = [amount(s.params.value) if s.params.value is not None else DASH, marked(top), difference(s.difference)]
+        cells += [difference(by_variant.get(s.variant)) for by_variant in elsewhere.values()]
+        cells += [difference(one[s.variant].difference if s.variant in one else None) for one in others]
+        lines.append(row([span(s.variant), *cells]))
     return "\n".join(lines)
 
 
-def difference(summary: Summary | None) -> str:
+def transferred(setting: Setting) -> dict[str, dict[str, Difference]]:
+    """By other resolution and variant: the difference to the baseline of the same weights there, simultaneous."""
+    seeds: dict[str, dict[str, Mapping[str, float]]] = {}
+    for curve in curves(setting):
+        for point in curve.points:
+            if point.px != setting.train_px:
+                seeds.setdefault(point.px, {})[curve.variant] = point.seeds
+    found: dict[str, dict[str, Difference]] = {}
+    for px, by_variant in seeds.items():
+        base = by_variant.pop(setting.baseline, {})
+        enough = sum(len(mine.keys() & base.keys()) >= FEWEST_SEEDS for mine in by_variant.values())
+        for variant, mine in by_variant.items():
+            one = paired_difference(mine, base, enough)
+            if one is not None:
+                found.setdefault(px, {})[variant] = one
+    return found
+
+
+def difference(found: Difference | None) -> str:
     """ "+1.02 [0.10, 1.94]", bold where it is resolved; a dash where there is none."""
-    if summary is None or summary.difference is None:
+    if found is None:
         return DASH
-    one = summary.difference.estimate
-    center = f"**{points(one.center)}**" if summary.difference.resolved else points(one.center)
+    one = found.estimate
+    center = f"**{points(one.center)}**" if found.resolved else points(one.center)
     return f"{center} {marked(interval(one.low, one.high, points))}".strip()
 
 
@@ -146,9 +174,10 @@ def caption(study: Study, shown: Sequence[Setting], found: Found) -> str:
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
-        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
-        f"variants of a setting. Bold is resolved, all else is not. The body is {study.rows['size'].iloc[-1]} for all. "
-        f"Measured on {listing(machines)}, commit {listing(commits)}."
+        f"Means over paired seeds ({many}); at another resolution the same weights, zero-shot; in brackets 95 % "
+        f"intervals, those of differences simultaneous over the variants of a column. Bold is resolved, all else is "
+        f"not. The body is {study.rows['size'].iloc[-1]} for all. Measured on {listing(machines)}, commit "
+        f"{listing(commits)}."
     )
 
 

@@ -111,7 +111,7 @@ def study(
     known = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
     rows = tidy(frame)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
-    rows["recipe"] = rows["recipe_hash"].map(recipe_labels(sorted(set(rows["recipe_hash"])), known, told))
+    rows["recipe"] = rows["recipe_hash"].map(labels(rows, known, told))
     rows.loc[~rows["metric"].isin(TRAINED) & (rows["seed"] == ""), "train_fraction"] = ""
     rows["superseded"] = superseded(rows)
     newest = known.get(rows["recipe_hash"].iloc[-1], {}).get("baseline")
@@ -120,6 +120,19 @@ def study(
     names = list(dict.fromkeys(rows["study"]))
     settings = [setting(current, key, baseline, known, correct or {}, maps or {}) for key in setting_keys(current)]
     return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
+
+
+def labels(rows: pd.DataFrame, known: Recipes, told: set[str]) -> dict[str, str]:
+    """By recipe hash in which entries it differs from the others on the same images.
+
+    Where some rows do not say on which images, all count.
+    """
+    place = ["dataset", "size", "train_px"]
+    groups = [rows] if (rows[place] == "").any(axis=None) else [group for _, group in rows.groupby(place)]
+    found: dict[str, str] = {}
+    for group in groups:
+        found |= recipe_labels(sorted(set(group["recipe_hash"])), known, told)
+    return found
 
 
 def setting_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
