@@ -208,6 +208,7 @@ def numbers(svg):
     return re.findall(r"<text[^>]*>([^<]*)", svg)
 
 
+ROUND = {"0.2", "0.02", "1.01"}  # bounds and settings, in words
 NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
 
 
@@ -219,11 +220,32 @@ def told(text):
 
 def test_what_the_readme_says_it_found_is_in_the_rows(part):
     text = (ROOT / "README.md").read_text()
-    known = set(NUMBER.findall(part.text))
+    rows = results.load(ROOT / "results/search/fashion-low")
+    searched = {f"{rows[rows['note'].str.endswith(std)]['value'].max():.2f}" for std in ("pos_std=0.02", "pos_std=1")}
+    costs = set(re.findall("\N{MULTIPLICATION SIGN}" + r"([\d.]+)<", (ROOT / "reports/costs.html").read_text()))
+    known = set(NUMBER.findall(part.text)) | searched | costs | ROUND
     assert told(text), "the prose has numbers"
     assert [number for number in told(text) if number not in known] == []
     mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
     assert [number for number in told(mutant) if number not in known] == ["+77.77"]
+
+
+def test_what_the_readme_says_in_words_is_in_the_rows(part):
+    """Nothing is resolved, no mean is further than 0.2 points from sa, and what meets the query alone costs more."""
+    table, _, findings = part.text.partition("Means over")
+    assert "**" not in table
+    assert re.findall(r"(\d+) reproduced, (\d+) contradicted", findings) == [("0", "0")] * findings.count(
+        "reproduced, "
+    )
+    means = [line.split("|")[4].split()[0].replace("\N{MINUS SIGN}", "-") for line in table.splitlines()[3:] if line]
+    assert max(abs(float(mean)) for mean in means) < 0.2
+    rows = results.load(ROOT / "results/costs")
+    rows = rows[(rows["size"] == "small") & (rows["metric"] == "gmac") & rows["note"].isna()]
+    by_px = rows.pivot_table(index="variant", columns="train_px", values="value", aggfunc="last")
+    over = by_px / by_px.loc["sa"]
+    assert set(over.index[(over >= 1.01).any(axis=1)]) == {"rpe_1d", "rpe_2d", "irpe"}
+    assert over.loc["rpe_1d", 224] == pytest.approx(1.032, abs=5e-4)
+    assert over.loc["irpe", 512] == pytest.approx(1.127, abs=5e-4)
 
 
 def test_the_committed_report_is_that_of_the_rows(tmp_path):
