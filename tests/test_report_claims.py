@@ -208,7 +208,7 @@ def numbers(svg):
     return re.findall(r"<text[^>]*>([^<]*)", svg)
 
 
-ROUND = {"0.2", "0.02", "1.01"}  # bounds and settings, in words
+ROUND = {"0.2", "0.3", "0.02", "1.01"}  # bounds and settings, in words
 NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
 
 
@@ -231,14 +231,14 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
 
 
 def test_what_the_readme_says_in_words_is_in_the_rows(part):
-    """Nothing is resolved, no mean is further than 0.2 points from sa, and what meets the query alone costs more."""
+    """Nothing is resolved, no mean is further than 0.3 points from sa, and what meets the query alone costs more."""
     table, _, findings = part.text.partition("Means over")
     assert "**" not in table
     assert re.findall(r"(\d+) reproduced, (\d+) contradicted", findings) == [("0", "0")] * findings.count(
         "reproduced, "
     )
     means = [line.split("|")[4].split()[0].replace("\N{MINUS SIGN}", "-") for line in table.splitlines()[3:] if line]
-    assert max(abs(float(mean)) for mean in means) < 0.2
+    assert max(abs(float(mean)) for mean in means) < 0.3
     rows = results.load(ROOT / "results/costs")
     rows = rows[(rows["size"] == "small") & (rows["metric"] == "gmac") & rows["note"].isna()]
     by_px = rows.pivot_table(index="variant", columns="train_px", values="value", aggfunc="last")
