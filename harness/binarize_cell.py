@@ -162,7 +162,7 @@ def dense(bench: Bench, spec: str, size: Size) -> float:
 
 def product(model: ViT, number: float) -> float:
     """GMAC of so many pairs: query with key, weight with value."""
-    return number * 2 * (model.size.width // model.size.num_heads) / 1e9
+    return cost.of_pairs(number, model.size.width // model.size.num_heads)
 
 
 def counted(model: ViT, gmac: float, tables: dict[int, dict[Grid, Tensor]], grid: Grid) -> list[dict[str, Any]]:

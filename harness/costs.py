@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harness.flags import Parser, words
 from harness.presets import PRESETS
 from harness.recipe import Study
-from harness.run import described, in_words, work, writable
+from harness.run import described, in_words, rendered, work, writable
 from harness.sizes import SIZES, size_of
 
 if TYPE_CHECKING:
@@ -60,14 +60,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
     for one in benches:
         results.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
-    failures = work(missing, args.output, unit="count")
-    for name, sentence in failures.items():
-        print(f"{name} failed: {sentence}", file=sys.stderr)
-    damaged = render(args.output, args.report)
-    for damage in damaged:
-        print(damage, file=sys.stderr)
-    print(f"report: {args.report}")
-    return 1 if failures or damaged else 0
+    return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
 
 
 def bench(args: argparse.Namespace, size: str, px: str | int) -> Bench:

@@ -60,7 +60,7 @@ def counted(bench: Bench, variant: str, key: str, note: str | None) -> list[resu
     facts.append({"metric": "gmac", "value": gmac, "unit": "GMAC", "batch_size": 1})
     left_out = dropped(model, bench)
     if left_out:
-        spared = left_out * 2 * (model.size.width // model.size.num_heads) / 1e9
+        spared = cost.of_pairs(left_out, model.size.width // model.size.num_heads)
         facts.append({"metric": "attended_gmac", "value": gmac - spared, "unit": "GMAC", "batch_size": 1})
     return [bench.row(variant, key, **fact, note=note) for fact in facts]
 

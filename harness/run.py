@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.cell import Cell
+    from harness.report import Report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,13 +134,15 @@ def dry_run(todo: Order, planned: list[Cell], missing: list[Cell], where: str) -
           f"nothing was written")  # fmt: skip
 
 
-def rendered(folder: Path, page: Path, failures: dict[str, str]) -> int:
-    """Renders what there is, says what failed; the exit code."""
+def rendered(
+    folder: Path, page: Path, failures: dict[str, str], draw: Callable[[Path, Path], Report] | None = None
+) -> int:
+    """Renders what there is (`draw`: as another page than a study's), says what failed; the exit code."""
     from harness.report import render
 
     for name, sentence in failures.items():
         print(f"{name} failed: {sentence}", file=sys.stderr)
-    found = render(folder, page)
+    found = (draw or render)(folder, page)
     for damage in found.damaged:
         print(damage, file=sys.stderr)
     print(f"report: {page}")

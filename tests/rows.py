@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness import results
+from harness.report.study import Study
+from harness.report.study import study as study_of
 
 MACHINE = {"cpu": "Made-up CPU", "cores": 2, "threads": 2, "memory_gib": 24, "gpu": None, "os": "Linux"}
 VERSIONS = {"python": "3.11.9", "torch": "2.11.0", "timm": "1.0.20"}
@@ -253,3 +255,11 @@ def everything(
         found += training(variants, seeds, epochs, fraction=fraction) + shift(variants, seeds, fraction)
         found += finetuned(variants, seeds, fraction=fraction)
     return found + control(found) + cost(variants) + speed(variants, resolutions=(8, 10, 12))
+
+
+def take(tmp_path: Path, rows: Sequence[Mapping[str, Any]], recipes: Mapping[str, Any] | None = None) -> Study:
+    """The study that these rows and recipes make up, saved and read again."""
+    folder = save(tmp_path / "study", rows)
+    for name, recipe in (recipes or {}).items():
+        results.write_recipe(folder, name, recipe)
+    return study_of(results.load(folder), results.recipes(folder))

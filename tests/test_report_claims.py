@@ -27,13 +27,6 @@ def top1(variant, values, **columns):
     return [made.row(variant, "top1", value, seed=seed, **cell, **columns) for seed, value in enumerate(values)]
 
 
-def take(tmp_path, rows, recipes=None):
-    folder = made.save(tmp_path / "study", rows)
-    for name, recipe in (recipes or {}).items():
-        results.write_recipe(folder, name, recipe)
-    return take_apart(results.load(folder), results.recipes(folder))
-
-
 def judge(study):
     found = {setting.key: summaries(setting) for setting in study.settings}
     return {one.words: one for part in claims(study.settings, found, study.recipes) for one in part.tested}
@@ -51,7 +44,7 @@ def test_verdicts_follow_the_interval(tmp_path):
     rows = (
         top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(3.0, 2)) + top1("rpe_1d", planted(1.0, 40))
     )
-    found = judge(take(tmp_path, rows))
+    found = judge(made.take(tmp_path, rows))
     verdicts = {words.removeprefix("SP-SA is more accurate than "): one.verdict for words, one in found.items()}
     assert verdicts == {
         "plain attention": REPRODUCED, "1-D relative position embeddings": OPEN, "PSA": CONTRADICTED,
@@ -67,7 +60,7 @@ def wrong(one, differences, compared):
 
 def test_intervals_are_paired_and_hold_for_all_findings_at_once(tmp_path):
     sp_sa, psa = planted(1.0, 3), planted(0.5, 2)
-    found = judge(take(tmp_path, top1("sa", SA) + top1("sp_sa", sp_sa) + top1("psa", psa)))
+    found = judge(made.take(tmp_path, top1("sa", SA) + top1("sp_sa", sp_sa) + top1("psa", psa)))
     one = found["SP-SA is more accurate than PSA"].difference.estimate
     differences = np.array(sp_sa) - psa
     assert not wrong(one, differences, compared=2)
@@ -81,7 +74,7 @@ def test_intervals_are_paired_and_hold_for_all_findings_at_once(tmp_path):
 )
 def test_that_a_width_gains_nothing_is_a_claim_of_its_own(tmp_path, gain, spread, verdict):
     rows = top1("sa", SA) + top1("sp_sa", planted(0.0)) + top1("sp_sa[hidden=64]", planted(gain, 1 + spread))
-    found = judge(take(tmp_path, rows))
+    found = judge(made.take(tmp_path, rows))
     assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == verdict
 
 
@@ -96,11 +89,11 @@ def two_recipes(late, early):
 def test_recipes_are_compared_where_one_entry_differs(tmp_path):
     words = "a class token that joins late is more accurate than one from the input on"
     rows, recipes = two_recipes(planted(2.0, 2), planted(1.0))
-    assert judge(take(tmp_path, rows, recipes))[words].verdict == REPRODUCED
+    assert judge(made.take(tmp_path, rows, recipes))[words].verdict == REPRODUCED
     rows, recipes = two_recipes(planted(1.0), planted(2.0, 2))
-    assert judge(take(tmp_path / "other", rows, recipes))[words].verdict == CONTRADICTED
+    assert judge(made.take(tmp_path / "other", rows, recipes))[words].verdict == CONTRADICTED
     recipes[INPUT] = recipes[INPUT] | {"lr": 0.5}
-    assert words not in judge(take(tmp_path / "two", rows, recipes)), "two entries differ, so neither is tested"
+    assert words not in judge(made.take(tmp_path / "two", rows, recipes)), "two entries differ, so neither is tested"
 
 
 def test_fine_tuning_is_a_difference_of_gains(tmp_path):
@@ -111,7 +104,7 @@ def test_fine_tuning_is_a_difference_of_gains(tmp_path):
             more = 0.05 * seed if variant == "sp_sa" else 0.0
             cell = {"seed": seed, "epoch": 5, "test_px": 12, "unit": "%", "n": 360}
             rows.append(made.row(variant, "finetuned_top1", value - gain + more, **cell))
-    found = judge(take(tmp_path, rows, {made.HASH: made.RECIPE | {"finetune_epochs": 5}}))
+    found = judge(made.take(tmp_path, rows, {made.HASH: made.RECIPE | {"finetune_epochs": 5}}))
     one = found["fine-tuning at 12 px gains more than it does for plain attention"]
     assert one.difference.estimate.center == pytest.approx(-2.5 + 0.075)
     assert one.verdict == CONTRADICTED
@@ -119,7 +112,7 @@ def test_fine_tuning_is_a_difference_of_gains(tmp_path):
 
 def test_two_seeds_test_nothing(tmp_path):
     rows = top1("sa", SA[:2]) + top1("sp_sa", planted(1.0)[:2]) + top1("psa", planted(2.0)[:2])
-    assert judge(take(tmp_path, rows)) == {}
+    assert judge(made.take(tmp_path, rows)) == {}
 
 
 # ---- the README's part
@@ -162,7 +155,7 @@ def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
     for variant, values in there.items():
         rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
                  for seed, value in enumerate(values)]  # fmt: skip
-    found = readme.transferred(take(tmp_path, rows).settings[0])
+    found = readme.transferred(made.take(tmp_path, rows).settings[0])
     assert list(found) == ["12"]
     one = found["12"]["sp_sa"].estimate
     assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)

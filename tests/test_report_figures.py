@@ -7,22 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import results, stats
+from harness import stats
 from harness.report import ablation, columns, latency, overtaking, palette, resolution, section
-from harness.report.study import study as take_apart
 from harness.report.summary import summaries
 
 sys.path.insert(0, str(Path(__file__).parent))
 import rows as made
 
 ARMS = ["sa", "sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]", "sp_sa[scope=layer]", "psa", "swin+rpe_2d[extent=7]"]
-
-
-def take(tmp_path, rows, recipes=None):
-    folder = made.save(tmp_path / "study", rows)
-    for name, recipe in (recipes or {}).items():
-        results.write_recipe(folder, name, recipe)
-    return take_apart(results.load(folder), results.recipes(folder))
 
 
 def drawn(study, name):
@@ -38,7 +30,7 @@ def drawn(study, name):
 
 
 def test_settings_of_one_variant_are_arms_by_what_varies(tmp_path):
-    found = summaries(take(tmp_path, made.accuracy(ARMS, range(4), [8])).settings[0])
+    found = summaries(made.take(tmp_path, made.accuracy(ARMS, range(4), [8])).settings[0])
     assert {factor.name: [arm.label for arm in factor.arms] for factor in ablation.of_settings(found)} == {
         "sp_sa: hidden": ["sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]"],
         "sp_sa: scope": ["sp_sa", "sp_sa[scope=layer]"],
@@ -63,7 +55,7 @@ def wrong(table, rows):
 
 def test_an_arm_is_the_paired_difference_to_the_baseline(tmp_path):
     rows = made.accuracy(ARMS, range(4), [8])
-    table = drawn(take(tmp_path, rows), "s1-ablation")
+    table = drawn(made.take(tmp_path, rows), "s1-ablation")
     assert len(table) == 5
     assert wrong(table, rows) == []
     other = [r | {"value": r["value"] + r["seed"]} if r["variant"] == "sp_sa[hidden=16]" else r for r in rows]
@@ -71,7 +63,7 @@ def test_an_arm_is_the_paired_difference_to_the_baseline(tmp_path):
 
 
 def test_without_settings_there_is_no_ablation(tmp_path):
-    found = summaries(take(tmp_path, made.accuracy(["sa", "sp_sa", "psa"], range(3), [8])).settings[0])
+    found = summaries(made.take(tmp_path, made.accuracy(["sa", "sp_sa", "psa"], range(3), [8])).settings[0])
     assert ablation.of_settings(found) == []
 
 
@@ -83,7 +75,7 @@ def test_recipes_that_differ_in_one_entry_are_arms_too(tmp_path):
         for one in made.accuracy(["sa", "sp_sa"], range(3), [8]):
             more = few if one["variant"] == "sp_sa" else 0
             rows.append(one | {"recipe_hash": name, "value": one["value"] - 10 + more})
-    study = take(tmp_path, rows, recipes)
+    study = made.take(tmp_path, rows, recipes)
     found = {setting.key: summaries(setting) for setting in study.settings}
     (across,) = ablation.of_recipes(study.settings, found)
     (factor,) = across.factors
@@ -113,20 +105,20 @@ def test_memory_is_drawn_relative_to_the_baseline_at_the_same_resolution(tmp_pat
         return one | {"value": one["value"] * factor}
 
     rows = [grown(one) for one in timed]
-    table = drawn(take(tmp_path, rows), "s1-time")
+    table = drawn(made.take(tmp_path, rows), "s1-time")
     assert len(table) == 9
     for line in table:
         px = int(line["test_px"])
         mine, base = (value(rows, name, "peak_mib", px)["value"] for name in (line["variant"], "sa"))
         assert float(line["peak_mib"]) == mine
         assert float(line["peak_ratio"]) == pytest.approx(mine / base)
-    curves = overtaking.curves(take(tmp_path, rows).settings[0], "")
+    curves = overtaking.curves(made.take(tmp_path, rows).settings[0], "")
     assert resolution.memory(curves, "psa")["psa", "8"] == 1.0
     assert resolution.memory(curves, "nobody") == {}
 
 
 def test_under_transfer_stands_the_time_of_an_image(tmp_path, timed):
-    table = drawn(take(tmp_path, timed), "s1-transfer")
+    table = drawn(made.take(tmp_path, timed), "s1-transfer")
     for line in table:
         rate = value(timed, line["variant"], "images_per_s", int(line["test_px"]))["value"]
         assert float(line["ms_per_image"]) == pytest.approx(1e3 / rate)
@@ -136,10 +128,10 @@ def test_under_transfer_stands_the_time_of_an_image(tmp_path, timed):
 def test_the_latency_of_one_image_is_taken_where_it_was_timed_at_several_resolutions(tmp_path, timed):
     one = [r for r in timed if r["metric"].startswith("latency")]
     rows = timed + [r | {"test_px": 12, "value": 2 * r["value"]} for r in one]
-    found = latency.times(take(tmp_path, rows).settings[0])
+    found = latency.times(made.take(tmp_path, rows).settings[0])
     assert found.batch == "1"
     assert found.by_variant["psa"]["12"].value == 2 * value(timed, "psa", "latency_ms", 8)["value"]
-    batch = latency.times(take(tmp_path / "batch", timed).settings[0])
+    batch = latency.times(made.take(tmp_path / "batch", timed).settings[0])
     assert batch.batch == "64"
 
 
@@ -180,7 +172,7 @@ def test_names_are_written_in_colours_that_can_be_read():
 
 def test_speed_that_nobody_measured_is_a_sentence_and_no_columns(tmp_path, timed):
     def tables(rows, name):
-        setting = take(tmp_path / name, rows).settings[0]
+        setting = made.take(tmp_path / name, rows).settings[0]
         look = palette.looks(setting.variants, setting.baseline)
         return section.section(setting, summaries(setting), look, 1, 1)
 

@@ -68,6 +68,11 @@ def count(model: nn.Module, images: Tensor) -> float:
     return total / len(images) / 1e9
 
 
+def of_pairs(number: float, head_dim: int) -> float:
+    """GMAC of so many pairs of a query and a key: their product, and that of their weight with the value."""
+    return number * 2 * head_dim / 1e9
+
+
 @contextlib.contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
     """Every attention takes the plain formula for a while."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.rows import natural
-from harness.report.study import SETTING, Setting, title
+from harness.report.study import SETTING, Setting, alike
 from harness.report.summary import Summary
 
 BRACKETS = re.compile(r"\[[^\[\]]*\]")
@@ -57,7 +57,7 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
     for summary in found:
         if summary.difference is not None:
             by_name.setdefault(BRACKETS.sub("", summary.variant), []).append(summary)
-    baseline = _baseline(found)
+    baseline = baseline_seeds(found)
     factors = []
     for name, members in by_name.items():
         varied = {summary.variant: _settings(summary.variant) for summary in members}
@@ -70,27 +70,23 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
 
 def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Recipes]:
     """The factors across settings; `found` by the key of its setting."""
-    by_rest: dict[tuple[str, ...], list[Setting]] = {}
-    for setting in settings:
-        rest = tuple("" if place == RECIPE else part for place, part in enumerate(setting.key))
-        by_rest.setdefault(rest, []).append(setting)
-    several = {name: len({key[SETTING.index(name)] for key in by_rest}) > 1 for name in ("study", "train_fraction")}
     together = []
-    for rest, members in by_rest.items():
+    for name, members in alike(settings, "recipe"):
         by_variant: dict[str, list[Arm]] = {}
         for setting in members:
-            baseline = _baseline(found[setting.key])
+            baseline = baseline_seeds(found[setting.key])
             for summary in found[setting.key]:
                 if summary.difference is not None:
                     label = setting.key[RECIPE] or "recipe as kept"
                     by_variant.setdefault(summary.variant, []).append(Arm(label, summary, baseline))
         factors = [Factor(variant, arms) for variant, arms in by_variant.items() if len(arms) > 1]
         if factors:
-            together.append(Recipes(title(rest, several), members[0].baseline, factors))
+            together.append(Recipes(name, members[0].baseline, factors))
     return together
 
 
-def _baseline(found: Sequence[Summary]) -> Mapping[str, float]:
+def baseline_seeds(found: Sequence[Summary]) -> Mapping[str, float]:
+    """The baseline's top-1 by seed, %."""
     return next((summary.seeds for summary in found if summary.is_baseline), {})
 
 

@@ -7,13 +7,11 @@ can test. A study elsewhere can say whether a finding holds there, and not wheth
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from harness.report.recipes import BESIDE, COLUMNS, Recipes
-from harness.report.study import SETTING, Setting, title
+from harness.report.recipes import COLUMNS, Recipes, differing
+from harness.report.study import Setting, alike
 from harness.report.summary import Summary
 from harness.report.transfer import curves
 from harness.report.words import confidence, interval, points
@@ -87,13 +85,8 @@ def claims(
     settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]], recipes: Recipes
 ) -> list[Claims]:
     """By what settings have in common beside their recipe; `found` by the key of its setting."""
-    by_rest: dict[tuple[str, ...], list[Setting]] = {}
-    place = SETTING.index("recipe")
-    for setting in settings:
-        by_rest.setdefault((*setting.key[:place], "", *setting.key[place + 1 :]), []).append(setting)
-    several = {name: len({key[SETTING.index(name)] for key in by_rest}) > 1 for name in ("study", "train_fraction")}
     together = []
-    for rest, unsorted in by_rest.items():
+    for name, unsorted in alike(settings, "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
         pairs = [pair for setting in members for pair in within(found[setting.key])]
         pairs = list({pair[0]: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
@@ -102,7 +95,7 @@ def claims(
         tested = [one for pair in enough if (one := judged(*pair, compared=len(enough))) is not None]
         if len(tested) > 1:
             level = confidence(tested[0].difference.estimate.confidence)
-            together.append(Claims(title(rest, several), level, tested))
+            together.append(Claims(name, level, tested))
     return together
 
 
@@ -132,21 +125,14 @@ def across(
     pairs: list[Pair] = []
     for one, seeds in arms:
         for other, theirs in arms:
-            entries = differing(one, other)
+            entries = differing([one, other], COLUMNS)
             layers = SIZES[one["size"]].depth if one.get("size") in SIZES else 0
-            if entries == {"class_token"} and (one.get("class_token"), other.get("class_token")) == ("late", "input"):
+            if entries == ["class_token"] and (one.get("class_token"), other.get("class_token")) == ("late", "input"):
                 pairs.append((LATE, "late minus input", seeds, theirs, None))
             counts = (one.get("spatial_layers"), other.get("spatial_layers"))
-            if entries == {"spatial_layers"} and counts == (layers - 2, layers - 1):
+            if entries == ["spatial_layers"] and counts == (layers - 2, layers - 1):
                 pairs.append((LAYERS, f"{counts[0]} minus {counts[1]} spatial layers", seeds, theirs, None))
     return pairs
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    """The entries in which two recipes train differently."""
-    silent = BESIDE.union(COLUMNS)
-    keys = (one.keys() | other.keys()) - silent
-    return {key for key in keys if json.dumps(one.get(key), default=str) != json.dumps(other.get(key), default=str)}
 
 
 def finetuned(setting: Setting) -> list[Pair]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from harness import results
+from harness.report import Report
 from harness.report.costs_figure import draw
 from harness.report.palette import looks
 from harness.report.published import Published, read
 from harness.report.rows import natural, tidy
 from harness.report.template import fill
 from harness.report.words import DASH, MINUS, count, grouped, significant
-from harness.results import Damage
 
 BODY = "as published"  # how the note of a published model's own body begins
 MULTIPLE = "\N{MULTIPLICATION SIGN}"
@@ -70,11 +70,11 @@ class Costs:
         return mine / base if mine is not None and base else None
 
 
-def render(folder: Path, output: Path) -> list[Damage]:
-    """Draws the page of the rows in `folder` into `output`; returns the lines that could not be read."""
+def render(folder: Path, output: Path) -> Report:
+    """Draws the page of the rows in `folder` into `output`."""
     frame = results.load(folder)
     results.write_bytes(output, page(frame).encode())
-    return list(frame.attrs["damaged"])
+    return Report(output, list(frame.attrs["damaged"]))
 
 
 def page(frame: pd.DataFrame) -> str:

@@ -50,9 +50,7 @@ def draw(costs: Costs, look: Mapping[str, Look]) -> Drawing | None:
         ax.set_yticks([])
         ax.grid(visible=True, axis="x", color=RULE)
         for place, variant in enumerate(shown):
-            text = figure.text(0.005, 0.0, "", fontsize=labels.SIZE, color=look[variant].color, ha="left", va="center")
-            text.set_y(figure.transFigure.inverted().transform(ax.transData.transform((0.0, -place)))[1])
-            labels.fit(text, variant, figure.bbox.x1 * (LEFT - 0.01))
+            labels.left(ax, variant, -place, look[variant].color, 0.005, LEFT - 0.01)
         drawn = svg.inline(figure, name, f"{TITLE}: {costs.size}")
     sizes = ", ".join(map(str, costs.pixels))
     caption = f"GMACs beyond those of plain attention; the larger the mark, the higher the resolution ({sizes} px)."

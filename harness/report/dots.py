@@ -43,7 +43,7 @@ def draw(factors: Sequence[Factor], look: Mapping[str, Look], baseline: str, nam
         ax.set_yticks([])
         ax.grid(visible=True, axis="x", color=RULE)
         for words, y, color, bold in names:
-            _name(ax, words, y, color, bold)
+            labels.left(ax, words, y, color, 0.005 if bold else 0.02, 1.0 if bold else LEFT - 0.01, bold)
         drawn = svg.inline(figure, name, TITLE)
     header = ["factor", "arm", "variant", "difference", "difference_low", "difference_high", "confidence",
               "paired_seeds", "resolved", "difference_by_seed"]  # fmt: skip
@@ -76,14 +76,3 @@ def _limits(ax: Axes, arms: Sequence[Arm]) -> None:
         shown += [end for end in (one.center, one.low, one.high) if end is not None and abs(end) <= reach]
     low, high = min(shown), max(shown)
     ax.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-
-
-def _name(ax: Axes, words: str, y: float, color: str, bold: bool) -> None:
-    """The name of an arm or a factor left of the axes, shortened to fit."""
-    figure = ax.figure
-    text = figure.text(
-        0.005 if bold else 0.02, 0.0, "", fontsize=labels.SIZE, color=color, ha="left", va="center",
-        fontweight="bold" if bold else "normal",
-    )  # fmt: skip
-    text.set_y(figure.transFigure.inverted().transform(ax.transData.transform((0.0, y)))[1])
-    labels.fit(text, words, figure.bbox.x1 * (1.0 if bold else LEFT - 0.01))

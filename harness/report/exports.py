@@ -146,8 +146,6 @@ def _shown(cell: Cell, column: Column, escape: Escape, start: str, end: str) -> 
 
 def _caption(setting: Setting, found: list[Summary]) -> str:
     """What the numbers are, in the page's words."""
-    seeds = sorted({len(s.seeds) for s in found if s.seeds})
-    many = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else plural(seeds[0], "seed") if seeds else "no seed"
     at = f"; those of differences are simultaneous, each at {level(found)}" if level(found) else ""
     timed = [f"{what} on {c.words()}" for what, c in (("inference", chosen(setting, "")),
              ("training", chosen(setting, "train_"))) if c is not None and c.words()]  # fmt: skip
@@ -155,9 +153,18 @@ def _caption(setting: Setting, found: list[Summary]) -> str:
     old = [s.variant for s in found if s.stale]
     stale = f" Stale, measured with another state of the source: {listing(old)}." if old else ""
     return (
-        f"{setting.name}; {many}. In brackets: 95 % intervals{at}. Bold: resolved from {setting.baseline}; "
-        f"a difference or a time ratio that is not bold is not.{where}{stale} 1 GFLOP here = 1 GMAC."
+        f"{setting.name}; {seeds_words(found)}. In brackets: 95 % intervals{at}. Bold: resolved from "
+        f"{setting.baseline}; a difference or a time ratio that is not bold is not.{where}{stale} "
+        f"1 GFLOP here = 1 GMAC."
     )
+
+
+def seeds_words(found: Sequence[Summary]) -> str:
+    """ "5 seeds", "3 to 5 seeds"."""
+    seeds = sorted({len(s.seeds) for s in found if s.seeds})
+    if len(seeds) > 1:
+        return f"{seeds[0]} to {seeds[-1]} seeds"
+    return plural(seeds[0], "seed") if seeds else "no seed"
 
 
 TEX = {

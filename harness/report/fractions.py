@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.study import SETTING, Setting, title
+from harness.report.study import SETTING, Setting, alike
 from harness.report.summary import Summary
 from harness.report.verdict import BETTER, OPEN, WORSE, outcome
 from harness.report.words import listing, plural, points, share
@@ -43,19 +43,19 @@ class Group:
 
 def groups(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Group]:
     """The groups of two shares and more in which something has a top-1; `found` by the key of its setting."""
-    by_rest: dict[tuple[str, ...], list[Member]] = {}
-    for setting in settings:
-        fraction = _number(setting.train_fraction)
-        if fraction is not None and any(s.top1.value is not None for s in found[setting.key]):
-            rest = _rest(setting)
-            by_rest.setdefault(rest, []).append(Member(fraction, setting, found[setting.key]))
-    several = {"study": len({key[SETTING.index("study")] for key in by_rest}) > 1, "train_fraction": False}
+    shown = {
+        setting.key: Member(fraction, setting, found[setting.key])
+        for setting in settings
+        if (fraction := _number(setting.train_fraction)) is not None
+        and any(s.top1.value is not None for s in found[setting.key])
+    }
     together = []
-    for rest, members in by_rest.items():
+    for name, these in alike([member.setting for member in shown.values()], "train_fraction"):
+        members = [shown[setting.key] for setting in these]
         if len({member.fraction for member in members}) > 1:
             ordered = sorted(members, key=lambda member: member.fraction)
             names = list(dict.fromkeys(v for member in reversed(ordered) for v in member.setting.variants))
-            together.append(Group(title(rest, several), ordered[0].setting.baseline, names, ordered))
+            together.append(Group(name, ordered[0].setting.baseline, names, ordered))
     return together
 
 

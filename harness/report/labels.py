@@ -128,3 +128,12 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> lis
         if still:
             break
     return moved
+
+
+def left(ax: Axes, words: str, y: float, color: str, at: float, room: float, bold: bool = False) -> None:
+    """A line's name left of the axes, beside `y` of the data; `at` and `room` are shares of the figure's width."""
+    figure = ax.figure
+    weight = "bold" if bold else "normal"
+    text = figure.text(at, 0.0, "", fontsize=SIZE, color=color, ha="left", va="center", fontweight=weight)
+    text.set_y(figure.transFigure.inverted().transform(ax.transData.transform((0.0, y)))[1])
+    fit(text, words, figure.bbox.x1 * room)

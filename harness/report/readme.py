@@ -15,15 +15,15 @@ from pathlib import Path
 from harness import results
 from harness.report import ablation, captions, dots
 from harness.report.claims import Claims, claims, count
-from harness.report.exports import marked, row, span
+from harness.report.exports import marked, row, seeds_words, span
 from harness.report.palette import css_variables, looks
 from harness.report.rows import by_number, side
-from harness.report.study import SETTING, Setting, Study
-from harness.report.summary import Summary, summaries
+from harness.report.study import SETTING, Setting, Study, alike
+from harness.report.summary import Summary, comparisons, summaries
 from harness.report.transfer import curves
 from harness.report.words import DASH, interval, listing, percent, plural, points
 from harness.report.words import count as amount
-from harness.stats import FEWEST_SEEDS, Difference, paired_difference
+from harness.stats import Difference, paired_difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 Found = Mapping[tuple[str, ...], Sequence[Summary]]
@@ -61,12 +61,13 @@ def part(study: Study, name: str, folder: str) -> Part:
     shown = chosen(study, found)
     if not shown:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
-    lead, look = shown[0], looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
+    groups = factors(study, shown, found)
+    look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
     findings = claims(study.settings, found, study.recipes)
     lines = [table(study, shown, found), "", caption(study, shown, found), ""]
     figures = {}
     drawings = {
-        "differences": dots.draw(factors(study, shown, found), look, study.baseline, "differences", ""),
+        "differences": dots.draw(groups, look, study.baseline, "differences", ""),
         "ablations": dots.draw(ablations(study, found), look, study.baseline, "ablations", ""),
     }
     told = {
@@ -78,7 +79,7 @@ def part(study: Study, name: str, folder: str) -> Part:
             figures[f"{name}-{key}.svg"] = alone(drawing.svg)
             lines += [f"![{told[key]}]({folder}/{name}-{key}.svg)", ""]
     if figures:
-        words = captions.ablation(factors(study, shown, found), lead.baseline)
+        words = captions.ablation(groups, study.baseline)
         lines += [f"*{words}*", ""]
     for one in findings:
         lines += [*finding(one), ""]
@@ -87,17 +88,9 @@ def part(study: Study, name: str, folder: str) -> Part:
 
 def chosen(study: Study, found: Found) -> list[Setting]:
     """The settings that the table shows, the leading one first: of a dataset and share that with the most variants."""
-    by_data: dict[tuple[str, ...], Setting] = {}
-    place = SETTING.index("recipe")
-    for setting in study.settings:
-        rest = (*setting.key[:place], *setting.key[place + 1 :])
-        compared = [s for s in found[setting.key] if s.difference is not None]
-        most = by_data.get(rest)
-        if compared and (most is None or len(setting.variants) > len(most.variants)):
-            by_data[rest] = setting
-    return sorted(
-        by_data.values(), key=lambda s: (-side(s.train_px), -seeds(found[s.key]), -by_number(s.train_fraction)[0])
-    )
+    compared = [s for s in study.settings if any(one.difference is not None for one in found[s.key])]
+    most = [max(members, key=lambda s: len(s.variants)) for _, members in alike(compared, "recipe")]
+    return sorted(most, key=lambda s: (-side(s.train_px), -seeds(found[s.key]), -by_number(s.train_fraction)[0]))
 
 
 def seeds(found: Sequence[Summary]) -> int:
@@ -131,9 +124,8 @@ def table(study: Study, shown: Sequence[Setting], found: Found) -> str:
         trained, key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9))
     )
     for s in order:
-        top = (
-            f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip() if s.top1.value is not None else DASH
-        )
+        assert s.top1.value is not None
+        top = f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()
         cells = [amount(s.params.value) if s.params.value is not None else DASH, marked(top), difference(s.difference)]
         cells += [difference(by_variant.get(s.variant)) for by_variant in elsewhere.values()]
         cells += [difference(one[s.variant].difference if s.variant in one else None) for one in others]
@@ -149,11 +141,11 @@ def transferred(setting: Setting) -> dict[str, dict[str, Difference]]:
             if point.px != setting.train_px:
                 seeds.setdefault(point.px, {})[curve.variant] = point.seeds
     found: dict[str, dict[str, Difference]] = {}
-    for px, by_variant in seeds.items():
-        base = by_variant.pop(setting.baseline, {})
-        enough = sum(len(mine.keys() & base.keys()) >= FEWEST_SEEDS for mine in by_variant.values())
-        for variant, mine in by_variant.items():
-            one = paired_difference(mine, base, enough)
+    for px, known in seeds.items():
+        by_seed = {variant: dict(known.get(variant, {})) for variant in setting.variants}
+        compared = comparisons(setting, by_seed)
+        for variant in setting.challengers:
+            one = paired_difference(by_seed[variant], by_seed[setting.baseline], compared)
             if one is not None:
                 found.setdefault(px, {})[variant] = one
     return found
@@ -181,19 +173,11 @@ def caption(study: Study, shown: Sequence[Setting], found: Found) -> str:
     )
 
 
-def seeds_words(found: Sequence[Summary]) -> str:
-    """ "5 seeds", "3 to 5 seeds"."""
-    counts = sorted({len(s.seeds) for s in found if s.seeds})
-    return (
-        f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else plural(counts[0], "seed") if counts else "no seed"
-    )
-
-
 def factors(study: Study, shown: Sequence[Setting], found: Found) -> list[ablation.Factor]:
     """The leading setting's variants in every setting, as the figure's groups."""
     names, made = shown[0].variants, []
     for setting in shown:
-        baseline = next((s.seeds for s in found[setting.key] if s.is_baseline), {})
+        baseline = ablation.baseline_seeds(found[setting.key])
         arms = [ablation.Arm(s.variant, s, baseline) for s in found[setting.key] if s.difference and s.variant in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:

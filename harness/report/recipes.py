@@ -32,21 +32,25 @@ def recipe_labels(hashes: list[str], recipes: Recipes, told: Collection[str] = (
 
     Entries that are `told` elsewhere (by a column of the rows) are left out.
     """
-    silent = BESIDE.union(told)
-    training = {name: {k: v for k, v in recipes.get(name, {}).items() if k not in silent} for name in hashes}
-    known = [training[name] for name in hashes if name in recipes]
-    every = dict.fromkeys(key for recipe in known for key in recipe)
-    differing = [key for key in every if len({_json(recipe.get(key)) for recipe in known}) > 1]
+    known = [recipes[name] for name in hashes if name in recipes]
+    entries = differing(known, told)
     lost = [name for name in hashes if name and name not in recipes]
     labels = dict.fromkeys(hashes, "")
     for name in hashes:
         if name in lost and (known or len(lost) > 1):
             labels[name] = f"recipe {name[:12]} (its file is missing)"
-        elif name in recipes and differing:
-            labels[name] = ", ".join(entry_words(key, training[name].get(key)) for key in differing)
+        elif name in recipes and entries:
+            labels[name] = ", ".join(entry_words(key, recipes[name].get(key)) for key in entries)
         elif name in recipes and lost:
             labels[name] = "recipe as kept"
     return labels
+
+
+def differing(known: Iterable[Mapping[str, Any]], told: Collection[str] = ()) -> list[str]:
+    """The entries in which recipes train differently, but for those that are `told` elsewhere."""
+    known, silent = list(known), BESIDE.union(told)
+    every = dict.fromkeys(key for recipe in known for key in recipe if key not in silent)
+    return [key for key in every if len({_json(recipe.get(key)) for recipe in known}) > 1]
 
 
 def entry_words(key: str, value: Any) -> str:

@@ -7,7 +7,7 @@ belongs to every training fraction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +177,16 @@ def setting(
     asked = targets(dict.fromkeys(mine["recipe_hash"]), recipes)
     px = key[SETTING.index("train_px")]
     return Setting(title(key, several), key, px, baseline, order, families, mine, asked, correct, maps)
+
+
+def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
+    """Settings that are one but for `column`, together, and what they have in common in words."""
+    place = SETTING.index(column)
+    together: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in settings:
+        together.setdefault((*setting.key[:place], "", *setting.key[place + 1 :]), []).append(setting)
+    several = {name: len({key[SETTING.index(name)] for key in together}) > 1 for name in ("study", "train_fraction")}
+    return [(title(rest, several), members) for rest, members in together.items()]
 
 
 def title(key: tuple[str, ...], several: Mapping[str, bool]) -> str:
