@@ -9,6 +9,7 @@ import pytest
 
 from harness import stats
 from harness.report import ablation, columns, latency, overtaking, palette, resolution, section
+from harness.report.page import page
 from harness.report.summary import summaries
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -83,6 +84,14 @@ def test_recipes_that_differ_in_one_entry_are_arms_too(tmp_path):
     assert [arm.label for arm in factor.arms] == [f"spatial layers {few}" for few in (1, 2, 3)]
     first, _, last = (arm.summary.difference.estimate.center for arm in factor.arms)
     assert last - first == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("top1", [0.0, 50.0, 100.0])
+def test_a_study_whose_arms_do_not_differ_is_drawn(tmp_path, top1):
+    rows = [r | {"value": top1} if r["unit"] == "%" else r for r in made.accuracy(ARMS, range(3), [8, 12])]
+    study = made.take(tmp_path, rows)
+    assert {float(line["difference"]) for line in drawn(study, "s1-ablation")} == {0.0}
+    assert "s1-ablation" in page(study)  # a warning of any of its figures would fail
 
 
 # ---- memory and time

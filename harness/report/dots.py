@@ -75,4 +75,5 @@ def _limits(ax: Axes, arms: Sequence[Arm]) -> None:
         one = arm.summary.difference.estimate
         shown += [end for end in (one.center, one.low, one.high) if end is not None and abs(end) <= reach]
     low, high = min(shown), max(shown)
-    ax.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    margin = 0.06 * (high - low) or 1.0  # where nothing differs, a point to either side
+    ax.set_xlim(low - margin, high + margin)
