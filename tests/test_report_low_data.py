@@ -10,6 +10,7 @@ import pytest
 from harness import recipe, results, stats
 from harness.report import fractions, low_data, palette, section, summary
 from harness.report.recipes import BESIDE, entry_words
+from harness.report.study import alike
 from harness.report.study import study as take_apart
 from harness.report.summary import summaries
 
@@ -125,6 +126,20 @@ def test_one_share_alone_is_no_curve(tmp_path):
     page = Page(render(tmp_path, one))
     assert "by share of the training images" not in page.text
     assert "digits · micro · 8 px · 10 % of the training images" in page.text
+
+
+def test_a_share_is_told_of_the_images_that_the_recipe_uses(tmp_path):
+    rows = made.low_data(NAMES, range(3), (0.1, 1.0))
+    recipes = {"a" * 16: made.RECIPE | {"train_images": 5400}}
+    study = made.take(tmp_path, [r | {"recipe_hash": "a" * 16} for r in rows], recipes)
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    assert [setting.name.split(" · ")[3] for setting in study.settings] == [
+        "all 5,400 training images", "10\u00a0% of 5,400 training images",
+    ]  # fmt: skip
+    (group,) = fractions.groups(study.settings, found)
+    assert group.name == "digits · micro · 8 px"
+    ((together, _), _) = alike(study.settings, "recipe")
+    assert together == study.settings[0].name
 
 
 def test_without_a_baseline_there_is_the_curve_and_no_difference(tmp_path):

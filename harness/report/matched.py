@@ -43,7 +43,8 @@ def matches(a: Side, b: Side) -> tuple[list[Match], list[str]]:
             continue
         left.remove(best)
         words = differing(recipe(a, mine), recipe(b, best))
-        found.append(Match(title(_place(mine), several), mine, best, words))
+        images = mine.images if mine.images == best.images else None
+        found.append(Match(title(_place(mine), several, images), mine, best, words))
     return found, [*alone, *(f"Only in B: {setting.name}." for setting in left)]
 
 

@@ -97,13 +97,12 @@ def seeds(found: Sequence[Summary]) -> int:
     return max((len(s.seeds) for s in found), default=0)
 
 
-def heading(study: Study, setting: Setting) -> str:
+def heading(setting: Setting) -> str:
     """A setting in words: the dataset and how many images trained it, where the recipe says so."""
     dataset = setting.key[SETTING.index("dataset")]
-    recipe = study.recipes.get(setting.rows["recipe_hash"].iloc[-1], {})
-    images, fraction = recipe.get("train_images"), by_number(setting.train_fraction or "1")[0]
-    if isinstance(images, int):
-        return f"{dataset}, {plural(round(images * fraction), 'image')}"
+    fraction = by_number(setting.train_fraction or "1")[0]
+    if setting.images:
+        return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
     return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the images"
 
 
@@ -114,9 +113,9 @@ def table(study: Study, shown: Sequence[Setting], found: Found) -> str:
     """
     lead = shown[0]
     elsewhere = transferred(lead)
-    heads = [f"{marked(heading(study, lead))}: top-1, %", "minus " + study.baseline]
+    heads = [f"{marked(heading(lead))}: top-1, %", "minus " + study.baseline]
     heads += [f"at {px} px: minus {study.baseline}" for px in elsewhere]
-    heads += [f"{marked(heading(study, one))}: minus {study.baseline}" for one in shown[1:]]
+    heads += [f"{marked(heading(one))}: minus {study.baseline}" for one in shown[1:]]
     lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
     others = [{s.variant: s for s in found[one.key]} for one in shown[1:]]
     trained = [s for s in found[lead.key] if s.top1.value is not None]
@@ -162,7 +161,7 @@ def difference(found: Difference | None) -> str:
 
 def caption(study: Study, shown: Sequence[Setting], found: Found) -> str:
     """How to read the table, and how far the study went."""
-    many = listing([f"{heading(study, one)}: {seeds_words(found[one.key])}" for one in shown])
+    many = listing([f"{heading(one)}: {seeds_words(found[one.key])}" for one in shown])
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
@@ -181,7 +180,7 @@ def factors(study: Study, shown: Sequence[Setting], found: Found) -> list[ablati
         arms = [ablation.Arm(s.variant, s, baseline) for s in found[setting.key] if s.difference and s.variant in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:
-            made.append(ablation.Factor(heading(study, setting), arms))
+            made.append(ablation.Factor(heading(setting), arms))
     return made
 
 

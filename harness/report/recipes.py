@@ -74,6 +74,12 @@ def targets(hashes: Iterable[str], recipes: Recipes) -> list[float]:
     return found
 
 
+def limit(hashes: Iterable[str], recipes: Recipes) -> int | None:
+    """Of how many of the dataset's training images the last of the recipes takes shares, None for all."""
+    said = [recipes[name].get("train_images") for name in hashes if name in recipes]
+    return said[-1] if said and isinstance(said[-1], int) else None
+
+
 def _percentage(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
+from harness.report.recipes import COLUMNS, Recipes, limit, recipe_labels, targets
 from harness.report.rows import TIMED, by_number, natural, side, superseded, tidy
 from harness.report.words import share
 from harness.results import Damage
@@ -28,7 +28,7 @@ WORDS = {
     "dataset": "{}",
     "size": "{}",
     "train_px": "{} px",
-    "train_fraction": "{} of the training images",
+    "train_fraction": "{} training images",
     "recipe": "{}",
 }
 BETWEEN = " · "
@@ -43,8 +43,9 @@ TRAINED = {
 class Setting:
     """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
 
-    `reach`: the validation accuracies (%) whose epochs the recipe asks for. `correct`: by cell, the file that says
-    which test images were right; `maps`: the one with what its model does by offset.
+    `images`: of how many training images a share is taken, None for all that the dataset has. `reach`: the validation
+    accuracies (%) whose epochs the recipe asks for. `correct`: by cell, the file that says which test images were
+    right; `maps`: the one with what its model does by offset.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Setting:
     variants: list[str]
     families: Mapping[str, str]
     rows: pd.DataFrame
+    images: int | None = None
     reach: list[float] = field(default_factory=list)
     correct: Mapping[str, Path] = field(default_factory=dict)
     maps: Mapping[str, Path] = field(default_factory=dict)
@@ -174,9 +176,10 @@ def setting(
         families[variant] = family or families.get(variant, "")
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
-    asked = targets(dict.fromkeys(mine["recipe_hash"]), recipes)
-    px = key[SETTING.index("train_px")]
-    return Setting(title(key, several), key, px, baseline, order, families, mine, asked, correct, maps)
+    hashes = list(dict.fromkeys(mine["recipe_hash"]))
+    asked, images = targets(hashes, recipes), limit(hashes, recipes)
+    name, px = title(key, several, images), key[SETTING.index("train_px")]
+    return Setting(name, key, px, baseline, order, families, mine, images, asked, correct, maps)
 
 
 def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
@@ -186,19 +189,26 @@ def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Sett
     for setting in settings:
         together.setdefault((*setting.key[:place], "", *setting.key[place + 1 :]), []).append(setting)
     several = {name: len({key[SETTING.index(name)] for key in together}) > 1 for name in ("study", "train_fraction")}
-    return [(title(rest, several), members) for rest, members in together.items()]
+    found = []
+    for rest, members in together.items():
+        limits = {member.images for member in members}
+        found.append((title(rest, several, limits.pop() if len(limits) == 1 else None), members))
+    return found
 
 
-def title(key: tuple[str, ...], several: Mapping[str, bool]) -> str:
-    """A setting in words; study and training fraction are named where there are `several`."""
-    parts = []
+def title(key: tuple[str, ...], several: Mapping[str, bool], images: int | None = None) -> str:
+    """A setting in words; study and training fraction are named where there are `several`.
+
+    images: of how many the fraction is, None for all that the dataset has.
+    """
+    parts, whole = [], f"{images:,}" if images else "the"
     for column, part in zip(SETTING, key, strict=True):
         if not part or (column == "study" and not several[column]):
             continue
         if column != "train_fraction":
             parts.append(WORDS[column].format(part))
         elif part != "1":
-            parts.append(WORDS[column].format(share(part)))
+            parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
         elif several[column]:
-            parts.append("all training images")
+            parts.append(WORDS[column].format(f"all {images:,}" if images else "all"))
     return BETWEEN.join(parts) or "all rows"
