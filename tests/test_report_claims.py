@@ -29,7 +29,7 @@ def top1(variant, values, **columns):
 
 def judge(study):
     found = {setting.key: summaries(setting) for setting in study.settings}
-    return {one.words: one for part in claims(study.settings, found, study.recipes) for one in part.tested}
+    return {one.words: one for part in claims(study.settings, found) for one in part.tested}
 
 
 SA = [90.0, 91.0, 92.5, 90.5]

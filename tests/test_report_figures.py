@@ -68,22 +68,52 @@ def test_without_settings_there_is_no_ablation(tmp_path):
     assert ablation.of_settings(found) == []
 
 
-def test_recipes_that_differ_in_one_entry_are_arms_too(tmp_path):
+def by_recipe(tmp_path, entries):
+    """The factors of sp_sa across recipes, each with its own entries; sp_sa gains 0, 1, 2 ... points with them."""
     rows, recipes = [], {}
-    for few in (1, 2, 3):
-        name = f"{few}" * 16
-        recipes[name] = made.RECIPE | {"spatial_layers": few}
+    for gain, own in enumerate(entries):
+        name = f"{gain}" * 16
+        recipes[name] = made.RECIPE | own
         for one in made.accuracy(["sa", "sp_sa"], range(3), [8]):
-            more = few if one["variant"] == "sp_sa" else 0
+            more = gain if one["variant"] == "sp_sa" else 0
             rows.append(one | {"recipe_hash": name, "value": one["value"] - 10 + more})
     study = made.take(tmp_path, rows, recipes)
-    found = {setting.key: summaries(setting) for setting in study.settings}
-    (across,) = ablation.of_recipes(study.settings, found)
-    (factor,) = across.factors
-    assert factor.name == "sp_sa"
-    assert [arm.label for arm in factor.arms] == [f"spatial layers {few}" for few in (1, 2, 3)]
-    first, _, last = (arm.summary.difference.estimate.center for arm in factor.arms)
-    assert last - first == pytest.approx(2.0)
+    (across,) = ablation.of_recipes(study.settings, {setting.key: summaries(setting) for setting in study.settings})
+    return {
+        factor.name: {arm.label: arm.summary.difference.estimate.center for arm in factor.arms}
+        for factor in across.factors
+    }
+
+
+def test_recipes_that_differ_in_one_entry_are_arms_too(tmp_path):
+    (found,) = by_recipe(tmp_path, [{"spatial_layers": few} for few in (1, 2, 3)]).items()
+    assert found[0] == "sp_sa: spatial layers"
+    assert list(found[1]) == [f"spatial layers {few}" for few in (1, 2, 3)]
+    assert found[1]["spatial layers 3"] - found[1]["spatial layers 1"] == pytest.approx(2.0)
+
+
+def test_each_entry_of_a_recipe_is_a_factor_of_its_own(tmp_path):
+    late = {"class_token": "late"}
+    found = by_recipe(tmp_path, [
+        late | {"spatial_layers": 1}, late | {"spatial_layers": 2}, {"class_token": "input", "spatial_layers": 2},
+        {"pos_embed": "none"}, {},
+    ])  # fmt: skip
+    assert {name: list(arms) for name, arms in found.items()} == {
+        "sp_sa: spatial layers": ["spatial layers 1", "spatial layers 2", "spatial layers 4"],
+        "sp_sa: class token": ["class token input", "class token late"],
+        "sp_sa: position embedding": ["position embedding learned", "position embedding none"],
+    }
+    late, none = found["sp_sa: class token"]["class token late"], found["sp_sa: position embedding"]
+    assert late - found["sp_sa: spatial layers"]["spatial layers 1"] == pytest.approx(1.0)
+    assert none["position embedding learned"] - none["position embedding none"] == pytest.approx(1.0)
+
+
+def test_recipes_that_differ_in_several_entries_are_arms_by_all_of_them(tmp_path):
+    found = by_recipe(tmp_path, [{"lr": 1e-3, "epochs": 5}, {"lr": 2e-3, "epochs": 6}])
+    assert list(found) == ["sp_sa"]
+    assert [sorted(label.split(", ")) for label in found["sp_sa"]] == [
+        ["epochs 5", "learning rate 0.001"], ["epochs 6", "learning rate 0.002"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("top1", [0.0, 50.0, 100.0])

@@ -7,10 +7,12 @@ variants of a setting.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.report.recipes import COLUMNS, called, differing, entry_words
 from harness.report.rows import natural
 from harness.report.study import SETTING, Setting, alike
 from harness.report.summary import Summary
@@ -69,20 +71,49 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
 
 
 def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Recipes]:
-    """The factors across settings; `found` by the key of its setting."""
+    """The factors across settings; `found` by the key of its setting.
+
+    An entry of the recipe is a factor, its arms those that agree in all others. What no factor has is one more, where
+    the arms are called by all that differs.
+    """
     together = []
     for name, members in alike(settings, "recipe"):
-        by_variant: dict[str, list[Arm]] = {}
-        for setting in members:
-            baseline = baseline_seeds(found[setting.key])
-            for summary in found[setting.key]:
-                if summary.difference is not None:
-                    label = setting.key[RECIPE] or "recipe as kept"
-                    by_variant.setdefault(summary.variant, []).append(Arm(label, summary, baseline))
-        factors = [Factor(variant, arms) for variant, arms in by_variant.items() if len(arms) > 1]
+        factors = []
+        for variant in dict.fromkeys(v for setting in members for v in setting.variants):
+            factors += _of_variant(variant, members, found)
         if factors:
             together.append(Recipes(name, members[0].baseline, factors))
     return together
+
+
+def _of_variant(
+    variant: str, members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]
+) -> list[Factor]:
+    """The factors of one variant across settings that differ in their recipe alone."""
+    arms, recipes = [], []
+    for setting in members:
+        for summary in found[setting.key]:
+            if summary.variant == variant and summary.difference is not None:
+                arms.append(Arm(setting.key[RECIPE] or "recipe as kept", summary, baseline_seeds(found[setting.key])))
+                recipes.append(setting.recipe)
+    entries = differing([recipe for recipe in recipes if recipe is not None], COLUMNS)
+    factors, placed = [], set()
+    for entry in entries:
+        by_rest: dict[str, list[int]] = {}
+        for number, recipe in enumerate(recipes):
+            if recipe is not None:
+                rest = json.dumps({key: recipe.get(key) for key in entries if key != entry}, default=str)
+                by_rest.setdefault(rest, []).append(number)
+        for these in by_rest.values():
+            if len(these) > 1:
+                words = {number: entry_words(entry, (recipes[number] or {}).get(entry)) for number in these}
+                ordered = sorted(these, key=lambda number: natural(words[number]))
+                factors.append(
+                    Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])
+                )
+                placed.update(these)
+    others = [arm for number, arm in enumerate(arms) if number not in placed]
+    return factors + ([Factor(variant, others)] if len(others) > 1 else [])
 
 
 def baseline_seeds(found: Sequence[Summary]) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.recipes import COLUMNS, Recipes, differing
+from harness.report.recipes import COLUMNS, differing
 from harness.report.study import Setting, alike
 from harness.report.summary import Summary
 from harness.report.transfer import curves
@@ -81,16 +81,14 @@ LAYERS = "plain attention in the last two layers is more accurate than in the la
 FINETUNED = "fine-tuning at {} px gains more than it does for plain attention"
 
 
-def claims(
-    settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]], recipes: Recipes
-) -> list[Claims]:
+def claims(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Claims]:
     """By what settings have in common beside their recipe; `found` by the key of its setting."""
     together = []
     for name, unsorted in alike(settings, "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
         pairs = [pair for setting in members for pair in within(found[setting.key])]
         pairs = list({pair[0]: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
-        pairs += across(members, found, recipes) + [pair for setting in members for pair in finetuned(setting)]
+        pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
         enough = [pair for pair in pairs if len(pair[2].keys() & pair[3].keys()) >= FEWEST_SEEDS]
         tested = [one for pair in enough if (one := judged(*pair, compared=len(enough))) is not None]
         if len(tested) > 1:
@@ -112,16 +110,13 @@ def within(found: Sequence[Summary]) -> list[Pair]:
     ]
 
 
-def across(
-    members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]], recipes: Recipes
-) -> list[Pair]:
+def across(members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Pair]:
     """The findings that compare sp_sa in two recipes which differ in one entry alone."""
     arms = []
     for setting in members:
         seeds = next((s.seeds for s in found[setting.key] if s.variant == "sp_sa"), {})
-        recipe = recipes.get(setting.rows["recipe_hash"].iloc[-1], {})
-        if seeds and recipe:
-            arms.append((recipe, seeds))
+        if seeds and setting.recipe:
+            arms.append((setting.recipe, seeds))
     pairs: list[Pair] = []
     for one, seeds in arms:
         for other, theirs in arms:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.condition import CONDITION, Condition, chosen
-from harness.report.matched import Match, recipe
+from harness.report.matched import Match
 from harness.report.quantity import Quantity
 from harness.report.sides import Side
 from harness.report.speed import Speed
@@ -98,7 +98,7 @@ class Comparison:
 def compare(a: Side, b: Side, match: Match) -> Comparison:
     """All variants of a setting, those of A first, in the order of the pages."""
     mine, theirs = ({one.variant: one for one in summaries(setting)} for setting in (match.a, match.b))
-    known = recipe(a, match.a) is not None and recipe(b, match.b) is not None
+    known = match.a.recipe is not None and match.b.recipe is not None
     paired = known and not match.recipes
     pairs = [(mine.get(name), theirs.get(name)) for name in dict.fromkeys([*mine, *theirs])]
     counted = max(1, sum(_few(one) >= FEWEST_SEEDS and _few(two) >= FEWEST_SEEDS for one, two in pairs))

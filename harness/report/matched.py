@@ -36,13 +36,13 @@ def matches(a: Side, b: Side) -> tuple[list[Match], list[str]]:
     several = {"study": False, "train_fraction": len(shares) > 1}
     for mine in a.study.settings:
         theirs = [other for other in left if _place(other) == _place(mine)]
-        best = min(theirs, key=lambda other: len(differing(recipe(a, mine), recipe(b, other))), default=None)
+        best = min(theirs, key=lambda other: len(differing(mine.recipe, other.recipe)), default=None)
         same = [one for one in a.study.settings if _place(one) == _place(mine)]
-        if best is None or (len(same) > 1 and differing(recipe(a, mine), recipe(b, best))):
+        if best is None or (len(same) > 1 and differing(mine.recipe, best.recipe)):
             alone.append(f"Only in A: {mine.name}.")
             continue
         left.remove(best)
-        words = differing(recipe(a, mine), recipe(b, best))
+        words = differing(mine.recipe, best.recipe)
         images = mine.images if mine.images == best.images else None
         found.append(Match(title(_place(mine), several, images), mine, best, words))
     return found, [*alone, *(f"Only in B: {setting.name}." for setting in left)]
@@ -50,12 +50,6 @@ def matches(a: Side, b: Side) -> tuple[list[Match], list[str]]:
 
 def _place(setting: Setting) -> tuple[str, ...]:
     return tuple("" if place in (STUDY, RECIPE) else part for place, part in enumerate(setting.key))
-
-
-def recipe(side: Side, setting: Setting) -> Mapping[str, Any] | None:
-    """The newest recipe of a setting that was kept; None where none was."""
-    kept = [name for name in setting.rows["recipe_hash"] if name in side.study.recipes]
-    return side.study.recipes[kept[-1]] if kept else None
 
 
 def differing(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> list[str]:
@@ -79,7 +73,7 @@ def cautions(a: Side, b: Side, found: list[Match]) -> list[str]:
         if match.recipes:
             where = f" ({match.name})" if len(found) > 1 else ""
             said.append(f"The recipes differ{where}: {'; '.join(match.recipes)}. So do the trainings.")
-        elif recipe(a, match.a) is None and recipe(b, match.b) is None:
+        elif match.a.recipe is None and match.b.recipe is None:
             said.append("No recipe was kept beside the rows, so it is not known whether the trainings are alike.")
     if a.study.baseline != b.study.baseline:
         said.append(f"The baselines differ: {a.study.baseline} in A, {b.study.baseline} in B. No time is compared.")

@@ -27,7 +27,7 @@ def page(study: Study) -> str:
     ablations = [
         across(one, look, number) for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
     ]
-    findings = claims(study.settings, found, study.recipes)
+    findings = claims(study.settings, found)
     known = published.read()
     sections = [
         section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)

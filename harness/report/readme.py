@@ -63,7 +63,7 @@ def part(study: Study, name: str, folder: str) -> Part:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     groups = factors(study, shown, found)
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
-    findings = claims(study.settings, found, study.recipes)
+    findings = claims(study.settings, found)
     lines = [table(study, shown, found), "", caption(study, shown, found), ""]
     figures = {}
     drawings = {
@@ -186,13 +186,8 @@ def factors(study: Study, shown: Sequence[Setting], found: Found) -> list[ablati
 
 def ablations(study: Study, found: Found) -> list[ablation.Factor]:
     """The factors of all settings and recipes."""
-    inside = [one for setting in study.settings for one in ablation.of_settings(found[setting.key])]
-    return inside + [
-        ablation.Factor(f"{factor.name}, by recipe", factor.arms)
-        for one in ablation.of_recipes(study.settings, found)
-        for factor in one.factors
-        if factor.name != study.baseline
-    ]
+    inside = [factor for setting in study.settings for factor in ablation.of_settings(found[setting.key])]
+    return inside + [factor for one in ablation.of_recipes(study.settings, found) for factor in one.factors]
 
 
 def finding(one: Claims) -> list[str]:

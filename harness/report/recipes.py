@@ -55,10 +55,15 @@ def differing(known: Iterable[Mapping[str, Any]], told: Collection[str] = ()) ->
 
 def entry_words(key: str, value: Any) -> str:
     """An entry as a reader says it: "spatial layers 2", "position embedding none", "class token not set"."""
-    said = WORDS.get(key, key.replace("_", " "))
+    said = called(key)
     if isinstance(value, bool):
         return f"{'with' if value else 'without'} {said}"
     return f"{said} {text(value) or 'not set'}"
+
+
+def called(key: str) -> str:
+    """The name of an entry as a reader says it: "spatial layers", "position embedding"."""
+    return WORDS.get(key, key.replace("_", " "))
 
 
 def targets(hashes: Iterable[str], recipes: Recipes) -> list[float]:
@@ -72,12 +77,6 @@ def targets(hashes: Iterable[str], recipes: Recipes) -> list[float]:
         if isinstance(asked, list) and asked and all(_percentage(one) for one in asked):
             found = sorted({float(one) for one in asked})
     return found
-
-
-def limit(hashes: Iterable[str], recipes: Recipes) -> int | None:
-    """Of how many of the dataset's training images the last of the recipes takes shares, None for all."""
-    said = [recipes[name].get("train_images") for name in hashes if name in recipes]
-    return said[-1] if said and isinstance(said[-1], int) else None
 
 
 def _percentage(value: Any) -> bool:

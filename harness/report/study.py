@@ -8,14 +8,14 @@ belongs to every training fraction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.report.recipes import COLUMNS, Recipes, limit, recipe_labels, targets
+from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
 from harness.report.rows import TIMED, by_number, natural, side, superseded, tidy
 from harness.report.words import share
 from harness.results import Damage
@@ -43,9 +43,9 @@ TRAINED = {
 class Setting:
     """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
 
-    `images`: of how many training images a share is taken, None for all that the dataset has. `reach`: the validation
-    accuracies (%) whose epochs the recipe asks for. `correct`: by cell, the file that says which test images were
-    right; `maps`: the one with what its model does by offset.
+    `recipe`: the newest that was kept, None where none was. `reach`: the validation accuracies (%) whose epochs it asks
+    for. `correct`: by cell, the file that says which test images were right; `maps`: the one with what its model does
+    by offset.
     """
 
     name: str
@@ -55,10 +55,16 @@ class Setting:
     variants: list[str]
     families: Mapping[str, str]
     rows: pd.DataFrame
-    images: int | None = None
+    recipe: Mapping[str, Any] | None = None
     reach: list[float] = field(default_factory=list)
     correct: Mapping[str, Path] = field(default_factory=dict)
     maps: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int | None:
+        """Of how many training images a share is taken, None for all that the dataset has."""
+        said = (self.recipe or {}).get("train_images")
+        return said if isinstance(said, int) else None
 
     @property
     def train_fraction(self) -> str:
@@ -177,9 +183,10 @@ def setting(
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
     hashes = list(dict.fromkeys(mine["recipe_hash"]))
-    asked, images = targets(hashes, recipes), limit(hashes, recipes)
-    name, px = title(key, several, images), key[SETTING.index("train_px")]
-    return Setting(name, key, px, baseline, order, families, mine, images, asked, correct, maps)
+    px, asked = key[SETTING.index("train_px")], targets(hashes, recipes)
+    recipe = next((recipes[name] for name in reversed(hashes) if name in recipes), None)
+    found = Setting("", key, px, baseline, order, families, mine, recipe, asked, correct, maps)
+    return replace(found, name=title(key, several, found.images))
 
 
 def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
