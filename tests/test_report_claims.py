@@ -164,6 +164,40 @@ def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
     assert found["12"]["psa"].estimate.center < 0
 
 
+def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_path):
+    names = ["sp_sa", "psa", "gpsa", "rel_bias", "rpe_1d"]
+    rows = top1("sa", SA, recipe_hash=LATE)
+    for gain, name in enumerate(names):
+        rows += top1(name, planted(float(gain), 2), recipe_hash=LATE)
+    for recipe_hash, few in ((INPUT, names[:4]), ("c" * 16, names[:3])):
+        rows += top1("sa", SA, recipe_hash=recipe_hash)
+        for gain, name in enumerate(few):
+            rows += top1(name, planted(10.0 + gain, 2), recipe_hash=recipe_hash)
+    recipes = {LATE: made.RECIPE, INPUT: made.RECIPE | {"pos_embed": "none"}, "c" * 16: made.RECIPE | {"lr": 0.5}}
+    study = made.take(tmp_path, rows, recipes)
+    shown = readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
+    assert [column.words for column in shown] == ["digits", "digits, position embedding none"]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.table(study, shown).splitlines()]
+    assert [line[0] for line in lines[2:]] == ["`sa`", *(f"`{name}`" for name in names[::-1])]
+    differences = {line[0]: line[4].split()[0] for line in lines[2:]}
+    assert differences["`rel_bias`"] == "**+13.00**"
+    assert differences["`rpe_1d`"] == "—"
+
+
+def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
+    for metric, gain in (("top1", -2.0), ("finetuned_top1", 3.0)):
+        for variant, values in {"sa": SA, "sp_sa": planted(gain, 2), "psa": planted(0.5, 3)}.items():
+            rows += [made.row(variant, metric, value, seed=seed, epoch=5, test_px=12, unit="%", n=360)
+                     for seed, value in enumerate(values)]  # fmt: skip
+    study = made.take(tmp_path, rows)
+    shown = readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
+    lines = readme.elsewhere(shown)
+    assert lines[0] == "| Minus sa at | digits, 12 px | digits, 12 px, fine-tuned |"
+    (line,) = [one for one in lines if one.startswith("| `sp_sa`")]
+    assert re.findall(r"\*\*(\S+)\*\*", line) == ["\N{MINUS SIGN}2.00", "+3.00"]
+
+
 def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
     file = tmp_path / "README.md"
     file.write_text("nothing\n")

@@ -1,8 +1,8 @@
-"""The README's part about a study, from its rows: the main table, the paper's findings, two figures as files.
+"""The README's part about a study, from its rows: two tables, the paper's findings, two figures as files.
 
-It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The table is
-led by the setting with the largest images and, among these, the most seeds; the study's other settings follow as
-columns of differences.
+It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The first
+table is led by the setting with the largest images and, among these, the most seeds; the study's other settings follow
+as columns of differences. The second is the same weights at other resolutions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness.report import ablation, captions, dots
 from harness.report.claims import Claims, claims, count
 from harness.report.exports import marked, row, seeds_words, span
 from harness.report.palette import css_variables, looks
+from harness.report.recipes import COLUMNS, differing, entry_words
 from harness.report.rows import by_number, side
 from harness.report.study import SETTING, Setting, Study, alike
 from harness.report.summary import Summary, comparisons, summaries
@@ -26,6 +27,7 @@ from harness.report.words import count as amount
 from harness.stats import Difference, paired_difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
+MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
 Found = Mapping[tuple[str, ...], Sequence[Summary]]
 
 
@@ -35,6 +37,15 @@ class Part:
 
     text: str
     figures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A setting of the table: what is at its head, and its summaries."""
+
+    words: str
+    setting: Setting
+    found: Sequence[Summary]
 
 
 def write(study: Study, name: str, readme: Path, figures: Path) -> None:
@@ -61,10 +72,9 @@ def part(study: Study, name: str, folder: str) -> Part:
     shown = chosen(study, found)
     if not shown:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
-    groups = factors(study, shown, found)
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
-    findings = claims(study.settings, found)
-    lines = [table(study, shown, found), "", caption(study, shown, found), ""]
+    groups, findings = factors(shown), claims(study.settings, found)
+    lines = [table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
     figures = {}
     drawings = {
         "differences": dots.draw(groups, look, study.baseline, "differences", ""),
@@ -86,14 +96,25 @@ def part(study: Study, name: str, folder: str) -> Part:
     return Part("\n".join(lines).rstrip(), figures)
 
 
-def chosen(study: Study, found: Found) -> list[Setting]:
-    """The settings that the table shows, the leading one first: of a dataset and share that with the most variants."""
-    compared = [s for s in study.settings if any(one.difference is not None for one in found[s.key])]
-    most = [max(members, key=lambda s: len(s.variants)) for _, members in alike(compared, "recipe")]
-    return sorted(most, key=lambda s: (-side(s.train_px), -seeds(found[s.key]), -by_number(s.train_fraction)[0]))
+def chosen(study: Study, found: Found) -> list[Column]:
+    """The settings that the table shows, the leading one first.
+
+    Of a dataset and share the recipe with the most variants, then the others that compare many, called by what differs.
+    """
+    ranked = []
+    for _, members in alike(study.settings, "recipe"):
+        many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
+        first, *others = sorted(members, key=lambda s: -many[s.key])
+        shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]
+        for place, setting in enumerate(shown):
+            words = ", ".join([heading(setting), *apart(setting, first)])
+            rank = (-side(setting.train_px), place, -most(found[setting.key]), -by_number(setting.train_fraction)[0])
+            ranked.append((rank, Column(words, setting, found[setting.key])))
+    return [column for _, column in sorted(ranked, key=lambda one: one[0])]
 
 
-def seeds(found: Sequence[Summary]) -> int:
+def most(found: Sequence[Summary]) -> int:
+    """How many seeds the variant with the most has."""
     return max((len(s.seeds) for s in found), default=0)
 
 
@@ -106,37 +127,60 @@ def heading(setting: Setting) -> str:
     return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the images"
 
 
-def table(study: Study, shown: Sequence[Setting], found: Found) -> str:
-    """The leading setting's variants: parameters, top-1, and the difference to the baseline in every setting.
+def apart(setting: Setting, first: Setting) -> list[str]:
+    """The entries of a setting's recipe in which it is not as the first, in words."""
+    if setting.recipe is None or first.recipe is None:
+        return []
+    return [entry_words(key, setting.recipe.get(key)) for key in differing([first.recipe, setting.recipe], COLUMNS)]
 
-    The leading setting's zero-shot resolutions have a column each.
-    """
-    lead = shown[0]
-    elsewhere = transferred(lead)
-    heads = [f"{marked(heading(lead))}: top-1, %", "minus " + study.baseline]
-    heads += [f"at {px} px: minus {study.baseline}" for px in elsewhere]
-    heads += [f"{marked(heading(one))}: minus {study.baseline}" for one in shown[1:]]
+
+def table(study: Study, shown: Sequence[Column]) -> str:
+    """The leading setting's variants: parameters, top-1, and the difference to the baseline in every setting."""
+    lead, others = shown[0], [{s.variant: s for s in column.found} for column in shown[1:]]
+    heads = [f"{marked(lead.words)}: top-1, %", "minus " + study.baseline]
+    heads += [f"{marked(column.words)}: minus {study.baseline}" for column in shown[1:]]
     lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
-    others = [{s.variant: s for s in found[one.key]} for one in shown[1:]]
-    trained = [s for s in found[lead.key] if s.top1.value is not None]
-    order = sorted(
-        trained, key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9))
-    )
-    for s in order:
+    for s in in_order(lead):
         assert s.top1.value is not None
         top = f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()
         cells = [amount(s.params.value) if s.params.value is not None else DASH, marked(top), difference(s.difference)]
-        cells += [difference(by_variant.get(s.variant)) for by_variant in elsewhere.values()]
         cells += [difference(one[s.variant].difference if s.variant in one else None) for one in others]
         lines.append(row([span(s.variant), *cells]))
     return "\n".join(lines)
 
 
-def transferred(setting: Setting) -> dict[str, dict[str, Difference]]:
-    """By other resolution and variant: the difference to the baseline of the same weights there, simultaneous."""
+def in_order(column: Column) -> list[Summary]:
+    """What was trained: the baseline, then by falling difference to it."""
+    trained = [s for s in column.found if s.top1.value is not None]
+    return sorted(trained, key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9)))
+
+
+def elsewhere(shown: Sequence[Column]) -> list[str]:
+    """The table of other resolutions, zero-shot and fine-tuned, of the leading setting and those of other datasets."""
+    leads = list({column.setting.key[SETTING.index("dataset")]: column for column in reversed(shown)}.values())[::-1]
+    columns = [
+        (f"{marked(lead.words)}, {px} px{', fine-tuned' if finetuned else ''}", by_variant)
+        for lead in leads
+        for finetuned in (False, True)
+        for px, by_variant in transferred(lead.setting, finetuned).items()
+    ]
+    if not columns:
+        return []
+    baseline = shown[0].setting.baseline
+    lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
+    for s in in_order(shown[0]):
+        if not s.is_baseline:
+            cells = [difference(by_variant.get(s.variant)) for _, by_variant in columns]
+            lines.append(row([span(s.variant), *cells]))
+    words = "The same weights at other resolutions, zero-shot"
+    return [*lines, "", f"{words}{' or fine-tuned there' if any('fine' in head for head, _ in columns) else ''}.", ""]
+
+
+def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
+    """By other resolution and variant: the difference to the baseline there, simultaneous over the variants."""
     seeds: dict[str, dict[str, Mapping[str, float]]] = {}
     for curve in curves(setting):
-        for point in curve.points:
+        for point in curve.finetuned if finetuned else curve.points:
             if point.px != setting.train_px:
                 seeds.setdefault(point.px, {})[curve.variant] = point.seeds
     found: dict[str, dict[str, Difference]] = {}
@@ -159,28 +203,27 @@ def difference(found: Difference | None) -> str:
     return f"{center} {marked(interval(one.low, one.high, points))}".strip()
 
 
-def caption(study: Study, shown: Sequence[Setting], found: Found) -> str:
-    """How to read the table, and how far the study went."""
-    many = listing([f"{heading(one)}: {seeds_words(found[one.key])}" for one in shown])
+def caption(study: Study, shown: Sequence[Column]) -> str:
+    """How to read the tables, and how far the study went."""
+    many = listing([f"{column.words}: {seeds_words(column.found)}" for column in shown])
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
-        f"Means over paired seeds ({many}); at another resolution the same weights, zero-shot; in brackets 95 % "
-        f"intervals, those of differences simultaneous over the variants of a column. Bold is resolved, all else is "
-        f"not. The body is {study.rows['size'].iloc[-1]} for all. Measured on {listing(machines)}, commit "
-        f"{listing(commits)}."
+        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
+        f"variants of a column. Bold is resolved, all else is not. The body is {study.rows['size'].iloc[-1]} for all. "
+        f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 
 
-def factors(study: Study, shown: Sequence[Setting], found: Found) -> list[ablation.Factor]:
+def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
     """The leading setting's variants in every setting, as the figure's groups."""
-    names, made = shown[0].variants, []
-    for setting in shown:
-        baseline = ablation.baseline_seeds(found[setting.key])
-        arms = [ablation.Arm(s.variant, s, baseline) for s in found[setting.key] if s.difference and s.variant in names]
+    names, made = shown[0].setting.variants, []
+    for column in shown:
+        baseline = ablation.baseline_seeds(column.found)
+        arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:
-            made.append(ablation.Factor(heading(setting), arms))
+            made.append(ablation.Factor(column.words, arms))
     return made
 
 
