@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from harness.embed import PEG, ConvStem, PatchEmbed
 from harness.ranks import DropPath
-from harness.recipe import ClassToken, PosEmbed, Precision
-from harness.sizes import Size, size_of
+from harness.recipe import Precision
+from harness.sizes import ClassToken, PosEmbed, Size, size_of
 from variants import Attention, build
 from variants.geometry import Grid
 from variants.relation import Unsupported
@@ -231,7 +231,7 @@ def create(
     _check_word("pos_embed", chosen.pos_embed, PosEmbed)
     _check_word("precision", precision, Precision)
     late = chosen.class_token == "late"
-    layers = spatial_layers if spatial_layers is not None else chosen.depth - 2 * late
+    layers = spatial_layers if spatial_layers is not None else chosen.spatial_layers(chosen.class_token)
     if not 0 <= layers <= chosen.depth - late:
         raise ValueError(f"{layers} spatial layers do not fit {chosen.depth} layers with class_token="
                          f"{chosen.class_token}; choose 0 to {chosen.depth - late}")  # fmt: skip

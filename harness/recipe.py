@@ -12,8 +12,8 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-ClassToken = Literal["late", "input", "none"]
-PosEmbed = Literal["learned", "sincos", "none"]
+from harness.sizes import ClassToken, PosEmbed, in_full
+
 Precision = Literal["float32", "bfloat16"]
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
@@ -188,7 +188,7 @@ class Study:
     def fixed(self) -> dict[str, Any]:
         """What a trained cell depends on beside its variant, seed and share of the training images."""
         kept = {name: value for name, value in asdict(self).items() if name not in FREE}
-        return kept | asdict(self.recipe)
+        return in_full(kept) | asdict(self.recipe)
 
     @property
     def recipe_hash(self) -> str:

@@ -7,9 +7,12 @@ and their code. Where paper and code of SP-ViT disagree the paper is followed: a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from harness.recipe import ClassToken, PosEmbed
+ClassToken = Literal["late", "input", "none"]
+PosEmbed = Literal["learned", "sincos", "none"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Size:
     def hidden(self) -> int:
         return int(self.width * self.mlp_ratio) if self.mlp_hidden is None else self.mlp_hidden
 
+    def spatial_layers(self, class_token: str) -> int:
+        """How many leading layers carry the variant where nothing is said: all, with a late class token all but two."""
+        return self.depth - 2 * (class_token == "late")
+
 
 _LV_VIT_S = Size(
     width=384, num_heads=6, depth=16, mlp_ratio=3.0, class_token="input", qkv_bias=False, norm_eps=1e-5, stem_width=64,
@@ -70,3 +77,17 @@ def size_of(name: str) -> Size:
     if name not in SIZES:
         raise ValueError(f"there is no size {name!r}; choose {', '.join(SIZES)}")
     return SIZES[name]
+
+
+def in_full(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a study, with the size's own choice of the model's factors where they name none.
+
+    Studies that build the same model have the same entries then, whether they name a factor or leave it to the size.
+    """
+    size = SIZES.get(str(entries.get("size")))
+    if size is None:
+        return dict(entries)
+    named = {name: value for name, value in entries.items() if value is not None}
+    own = {name: getattr(size, name) for name in ("num_heads", "class_token", "pos_embed", "pos_std", "peg")}
+    own["spatial_layers"] = size.spatial_layers(named.get("class_token", size.class_token))
+    return {**entries, **own, **named}

@@ -1,11 +1,14 @@
 """Presets, published recipes and ablations: what they hold, and that each can be planned."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from harness import run
+from harness.backbone import create
 from harness.presets import ABLATIONS, PRESETS, deit, preset, sp_vit
+from harness.sizes import in_full
 
 SHAPES = ["layers", "token", "hidden", "scope", "form", "combine", "relations", "position"]
 
@@ -45,6 +48,34 @@ def test_the_ablations_are_those_of_the_paper():
     assert [arm.pos_embed for arm in preset("fashion-quick:position").arms()] == ["learned", "none"]
     hashes = {arm.recipe_hash for name in ("digits:layers", "digits:token") for arm in preset(name).arms()}
     assert len(hashes) == 5  # two spatial layers and a late token are an arm of both
+
+
+def test_what_a_size_has_anyway_makes_no_other_recipe():
+    """Where an ablation names the default it is the preset itself, and nothing is trained twice."""
+    usual = preset("digits").recipe_hash
+    for name, at in (("layers", 1), ("token", 0), ("position", 0)):
+        assert [arm.recipe_hash == usual for arm in preset(f"digits:{name}").arms()].index(True) == at
+    named = {"num_heads": 4, "peg": False, "class_token": "late", "pos_embed": "learned", "spatial_layers": 2}
+    assert replace(preset("digits"), **named).recipe_hash == usual
+    for other in ({"num_heads": 2}, {"peg": True}, {"class_token": "input"}, {"pos_std": 0.02}, {"spatial_layers": 3}):
+        assert replace(preset("digits"), **other).recipe_hash != usual
+    early = replace(preset("digits"), class_token="input")
+    assert replace(early, spatial_layers=4).recipe_hash == early.recipe_hash  # without a late token all layers are
+
+
+@pytest.mark.parametrize("size", ["micro", "tiny", "lv_vit_s", "sp_vit_s"])
+@pytest.mark.parametrize("class_token", ["late", "input", "none"])
+def test_in_full_says_what_is_built(size, class_token):
+    model = create("sa", size=size, img_size=32, patch_size=16, num_classes=2, class_token=class_token)
+    told = in_full({"size": size, "class_token": class_token, "pos_embed": None})
+    assert told["spatial_layers"] == model.spatial_layers
+    assert told["class_token"] == model.size.class_token == class_token
+    assert (told["pos_embed"], told["peg"]) == (model.size.pos_embed, model.size.peg)
+    assert (told["num_heads"], told["pos_std"]) == (model.size.num_heads, model.size.pos_std)
+
+
+def test_of_an_unknown_size_nothing_is_added():
+    assert in_full({"size": "huge", "pos_embed": None}) == {"size": "huge", "pos_embed": None}
 
 
 @pytest.mark.parametrize("ablation", SHAPES)

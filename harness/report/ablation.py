@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.report.recipes import COLUMNS, called, differing, entry_words
+from harness.report.recipes import COLUMNS, called, differing, value_words
 from harness.report.rows import natural
 from harness.report.study import SETTING, Setting, alike
 from harness.report.summary import Summary
@@ -106,7 +106,7 @@ def _of_variant(
                 by_rest.setdefault(rest, []).append(number)
         for these in by_rest.values():
             if len(these) > 1:
-                words = {number: entry_words(entry, (recipes[number] or {}).get(entry)) for number in these}
+                words = {number: value_words((recipes[number] or {}).get(entry)) for number in these}
                 ordered = sorted(these, key=lambda number: natural(words[number]))
                 factors.append(
                     Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])

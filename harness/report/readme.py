@@ -41,11 +41,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Column:
-    """A setting of the table: what is at its head, and its summaries."""
+    """A setting of the table: what is at its head, whether it is the first of its dataset and share, its summaries."""
 
     words: str
+    first: bool
     setting: Setting
     found: Sequence[Summary]
+
+    def of(self, variant: str) -> Summary | None:
+        return next((s for s in self.found if s.variant == variant), None)
 
 
 def write(study: Study, name: str, readme: Path, figures: Path) -> None:
@@ -78,7 +82,7 @@ def part(study: Study, name: str, folder: str) -> Part:
     figures = {}
     drawings = {
         "differences": dots.draw(groups, look, study.baseline, "differences", ""),
-        "ablations": dots.draw(ablations(study, found), look, study.baseline, "ablations", ""),
+        "ablations": dots.draw(ablations(study, found, shown), look, study.baseline, "ablations", ""),
     }
     told = {
         "differences": f"Top-1 minus {study.baseline}, by setting",
@@ -109,7 +113,7 @@ def chosen(study: Study, found: Found) -> list[Column]:
         for place, setting in enumerate(shown):
             words = ", ".join([heading(setting), *apart(setting, first)])
             rank = (-side(setting.train_px), place, -most(found[setting.key]), -by_number(setting.train_fraction)[0])
-            ranked.append((rank, Column(words, setting, found[setting.key])))
+            ranked.append((rank, Column(words, place == 0, setting, found[setting.key])))
     return [column for _, column in sorted(ranked, key=lambda one: one[0])]
 
 
@@ -135,24 +139,36 @@ def apart(setting: Setting, first: Setting) -> list[str]:
 
 
 def table(study: Study, shown: Sequence[Column]) -> str:
-    """The leading setting's variants: parameters, top-1, and the difference to the baseline in every setting."""
-    lead, others = shown[0], [{s.variant: s for s in column.found} for column in shown[1:]]
+    """Parameters and top-1 in the leading setting, and the difference to the baseline in every setting."""
+    lead, others = shown[0], shown[1:]
     heads = [f"{marked(lead.words)}: top-1, %", "minus " + study.baseline]
-    heads += [f"{marked(column.words)}: minus {study.baseline}" for column in shown[1:]]
+    heads += [f"{marked(column.words)}: minus {study.baseline}" for column in others]
     lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
-    for s in in_order(lead):
-        assert s.top1.value is not None
-        top = f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()
-        cells = [amount(s.params.value) if s.params.value is not None else DASH, marked(top), difference(s.difference)]
-        cells += [difference(one[s.variant].difference if s.variant in one else None) for one in others]
-        lines.append(row([span(s.variant), *cells]))
+    for variant in [study.baseline, *compared(shown)]:
+        s = lead.of(variant)
+        cells = [amount(s.params.value) if s is not None and s.params.value is not None else DASH]
+        if s is None or s.top1.value is None:
+            cells.append(DASH)
+        else:
+            cells.append(marked(f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()))
+        cells += [difference(one.difference if (one := column.of(variant)) else None) for column in shown]
+        lines.append(row([span(variant), *cells]))
     return "\n".join(lines)
 
 
-def in_order(column: Column) -> list[Summary]:
-    """What was trained: the baseline, then by falling difference to it."""
-    trained = [s for s in column.found if s.top1.value is not None]
-    return sorted(trained, key=lambda s: (not s.is_baseline, -(s.difference.estimate.center if s.difference else -1e9)))
+def compared(shown: Sequence[Column]) -> list[str]:
+    """The variants of the leading setting and those of several others, by falling difference to the baseline.
+
+    Where a variant is not in the leading setting, the first that has it places it, after those before.
+    """
+    ranks: dict[str, tuple[int, float]] = {}
+    times: dict[str, int] = {}
+    for place, column in enumerate(shown):
+        for s in column.found:
+            if s.difference is not None:
+                ranks.setdefault(s.variant, (place, -s.difference.estimate.center))
+                times[s.variant] = times.get(s.variant, 0) + 1
+    return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
 
 
 def elsewhere(shown: Sequence[Column]) -> list[str]:
@@ -168,10 +184,9 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
         return []
     baseline = shown[0].setting.baseline
     lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
-    for s in in_order(shown[0]):
-        if not s.is_baseline:
-            cells = [difference(by_variant.get(s.variant)) for _, by_variant in columns]
-            lines.append(row([span(s.variant), *cells]))
+    for variant in compared(shown):
+        cells = [difference(by_variant.get(variant)) for _, by_variant in columns]
+        lines.append(row([span(variant), *cells]))
     words = "The same weights at other resolutions, zero-shot"
     return [*lines, "", f"{words}{' or fine-tuned there' if any('fine' in head for head, _ in columns) else ''}.", ""]
 
@@ -216,8 +231,8 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
 
 
 def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
-    """The leading setting's variants in every setting, as the figure's groups."""
-    names, made = shown[0].setting.variants, []
+    """The table's variants in every setting, as the figure's groups."""
+    names, made = compared(shown), []
     for column in shown:
         baseline = ablation.baseline_seeds(column.found)
         arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
@@ -227,10 +242,12 @@ def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
     return made
 
 
-def ablations(study: Study, found: Found) -> list[ablation.Factor]:
-    """The factors of all settings and recipes."""
-    inside = [factor for setting in study.settings for factor in ablation.of_settings(found[setting.key])]
-    return inside + [factor for one in ablation.of_recipes(study.settings, found) for factor in one.factors]
+def ablations(study: Study, found: Found, shown: Sequence[Column]) -> list[ablation.Factor]:
+    """The factors of all settings, and of the recipes that have no column beside the first."""
+    beside = {column.setting.key for column in shown if not column.first}
+    few = [setting for setting in study.settings if setting.key not in beside]
+    inside = [factor for setting in few for factor in ablation.of_settings(found[setting.key])]
+    return inside + [factor for one in ablation.of_recipes(few, found) for factor in one.factors]
 
 
 def finding(one: Claims) -> list[str]:

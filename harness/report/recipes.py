@@ -55,10 +55,15 @@ def differing(known: Iterable[Mapping[str, Any]], told: Collection[str] = ()) ->
 
 def entry_words(key: str, value: Any) -> str:
     """An entry as a reader says it: "spatial layers 2", "position embedding none", "class token not set"."""
-    said = called(key)
+    words = (value_words(value), called(key)) if isinstance(value, bool) else (called(key), value_words(value))
+    return " ".join(words)
+
+
+def value_words(value: Any) -> str:
+    """The value of an entry where its name is said beside it: "2", "none", "with", "not set"."""
     if isinstance(value, bool):
-        return f"{'with' if value else 'without'} {said}"
-    return f"{said} {text(value) or 'not set'}"
+        return "with" if value else "without"
+    return text(value) or "not set"
 
 
 def called(key: str) -> str:

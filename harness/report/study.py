@@ -19,6 +19,7 @@ from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
 from harness.report.rows import TIMED, by_number, natural, side, superseded, tidy
 from harness.report.words import share
 from harness.results import Damage
+from harness.sizes import in_full
 
 DEFAULT_BASELINE = "sa"
 DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
@@ -116,7 +117,7 @@ def study(
     maps: Mapping[str, Path] | None = None,
 ) -> Study:
     """The study that the rows of `harness.results.load` and the recipes, answers and maps beside them make up."""
-    known = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
+    known = {name: in_full(recipe) for name, recipe in recipes.items() if isinstance(recipe, dict)}
     rows = tidy(frame)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
     rows["recipe"] = rows["recipe_hash"].map(labels(rows, known, told))
