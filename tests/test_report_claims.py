@@ -278,19 +278,25 @@ def test_what_the_readme_says_in_words_is_in_the_rows(part):
     assert over.loc["irpe", 512] == pytest.approx(1.127, abs=5e-4)
 
 
-def test_the_committed_report_is_that_of_the_rows(tmp_path):
+LINKED = re.findall(r"\(reports/(\w+)\.html\)", (ROOT / "README.md").read_text())
+STUDIES = sorted({*LINKED} - {"costs"})  # the pages that README links to, but for that of no study
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_committed_report_is_that_of_the_rows(tmp_path, name):
     """But for coordinates: the words and numbers of every table."""
-    render(STUDY, tmp_path / "page.html")
-    one, other = ((file).read_text() for file in (tmp_path / "page.html", ROOT / "reports/reference.html"))
+    render(ROOT / "results" / name, tmp_path / "page.html")
+    one, other = ((file).read_text() for file in (tmp_path / "page.html", ROOT / "reports" / f"{name}.html"))
     cells = re.compile(r"<t[dh][^>]*>(.*?)</t[dh]>", re.DOTALL)
     assert cells.findall(one) == cells.findall(other)
 
 
-def test_every_row_says_where_it_comes_from():
-    frame = results.load(STUDY)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_row_says_where_it_comes_from(name):
+    frame = results.load(ROOT / "results" / name)
     assert frame.attrs["damaged"] == []
     for column in ("code", "source_hash", "recipe_hash", "machine", "versions", "when"):
         assert frame[column].notna().all()
     assert not frame["code"].str.contains("dirty").any()
     assert frame["source_hash"].nunique() == 1
-    assert set(frame["recipe_hash"]) <= set(results.recipes(STUDY))
+    assert set(frame["recipe_hash"]) <= set(results.recipes(ROOT / "results" / name))
