@@ -163,8 +163,10 @@ def record(todo: Order, folder: Path, command: str) -> None:
     from harness import results
     from harness.cells import refusals
 
+    known = results.recipes(folder) if len(todo.lots) > 1 else {}
     for lot in todo.lots:
-        results.write_recipe(folder, lot.study.recipe_hash, described(lot.study, command))
+        if lot.study.recipe_hash not in known:  # an ablation's arm may be a study that has described itself
+            results.write_recipe(folder, lot.study.recipe_hash, described(lot.study, command))
         if lot.refused:
             bench = todo.bench(lot, here=not todo.place)
             results.write(folder / f"refused-{lot.study.recipe_hash}.jsonl", refusals(bench, dict(lot.refused)))

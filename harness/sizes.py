@@ -82,7 +82,7 @@ def size_of(name: str) -> Size:
 def in_full(entries: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a study, with the size's own choice of the model's factors where they name none.
 
-    Studies that build the same model have the same entries then, whether they name a factor or leave it to the size.
+    So studies are equal that name a factor as the size has it, or leave it to the size.
     """
     size = SIZES.get(str(entries.get("size")))
     if size is None:

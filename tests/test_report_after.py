@@ -155,7 +155,7 @@ def test_a_failed_training_explains_what_was_to_follow_it(tmp_path, rows):
 def test_a_failure_tells_its_share_of_the_training_images(tmp_path):
     rows = made.low_data(NAMES, range(3), (0.1, 1.0))
     rows.append(made.row("psa", "top1", None, seed=7, test_px=8, train_fraction=0.1, note="the loss became NaN"))
-    assert "psa top1; seed 7; test px 8; 10 % of the training images the loss became NaN" in Page(
+    assert "psa top1; seed 7; test px 8; 10 % of the images the loss became NaN" in Page(
         render(tmp_path, rows)).text  # fmt: skip
 
 

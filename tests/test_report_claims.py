@@ -164,7 +164,8 @@ def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
     assert found["12"]["psa"].estimate.center < 0
 
 
-def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_path):
+def several_recipes():
+    """Rows of five, four and three variants in recipes that differ in one entry from the first, and these."""
     names = ["sp_sa", "psa", "gpsa", "rel_bias", "rpe_1d"]
     rows = top1("sa", SA, recipe_hash=LATE)
     for gain, name in enumerate(names):
@@ -174,14 +175,55 @@ def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_pat
         for gain, name in enumerate(few):
             rows += top1(name, planted(10.0 + gain, 2), recipe_hash=recipe_hash)
     recipes = {LATE: made.RECIPE, INPUT: made.RECIPE | {"pos_embed": "none"}, "c" * 16: made.RECIPE | {"lr": 0.5}}
-    study = made.take(tmp_path, rows, recipes)
-    shown = readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
+    return rows, recipes
+
+
+def columns(study):
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    return readme.chosen(study, found), found
+
+
+def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_path):
+    study = made.take(tmp_path, *several_recipes())
+    shown, _ = columns(study)
     assert [column.words for column in shown] == ["digits", "digits, position embedding none"]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.table(study, shown).splitlines()]
-    assert [line[0] for line in lines[2:]] == ["`sa`", *(f"`{name}`" for name in names[::-1])]
+    assert [line[0] for line in lines[2:]] == ["`sa`", "`rpe_1d`", "`rel_bias`", "`gpsa`", "`psa`", "`sp_sa`"]
     differences = {line[0]: line[4].split()[0] for line in lines[2:]}
     assert differences["`rel_bias`"] == "**+13.00**"
     assert differences["`rpe_1d`"] == "—"
+
+
+def test_the_ablations_are_what_no_column_shows(tmp_path):
+    study = made.take(tmp_path, *several_recipes())
+    shown, found = columns(study)
+    names = {factor.name for factor in readme.ablations(study, found, shown)}
+    assert names == {f"{name}: learning rate" for name in ("sp_sa", "psa", "gpsa")}
+
+
+def test_a_column_whose_recipe_is_lost_says_so(tmp_path):
+    rows, recipes = several_recipes()
+    del recipes[INPUT]
+    shown, _ = columns(made.take(tmp_path, rows, recipes))
+    assert len({column.words for column in shown}) == 2
+    assert any("its file is missing" in column.words for column in shown)
+
+
+def test_a_variant_of_other_seeds_is_listed_without_a_difference(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0))
+    rows += [one | {"seed": one["seed"] + 10} for one in top1("psa", planted(2.0))]
+    study = made.take(tmp_path, rows)
+    shown, _ = columns(study)
+    assert readme.listed(shown) == ["sp_sa", "psa"]
+    assert next(line for line in readme.table(study, shown).splitlines() if "`psa`" in line).endswith("| — |")
+
+
+def test_sizes_and_resolutions_of_one_dataset_are_told_apart(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0))
+    rows += [one | {"size": "tiny", "recipe_hash": INPUT} for one in rows]
+    rows += [one | {"train_px": 16, "test_px": 16, "recipe_hash": "c" * 16} for one in rows[:8]]
+    shown, _ = columns(made.take(tmp_path, rows))
+    assert {column.words for column in shown} == {"digits, micro, 8 px", "digits, tiny, 8 px", "digits, micro, 16 px"}
 
 
 def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
@@ -190,12 +232,14 @@ def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
         for variant, values in {"sa": SA, "sp_sa": planted(gain, 2), "psa": planted(0.5, 3)}.items():
             rows += [made.row(variant, metric, value, seed=seed, epoch=5, test_px=12, unit="%", n=360)
                      for seed, value in enumerate(values)]  # fmt: skip
-    study = made.take(tmp_path, rows)
-    shown = readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
+    shown, _ = columns(made.take(tmp_path, rows))
     lines = readme.elsewhere(shown)
     assert lines[0] == "| Minus sa at | digits, 12 px | digits, 12 px, fine-tuned |"
     (line,) = [one for one in lines if one.startswith("| `sp_sa`")]
     assert re.findall(r"\*\*(\S+)\*\*", line) == ["\N{MINUS SIGN}2.00", "+3.00"]
+    assert "those fine-tuned were trained on there" in lines[-2]
+    rows = [one for one in rows if one["metric"] != "finetuned_top1"]
+    assert readme.elsewhere(columns(made.take(tmp_path / "shot", rows))[0])[-2].endswith("resolutions, zero-shot.")
 
 
 def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
@@ -280,6 +324,7 @@ def test_what_the_readme_says_in_words_is_in_the_rows(part):
 
 LINKED = re.findall(r"\(reports/(\w+)\.html\)", (ROOT / "README.md").read_text())
 STUDIES = sorted({*LINKED} - {"costs"})  # the pages that README links to, but for that of no study
+assert "reference" in STUDIES
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -116,6 +116,18 @@ def test_recipes_that_differ_in_several_entries_are_arms_by_all_of_them(tmp_path
     ]  # fmt: skip
 
 
+def test_an_arm_that_no_factor_has_is_shown_too(tmp_path):
+    found = by_recipe(tmp_path, [{"lr": 1e-3}, {"lr": 5e-1}, {"lr": 7e-1, "epochs": 9}])
+    assert list(found) == ["sp_sa: learning rate", "sp_sa"]
+    assert len(found["sp_sa"]) == 3
+    assert "epochs 9, learning rate 0.7" in {", ".join(sorted(label.split(", "))) for label in found["sp_sa"]}
+
+
+def test_arms_are_in_the_order_of_their_numbers(tmp_path):
+    (arms,) = by_recipe(tmp_path, [{"lr": lr} for lr in (0.5, 1e-5, 0.25, 0.05, 0.1)]).values()
+    assert list(arms) == ["1e-05", "0.05", "0.1", "0.25", "0.5"]
+
+
 @pytest.mark.parametrize("top1", [0.0, 50.0, 100.0])
 def test_a_study_whose_arms_do_not_differ_is_drawn(tmp_path, top1):
     rows = [r | {"value": top1} if r["unit"] == "%" else r for r in made.accuracy(ARMS, range(3), [8, 12])]

@@ -7,13 +7,12 @@ variants of a setting.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.report.recipes import COLUMNS, called, differing, value_words
-from harness.report.rows import natural
+from harness.report.recipes import COLUMNS, as_json, called, differing, value_words
+from harness.report.rows import by_number, natural
 from harness.report.study import SETTING, Setting, alike
 from harness.report.summary import Summary
 
@@ -46,7 +45,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Recipes:
-    """Settings that differ in their recipe alone: what they have in common, in words, and a factor a variant."""
+    """Settings that differ in their recipe alone: what they have in common, in words, and their factors."""
 
     name: str
     baseline: str
@@ -73,8 +72,8 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
 def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Recipes]:
     """The factors across settings; `found` by the key of its setting.
 
-    An entry of the recipe is a factor, its arms those that agree in all others. What no factor has is one more, where
-    the arms are called by all that differs.
+    An entry of the recipe is a factor, its arms those that agree in all others. Arms that no factor has are in one
+    more, called by all that differs; one that would be alone there stands beside all the others.
     """
     together = []
     for name, members in alike(settings, "recipe"):
@@ -102,18 +101,20 @@ def _of_variant(
         by_rest: dict[str, list[int]] = {}
         for number, recipe in enumerate(recipes):
             if recipe is not None:
-                rest = json.dumps({key: recipe.get(key) for key in entries if key != entry}, default=str)
+                rest = as_json([recipe.get(key) for key in entries if key != entry])
                 by_rest.setdefault(rest, []).append(number)
         for these in by_rest.values():
             if len(these) > 1:
                 words = {number: value_words((recipes[number] or {}).get(entry)) for number in these}
-                ordered = sorted(these, key=lambda number: natural(words[number]))
+                ordered = sorted(these, key=lambda number: by_number(words[number]))
                 factors.append(
                     Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])
                 )
                 placed.update(these)
     others = [arm for number, arm in enumerate(arms) if number not in placed]
-    return factors + ([Factor(variant, others)] if len(others) > 1 else [])
+    if others and len(arms) > 1:
+        factors.append(Factor(variant, others if len(others) > 1 else arms))
+    return factors
 
 
 def baseline_seeds(found: Sequence[Summary]) -> Mapping[str, float]:

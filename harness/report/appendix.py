@@ -47,7 +47,7 @@ def failures(study: Study) -> list[Failure]:
             values = sorted({value for value in group[column] if value}, key=by_number)
             if values:
                 parts.append(f"{word} {', '.join(values)}")
-        parts += [f"{share(part)} of the training images" for part in sorted(set(group["train_fraction"]) - {"", "1"})]
+        parts += [f"{share(part)} of the images" for part in sorted(set(group["train_fraction"]) - {"", "1"})]
         parts += sorted(set(group["recipe"]) - {""})
         since = "a later row about the same has replaced it" if later else ""
         found.append(Failure(str(variant), "; ".join(parts), str(note), since))

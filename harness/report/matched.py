@@ -6,12 +6,11 @@ side, where the recipes train alike. The studies' names do not count.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.recipes import BESIDE, COLUMNS, entry_words
+from harness.report.recipes import BESIDE, COLUMNS, as_json, entry_words
 from harness.report.sides import Side
 from harness.report.study import SETTING, Setting, title
 from harness.report.words import DASH, listing, plural
@@ -58,12 +57,8 @@ def differing(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> l
         return [] if one is two else ["one of the recipes was not kept"]
     silent = BESIDE.union(COLUMNS)
     keys = [key for key in dict.fromkeys([*one, *two]) if key not in silent]
-    told = [key for key in keys if _json(one.get(key)) != _json(two.get(key))]
+    told = [key for key in keys if as_json(one.get(key)) != as_json(two.get(key))]
     return [f"{entry_words(key, one.get(key))} in A, {entry_words(key, two.get(key))} in B" for key in told]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def cautions(a: Side, b: Side, found: list[Match]) -> list[str]:

@@ -7,9 +7,10 @@ as columns of differences. The second is the same weights at other resolutions.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import results
@@ -27,6 +28,8 @@ from harness.report.words import count as amount
 from harness.stats import Difference, paired_difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
+DATASET, SIZE = SETTING.index("dataset"), SETTING.index("size")
+TUNED = ", fine-tuned"
 MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
 Found = Mapping[tuple[str, ...], Sequence[Summary]]
 
@@ -103,15 +106,20 @@ def part(study: Study, name: str, folder: str) -> Part:
 def chosen(study: Study, found: Found) -> list[Column]:
     """The settings that the table shows, the leading one first.
 
-    Of a dataset and share the recipe with the most variants, then the others that compare many, called by what differs.
+    Of the same images and body the recipe with the most variants, then the others that compare many, called by what
+    differs.
     """
+    bodies = {setting.key[SIZE] for setting in study.settings}
+    sides = [dataset for dataset, _ in {(setting.key[DATASET], setting.train_px) for setting in study.settings}]
     ranked = []
     for _, members in alike(study.settings, "recipe"):
         many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
         first, *others = sorted(members, key=lambda s: -many[s.key])
         shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]
         for place, setting in enumerate(shown):
-            words = ", ".join([heading(setting), *apart(setting, first)])
+            body = [setting.key[SIZE]] if len(bodies) > 1 else []
+            size = [f"{setting.train_px} px"] if sides.count(setting.key[DATASET]) > 1 else []
+            words = ", ".join([heading(setting), *body, *size, *(apart(setting, first) if place else [])])
             rank = (-side(setting.train_px), place, -most(found[setting.key]), -by_number(setting.train_fraction)[0])
             ranked.append((rank, Column(words, place == 0, setting, found[setting.key])))
     return [column for _, column in sorted(ranked, key=lambda one: one[0])]
@@ -124,7 +132,7 @@ def most(found: Sequence[Summary]) -> int:
 
 def heading(setting: Setting) -> str:
     """A setting in words: the dataset and how many images trained it, where the recipe says so."""
-    dataset = setting.key[SETTING.index("dataset")]
+    dataset = setting.key[DATASET]
     fraction = by_number(setting.train_fraction or "1")[0]
     if setting.images:
         return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
@@ -134,8 +142,9 @@ def heading(setting: Setting) -> str:
 def apart(setting: Setting, first: Setting) -> list[str]:
     """The entries of a setting's recipe in which it is not as the first, in words."""
     if setting.recipe is None or first.recipe is None:
-        return []
-    return [entry_words(key, setting.recipe.get(key)) for key in differing([first.recipe, setting.recipe], COLUMNS)]
+        return [setting.key[SETTING.index("recipe")] or "recipe as kept"]
+    entries = differing([first.recipe, setting.recipe], {*COLUMNS, "train_images"})
+    return [entry_words(key, setting.recipe.get(key)) for key in entries]
 
 
 def table(study: Study, shown: Sequence[Column]) -> str:
@@ -144,7 +153,7 @@ def table(study: Study, shown: Sequence[Column]) -> str:
     heads = [f"{marked(lead.words)}: top-1, %", "minus " + study.baseline]
     heads += [f"{marked(column.words)}: minus {study.baseline}" for column in others]
     lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
-    for variant in [study.baseline, *compared(shown)]:
+    for variant in [study.baseline, *listed(shown)]:
         s = lead.of(variant)
         cells = [amount(s.params.value) if s is not None and s.params.value is not None else DASH]
         if s is None or s.top1.value is None:
@@ -156,7 +165,7 @@ def table(study: Study, shown: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
-def compared(shown: Sequence[Column]) -> list[str]:
+def listed(shown: Sequence[Column]) -> list[str]:
     """The variants of the leading setting and those of several others, by falling difference to the baseline.
 
     Where a variant is not in the leading setting, the first that has it places it, after those before.
@@ -165,18 +174,22 @@ def compared(shown: Sequence[Column]) -> list[str]:
     times: dict[str, int] = {}
     for place, column in enumerate(shown):
         for s in column.found:
-            if s.difference is not None:
-                ranks.setdefault(s.variant, (place, -s.difference.estimate.center))
+            if s.top1.value is not None and not s.is_baseline:
+                ranks.setdefault(s.variant, (place, -s.difference.estimate.center if s.difference else math.inf))
                 times[s.variant] = times.get(s.variant, 0) + 1
     return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
 
 
 def elsewhere(shown: Sequence[Column]) -> list[str]:
-    """The table of other resolutions, zero-shot and fine-tuned, of the leading setting and those of other datasets."""
-    leads = list({column.setting.key[SETTING.index("dataset")]: column for column in reversed(shown)}.values())[::-1]
+    """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned."""
+    leads: dict[tuple[str, ...], Column] = {}
+    for column in shown:
+        leads.setdefault(
+            tuple(column.setting.key[SETTING.index(part)] for part in ("dataset", "size", "train_px")), column
+        )
     columns = [
-        (f"{marked(lead.words)}, {px} px{', fine-tuned' if finetuned else ''}", by_variant)
-        for lead in leads
+        (f"{marked(lead.words)}, {px} px{TUNED * finetuned}", by_variant)
+        for lead in leads.values()
         for finetuned in (False, True)
         for px, by_variant in transferred(lead.setting, finetuned).items()
     ]
@@ -184,11 +197,13 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
         return []
     baseline = shown[0].setting.baseline
     lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
-    for variant in compared(shown):
+    for variant in listed(shown):
         cells = [difference(by_variant.get(variant)) for _, by_variant in columns]
-        lines.append(row([span(variant), *cells]))
-    words = "The same weights at other resolutions, zero-shot"
-    return [*lines, "", f"{words}{' or fine-tuned there' if any('fine' in head for head, _ in columns) else ''}.", ""]
+        if set(cells) != {DASH}:
+            lines.append(row([span(variant), *cells]))
+    tuned = any(words.endswith(TUNED) for words, _ in columns)
+    told = f", zero-shot; those {TUNED.strip(', ')} were trained on there" if tuned else ", zero-shot"
+    return [*lines, "", f"The same weights at other resolutions{told}.", ""]
 
 
 def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
@@ -221,18 +236,19 @@ def difference(found: Difference | None) -> str:
 def caption(study: Study, shown: Sequence[Column]) -> str:
     """How to read the tables, and how far the study went."""
     many = listing([f"{column.words}: {seeds_words(column.found)}" for column in shown])
+    bodies = listing(sorted({column.setting.key[SIZE] for column in shown}))
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
         f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
-        f"variants of a column. Bold is resolved, all else is not. The body is {study.rows['size'].iloc[-1]} for all. "
+        f"variants of a column. Bold is resolved, all else is not. The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 
 
 def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
     """The table's variants in every setting, as the figure's groups."""
-    names, made = compared(shown), []
+    names, made = listed(shown), []
     for column in shown:
         baseline = ablation.baseline_seeds(column.found)
         arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
@@ -243,11 +259,24 @@ def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
 
 
 def ablations(study: Study, found: Found, shown: Sequence[Column]) -> list[ablation.Factor]:
-    """The factors of all settings, and of the recipes that have no column beside the first."""
+    """The factors of all settings, and those across recipes that the table's columns do not show already."""
+    told = {id(summary) for column in shown for summary in column.found}
     beside = {column.setting.key for column in shown if not column.first}
-    few = [setting for setting in study.settings if setting.key not in beside]
-    inside = [factor for setting in few for factor in ablation.of_settings(found[setting.key])]
-    return inside + [factor for one in ablation.of_recipes(few, found) for factor in one.factors]
+    made = [
+        (heading(setting), factor)
+        for setting in study.settings
+        if setting.key not in beside
+        for factor in ablation.of_settings(found[setting.key])
+    ]
+    for one in ablation.of_recipes(study.settings, found):
+        for factor in one.factors:
+            if any(id(arm.summary) not in told for arm in factor.arms):
+                made.append((one.name, factor))
+    names = [factor.name for _, factor in made]
+    return [
+        replace(factor, name=f"{factor.name}, {where}") if names.count(factor.name) > 1 else factor
+        for where, factor in made
+    ]
 
 
 def finding(one: Claims) -> list[str]:

@@ -50,7 +50,7 @@ def differing(known: Iterable[Mapping[str, Any]], told: Collection[str] = ()) ->
     """The entries in which recipes train differently, but for those that are `told` elsewhere."""
     known, silent = list(known), BESIDE.union(told)
     every = dict.fromkeys(key for recipe in known for key in recipe if key not in silent)
-    return [key for key in every if len({_json(recipe.get(key)) for recipe in known}) > 1]
+    return [key for key in every if len({as_json(recipe.get(key)) for recipe in known}) > 1]
 
 
 def entry_words(key: str, value: Any) -> str:
@@ -88,5 +88,12 @@ def _percentage(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """An entry's value as a text that is equal where the values are."""
     return json.dumps(value, sort_keys=True, default=str)
+
+
+def images(recipe: Mapping[str, Any] | None) -> int | None:
+    """How many training images a recipe leaves of the dataset's; None for all."""
+    said = (recipe or {}).get("train_images")
+    return said if isinstance(said, int) else None

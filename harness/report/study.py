@@ -8,14 +8,14 @@ belongs to every training fraction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.report.recipes import COLUMNS, Recipes, recipe_labels, targets
+from harness.report.recipes import COLUMNS, Recipes, images, recipe_labels, targets
 from harness.report.rows import TIMED, by_number, natural, side, superseded, tidy
 from harness.report.words import share
 from harness.results import Damage
@@ -63,9 +63,8 @@ class Setting:
 
     @property
     def images(self) -> int | None:
-        """Of how many training images a share is taken, None for all that the dataset has."""
-        said = (self.recipe or {}).get("train_images")
-        return said if isinstance(said, int) else None
+        """How many training images the recipe leaves of the dataset's, before a share is drawn; None for all."""
+        return images(self.recipe)
 
     @property
     def train_fraction(self) -> str:
@@ -183,11 +182,11 @@ def setting(
         families[variant] = family or families.get(variant, "")
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
-    hashes = list(dict.fromkeys(mine["recipe_hash"]))
-    px, asked = key[SETTING.index("train_px")], targets(hashes, recipes)
+    hashes = mine["recipe_hash"].tolist()
+    px, asked = key[SETTING.index("train_px")], targets(dict.fromkeys(hashes), recipes)
     recipe = next((recipes[name] for name in reversed(hashes) if name in recipes), None)
-    found = Setting("", key, px, baseline, order, families, mine, recipe, asked, correct, maps)
-    return replace(found, name=title(key, several, found.images))
+    name = title(key, several, images(recipe))
+    return Setting(name, key, px, baseline, order, families, mine, recipe, asked, correct, maps)
 
 
 def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
@@ -204,12 +203,12 @@ def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Sett
     return found
 
 
-def title(key: tuple[str, ...], several: Mapping[str, bool], images: int | None = None) -> str:
+def title(key: tuple[str, ...], several: Mapping[str, bool], limit: int | None = None) -> str:
     """A setting in words; study and training fraction are named where there are `several`.
 
-    images: of how many the fraction is, None for all that the dataset has.
+    limit: of how many training images the fraction is, None for all that the dataset has.
     """
-    parts, whole = [], f"{images:,}" if images else "the"
+    parts, whole = [], f"{limit:,}" if limit else "the"
     for column, part in zip(SETTING, key, strict=True):
         if not part or (column == "study" and not several[column]):
             continue
@@ -218,5 +217,5 @@ def title(key: tuple[str, ...], several: Mapping[str, bool], images: int | None 
         elif part != "1":
             parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
         elif several[column]:
-            parts.append(WORDS[column].format(f"all {images:,}" if images else "all"))
+            parts.append(WORDS[column].format(f"all {limit:,}" if limit else "all"))
     return BETWEEN.join(parts) or "all rows"
