@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness import run
+from harness import results, run
 from harness.backbone import create
 from harness.presets import ABLATIONS, PRESETS, deit, preset, sp_vit
 from harness.sizes import in_full
@@ -104,3 +104,8 @@ def test_an_ablation_for_real(tmp_path, monkeypatch):
     assert run.main(["--preset", "digits:token", *flags]) == 0
     page = (tmp_path / "reports" / "digits-token.html").read_text()
     assert page.count('class="setting"') == 3
+    folder = tmp_path / "results" / "digits-token"
+    name, recipe = next(iter(results.recipes(folder).items()))
+    results.write_recipe(folder, name, recipe | {"command": "another study's"})
+    assert run.main(["--preset", "digits:token", *flags]) == 0
+    assert results.recipes(folder)[name]["command"] == "another study's", "an arm may be a study that described itself"
