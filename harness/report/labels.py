@@ -43,7 +43,7 @@ def short(name: str, longest: int = LONGEST) -> str:
 
 def fit(text: Text, name: str, right: float) -> None:
     """Shortens a label until it ends left of `right`, in pixels."""
-    for longest in range(LONGEST, 4, -1):
+    for longest in range(max(LONGEST, len(name)), 4, -1):
         text.set_text(short(name, longest))
         if text.get_window_extent().x1 <= right:
             return

@@ -1,4 +1,4 @@
-"""The README's part about a study, from its rows: two tables, the paper's findings, two figures as files.
+"""The README's part about a study, from its rows: two tables, the paper's findings, figures as files.
 
 It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The first
 table is led by the setting with the largest images and, among these, the most seeds; the study's other settings follow
@@ -80,24 +80,22 @@ def part(study: Study, name: str, folder: str) -> Part:
     if not shown:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
-    groups, findings = factors(shown), claims(study.settings, found)
+    findings = claims(study.settings, found)
     lines = [table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
     figures = {}
-    drawings = {
-        "differences": dots.draw(groups, look, study.baseline, "differences", ""),
-        "ablations": dots.draw(ablations(study, found, shown), look, study.baseline, "ablations", ""),
+    drawn = {
+        "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
+        "recipes": ("Top-1 minus {} with another recipe", factors(shown, [one for one in shown if not one.first])),
+        "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
     }
-    told = {
-        "differences": f"Top-1 minus {study.baseline}, by setting",
-        "ablations": f"Ablations: top-1 minus {study.baseline}",
-    }
-    for key, drawing in drawings.items():
+    for key, (words, groups) in drawn.items():
+        drawing = dots.draw(groups, look, study.baseline, key, "")
         if drawing is not None:
             figures[f"{name}-{key}.svg"] = alone(drawing.svg)
-            lines += [f"![{told[key]}]({folder}/{name}-{key}.svg)", ""]
+            lines += [f"![{words.format(study.baseline)}]({folder}/{name}-{key}.svg)", ""]
     if figures:
-        words = captions.ablation(groups, study.baseline)
-        lines += [f"*{words}*", ""]
+        every = [group for _, groups in drawn.values() for group in groups]
+        lines += [f"*{captions.ablation(every, study.baseline)}*", ""]
     for one in findings:
         lines += [*finding(one), ""]
     return Part("\n".join(lines).rstrip(), figures)
@@ -181,7 +179,10 @@ def listed(shown: Sequence[Column]) -> list[str]:
 
 
 def elsewhere(shown: Sequence[Column]) -> list[str]:
-    """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned."""
+    """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned.
+
+    It has the variants of the leading setting and those of which anything is resolved.
+    """
     leads: dict[tuple[str, ...], Column] = {}
     for column in shown:
         leads.setdefault(
@@ -198,9 +199,9 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
     baseline = shown[0].setting.baseline
     lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
     for variant in listed(shown):
-        cells = [difference(by_variant.get(variant)) for _, by_variant in columns]
-        if set(cells) != {DASH}:
-            lines.append(row([span(variant), *cells]))
+        found = [by_variant.get(variant) for _, by_variant in columns]
+        if (any(found) and shown[0].of(variant)) or any(one.resolved for one in found if one):
+            lines.append(row([span(variant), *map(difference, found)]))
     tuned = any(words.endswith(TUNED) for words, _ in columns)
     told = f", zero-shot; those {TUNED.strip(', ')} were trained on there" if tuned else ", zero-shot"
     return [*lines, "", f"The same weights at other resolutions{told}.", ""]
@@ -246,10 +247,10 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
     )
 
 
-def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
-    """The table's variants in every setting, as the figure's groups."""
+def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Factor]:
+    """The table's variants in some of its settings, as a figure's groups."""
     names, made = listed(shown), []
-    for column in shown:
+    for column in some:
         baseline = ablation.baseline_seeds(column.found)
         arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
