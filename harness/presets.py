@@ -157,7 +157,7 @@ def imagenet1k() -> Study:
 def speed() -> Study:
     """All variants at DeiT-Ti's size on images of noise in ImageNet's shape: costs, time, memory. Nothing is trained.
 
-    Command: python -m harness.run --preset speed. Two CPU cores, about a quarter of an hour, and nothing beside
+    Command: python -m harness.run --preset speed. Two CPU cores, about twenty minutes, and nothing beside
     it. On a GPU: --device cuda --size small --num-heads 4 --amp -b 128 --resolutions 224,384,512.
     """
     return Study(

@@ -297,7 +297,11 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
     priors = results.load(STUDY)
     priors = priors[(priors["dataset"] == "fashion_mnist") & (priors["variant"] == "sp_sa")]
     grown = {f"{priors[priors['metric'] == 'prior_max']['value'].max():.2f}"}
-    known = set(NUMBER.findall(part.text)) | searched | costs | grown | ROUND
+    masked = (ROOT / "reports/priors.html").read_text().partition("Binarised priors: ")[2]
+    masked = re.sub(r"<(svg|script|a).*?</\1>", "", masked, flags=re.DOTALL).partition("Failed and refused")[0]
+    times = results.load(ROOT / "results/speed")
+    timed = {f"{value:.3f}" for value in times[times["metric"].isin(["ratio", "train_ratio"])]["value"]}
+    known = set(NUMBER.findall(part.text)) | searched | costs | grown | set(NUMBER.findall(masked)) | timed | ROUND
     assert told(text), "the prose has numbers"
     assert [number for number in told(text) if number not in known] == []
     mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
@@ -331,6 +335,13 @@ def test_what_the_readme_says_in_words_is_in_the_rows(part):
     assert max(abs(mean(one["uniform"])) for one in (low, digits)) < 0.2
     judged = re.findall(r"\| (.*?) \| .* \| (reproduced|contradicted) \|", part.text)
     assert judged == [("SP-SA is more accurate than plain attention", "reproduced")]
+    times = results.load(ROOT / "results/speed")
+    again = times[times["metric"].isin(["aa_ratio", "train_aa_ratio", "latency_aa_ratio"])]["value"]
+    assert abs(again - 1).max() < 0.02
+    slow = times[(times["metric"] == "ratio") & (times["test_px"] == 384)].set_index("variant")["value"]
+    table = slow.drop(["swin", "cswin", "rpe_1d", "rpe_2d", "irpe", "decomposed", "no_content", "uniform", "cosine"])
+    table = table.drop(["rope_axial", "rope_mixed", "lepe"])
+    assert (f"{table.min():.3f}", f"{table.max():.3f}") == ("1.056", "1.180")
     rows = results.load(ROOT / "results/costs")
     rows = rows[(rows["size"] == "small") & (rows["metric"] == "gmac") & rows["note"].isna()]
     by_px = rows.pivot_table(index="variant", columns="train_px", values="value", aggfunc="last")
