@@ -386,6 +386,9 @@ def test_every_study_gives_a_sensible_page(case, tmp_path):
 def test_what_the_odd_studies_say(tmp_path):
     alone = Page(render(tmp_path, made.accuracy(["sa"], range(3), [8]), name="alone")).text
     assert "nothing is compared" in alone
+    timed = Page(render(tmp_path, made.speed(["sa", "psa"]), name="timed")).text
+    assert "Nothing was trained here: what 1 variant cost beside sa." in timed
+    assert "No top-1" not in timed
     lost = Page(render(tmp_path, made.study(["psa"]), name="lost")).text
     assert "The baseline sa has no top-1 in these rows" in lost
     failed = Page(render(tmp_path, CASES["all failed"], name="failed")).text

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.report.study import Setting
-from harness.report.summary import Summary
+from harness.report.summary import UNMEASURED, Summary
 from harness.report.words import confidence, grouped, listing, p_value, percent, plural, points, significant
 from harness.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
 
@@ -56,6 +56,8 @@ def headline(setting: Setting, found: list[Summary]) -> str:
     if not challengers:
         return "There is no second variant in these rows, so nothing is compared."
     base = next((summary for summary in found if summary.is_baseline), None)
+    if not trained(found):
+        return f"Nothing was trained here: what {plural(len(challengers), 'variant')} cost beside {setting.baseline}."
     if base is None or base.top1.value is None:
         return (
             f"The baseline {setting.baseline} has no top-1 in these rows, so no difference can be formed; "
@@ -76,6 +78,11 @@ def headline(setting: Setting, found: list[Summary]) -> str:
     return f"Of {plural(total, 'variant')} compared with {setting.baseline}: {listing(parts)}."
 
 
+def trained(found: list[Summary]) -> bool:
+    """Whether an accuracy was measured or tried."""
+    return any(summary.top1.value is not None or summary.top1.reason != UNMEASURED for summary in found)
+
+
 def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     """The baseline, then the others by falling mean difference; those without one last."""
     axis = _axis(found)
@@ -83,7 +90,8 @@ def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     base = next((summary for summary in found if summary.is_baseline), None)
     listed = []
     for summary in sorted(found, key=_rank):
-        sentences = [_accuracy(summary, baseline), _cost(summary, base), fronts.get(summary.variant, "")]
+        accuracy = _accuracy(summary, baseline) if trained(found) else ""
+        sentences = [accuracy, _cost(summary, base), fronts.get(summary.variant, "")]
         text = " ".join(sentence for sentence in sentences if sentence)
         listed.append(Verdict(summary.variant, outcome(summary), text, _bar(summary, axis), summary.stale))
     return listed
