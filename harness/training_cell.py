@@ -145,7 +145,7 @@ def noted(bench: Bench, variant: str, words: str) -> str | None:
 
 def share(metric: str, right: Tensor) -> dict[str, Any]:
     """The share of a bool [n] as a fact, in percent."""
-    return {"metric": metric, "value": 100 * float(right.float().mean()), "unit": "%", "n": len(right)}
+    return {"metric": metric, "value": 100 * int(right.sum()) / len(right), "unit": "%", "n": len(right)}
 
 
 def updates(bench: Bench) -> float:

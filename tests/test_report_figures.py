@@ -5,6 +5,7 @@ import io
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import stats
@@ -134,6 +135,20 @@ def test_a_study_whose_arms_do_not_differ_is_drawn(tmp_path, top1):
     study = made.take(tmp_path, rows)
     assert {float(line["difference"]) for line in drawn(study, "s1-ablation")} == {0.0}
     assert "s1-ablation" in page(study)  # a warning of any of its figures would fail
+
+
+@pytest.mark.parametrize(("lost", "interval"), [(3, False), (4, True)])
+def test_what_a_float32_lost_is_no_spread(tmp_path, lost, interval):
+    """sp_sa is wrong on three images more than sa, in every seed or in all but one."""
+    rows = []
+    for seed, right in enumerate((7807, 7552, 7683)):
+        for variant, count in (("sa", right), ("sp_sa", right - (lost if seed == 2 else 3))):
+            value = 100 * float(np.float32(count / 10_000))
+            rows.append(made.row(variant, "top1", value, seed=seed, epoch=6, test_px=8, unit="%", n=10_000))
+    found = summaries(made.take(tmp_path, rows).settings[0])
+    (one,) = [s.difference for s in found if s.variant == "sp_sa"]
+    assert one.estimate.center == pytest.approx(-0.01 * (6 + lost) / 3)
+    assert (one.estimate.low is not None) == interval
 
 
 # ---- memory and time

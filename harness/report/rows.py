@@ -15,6 +15,7 @@ import pandas as pd
 from harness.results import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
+FLOAT32 = 1e-5  # what a percentage loses in one, at most
 SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
 TRY = (*(column for column in SAME if column not in ("epoch", "layer", "backend", "grid", "batch_size", "round")),)
 # ends of metrics that are comparable within one run's rounds alone
@@ -37,12 +38,23 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     for column in TEXTS:
         rows[column] = pd.Series([text(cell) for cell in frame[column]], index=frame.index, dtype=object)
     rows["n"] = pd.to_numeric(frame["n"], errors="coerce")
-    rows["value"] = pd.to_numeric(frame["value"], errors="coerce").astype(float)
+    rows["value"] = whole_images(
+        rows["metric"], pd.to_numeric(frame["value"], errors="coerce").astype(float), rows["n"]
+    )
     rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
     rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
     rows["stale"] = rows["source_hash"] != rows["source_hash"].iloc[-1]
     rows["round"] = rows["cell"].where(rows["metric"].str.endswith(TIMED), "")
     return rows
+
+
+def whole_images(metric: pd.Series, value: pd.Series, n: pd.Series) -> pd.Series:
+    """Accuracies (%) of n images as shares of whole images, where they are that but for the rounding of a float32.
+
+    Else equal differences would seem to spread, by what rounding left, and have an interval around them.
+    """
+    shares = 100 * (value * n / 100).round() / n
+    return shares.where(metric.str.endswith(("top1", "top5")) & ((shares - value).abs() < FLOAT32), value)
 
 
 def superseded(rows: pd.DataFrame) -> pd.Series:
