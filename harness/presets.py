@@ -196,7 +196,7 @@ def layers(study: Study) -> Study:
 
 def token(study: Study) -> Study:
     """The class token late, from the input on, or none (average pool), the spatial layers being the same."""
-    layers = size_of(study.size).depth - 2
+    layers = size_of(study.size).spatial_layers("late")
     return replace(study, variants="sp_sa", spatial_layers=layers, vary=("class_token", ("late", "input", "none")))
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.recipes import BESIDE, COLUMNS, as_json, entry_words
+from harness.report import recipes
+from harness.report.recipes import COLUMNS, entry_words
 from harness.report.sides import Side
 from harness.report.study import SETTING, Setting, title
 from harness.report.words import DASH, listing, plural
@@ -55,10 +56,8 @@ def differing(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> l
     """The entries in which two recipes train differently, or that it is not known."""
     if one is None or two is None:
         return [] if one is two else ["one of the recipes was not kept"]
-    silent = BESIDE.union(COLUMNS)
-    keys = [key for key in dict.fromkeys([*one, *two]) if key not in silent]
-    told = [key for key in keys if as_json(one.get(key)) != as_json(two.get(key))]
-    return [f"{entry_words(key, one.get(key))} in A, {entry_words(key, two.get(key))} in B" for key in told]
+    entries = recipes.differing([one, two], COLUMNS)
+    return [f"{entry_words(key, one.get(key))} in A, {entry_words(key, two.get(key))} in B" for key in entries]
 
 
 def cautions(a: Side, b: Side, found: list[Match]) -> list[str]:
