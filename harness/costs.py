@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.flags import Parser, words
+from harness.backbone.sizes import SIZES, size_of
+from harness.jobs.study import Study
 from harness.presets import PRESETS
-from harness.recipe import Study
-from harness.run import described, in_words, rendered, work, writable
-from harness.sizes import SIZES, size_of
+from harness.run.flags import Parser, words
+from harness.run.program import described, in_words, rendered, work, writable
 
 if TYPE_CHECKING:
-    from harness.bench import Bench
-    from harness.cell import Cell
+    from harness.jobs.cell import Cell
+    from harness.jobs.experiment import Bench
 
 VARIANTS = "all,psa[init=normal],gpsa[init=normal]"  # the local start wants a square of heads, which few sizes have
 OF_SIZES = ("tiny", "small", "base", "convit_small", "sp_vit_s")
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, command: str) -> int:
     """Counts what is missing, renders."""
-    from harness import results
-    from harness.report.costs import render
+    from harness.report.pages.costs import render
+    from harness.results import store
 
     benches = [bench(args, size, px) for size in args.sizes for px in args.resolutions]
     writable(args.output)
@@ -59,13 +59,13 @@ def run(args: argparse.Namespace, command: str) -> int:
     missing = [cell for cell in cells if not cell.done(args.output)]
     print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
     for one in benches:
-        results.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
+        store.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
     return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
 
 
 def bench(args: argparse.Namespace, size: str, px: str | int) -> Bench:
     """The bench of a size and a resolution. Raises ValueError for what is not to be had."""
-    from harness.plan import Lot, bench_of
+    from harness.jobs.plan import Lot, bench_of
 
     if not str(px).isdecimal():
         raise ValueError(f"--resolutions {px} is no side in pixels; write 224,384,512")
@@ -83,8 +83,8 @@ def study(size: str, px: int) -> Study:
 
 def planned(args: argparse.Namespace, benches: list[Bench]) -> list[Cell]:
     """A cell for each variant, then one for each published model's body. Raises ValueError for an unknown variant."""
-    from harness.costs_cell import as_published, costs_cell
-    from harness.report.published import read
+    from harness.jobs.kinds.costs import as_published, costs_cell
+    from harness.report.study.published import read
     from variants.registry import expand
 
     variants = dict.fromkeys(["sa", *(variant for variant, _ in expand(args.variants))])

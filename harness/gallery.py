@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.catalogue import GRID, LAYER, WIDTH, Entry, entries, typical
-from harness.flags import Parser
+from harness.run.catalogue import GRID, LAYER, WIDTH, Entry, entries, typical
+from harness.run.flags import Parser
 from variants.attention import Attention
 from variants.relation import total_bias, total_prior
 
@@ -84,7 +84,7 @@ def png(pixels: np.ndarray) -> str:
 
 def page(found: Sequence[Entry], proofs: dict[str, str]) -> str:
     """The HTML of the variants and of what each was proved against."""
-    from harness.report.template import fill
+    from harness.report.pages.template import fill
 
     shown = [(one, list(pictures(typical(one.name)))) for one in found]
     return fill("gallery.html", variants=shown, proofs=proofs, layer=LAYER)
@@ -92,13 +92,15 @@ def page(found: Sequence[Entry], proofs: dict[str, str]) -> str:
 
 def proved(path: Path) -> dict[str, str]:
     """Variant -> against what it was proved, by the recorded badges; nothing where there are none."""
-    from harness import results
+    from harness.results import store
 
     if not path.exists():
         return {}
-    rows = results.load(path)
+    rows = store.load(path)
     if rows.attrs["damaged"]:
-        raise ValueError(f"{rows.attrs['damaged'][0]}; record the badges anew: pytest tests/published --badges {path}")
+        raise ValueError(
+            f"{rows.attrs['damaged'][0]}; record the badges anew: pytest tests/variants/published --badges {path}"
+        )
     rows = rows[rows["metric"] == "parity"]
     return {name: note.removeprefix(f"{name}: ") for name, note in zip(rows["variant"], rows["note"], strict=True)}
 
@@ -114,14 +116,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, or 2 for bad input."""
-    from harness import results
-    from harness.variant_file import load
+    from harness.jobs.variant_file import load
+    from harness.results import store
 
     args = parser().parse_args(argv)
     try:
         for path in args.variant_file:
             load(path)
-        results.write_bytes(args.report, page(entries(), proved(args.badges)).encode())
+        store.write_bytes(args.report, page(entries(), proved(args.badges)).encode())
     except ValueError as error:
         print(f"harness.gallery: {error}", file=sys.stderr)
         return 2

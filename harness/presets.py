@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import isqrt
 
-from harness.recipe import Recipe, Study
-from harness.sizes import size_of
+from harness.backbone.sizes import size_of
+from harness.jobs.study import Study
+from harness.training.recipe import Recipe
 
 
 def deit() -> Recipe:

@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.flags import Parser
-from harness.results import write_bytes
+from harness.results.store import write_bytes
+from harness.run.flags import Parser
 
 CONFIDENCE = 0.95  # that no ratio of a whole comparison is called slower by chance
 BUSY = 0.15  # of the cores at other processes: more, and even a ratio is not that of a quiet machine
@@ -125,7 +125,7 @@ def _machines(base: Recording, new: Recording, found: Findings) -> bool:
 
 def _floors(base: Recording, new: Recording) -> dict[str, float]:
     """Condition -> the larger A/A floor of the two files, as a logarithm; "" -> the largest of all, for the others."""
-    from harness.stats import aa_floor, median_interval  # late, so that --help answers at once
+    from harness.results.stats import aa_floor, median_interval  # late, so that --help answers at once
 
     floors: dict[str, float] = {}
     for recording in (base, new):

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.dataset import Dataset, Images, Pictures, resize
-from harness.data.digits import digits
-from harness.data.fashion import fashion_mnist
-from harness.data.folder import folder
-from harness.data.noise import noise
-from harness.data.probes import PROBES, probe
+from harness.data.sets.digits import digits
+from harness.data.sets.fashion import fashion_mnist
+from harness.data.sets.folder import folder
+from harness.data.sets.noise import noise
+from harness.data.sets.probes import PROBES, probe
+from harness.data.sets.timm_sets import timm_set
 from harness.data.subset import subset
-from harness.data.timm_sets import timm_set
 
 __all__ = ["DATASETS", "Dataset", "Images", "Pictures", "load", "names", "resize", "subset"]
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.backbone import ViT
+from harness.backbone.vit import ViT
 from harness.measure.cost import eager
 from variants import Attention
 from variants.backends.eager import apply

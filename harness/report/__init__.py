@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.results import Damage
+    from harness.results.store import Damage
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,19 @@ def render(folder: Path, output: Path) -> Report:
 
     Raises ValueError where there are no rows to show, OSError where a file cannot be read or written.
     """
-    from harness import results
-    from harness.report.page import page
-    from harness.report.study import study
+    from harness.report.pages.page import page
+    from harness.report.study.study import study
+    from harness.results import store
 
     folder, output = Path(folder), Path(output)
-    frame = results.load(folder)
+    frame = store.load(folder)
     damaged = list(frame.attrs["damaged"])
     if frame.empty:
         raise ValueError(f"none of the {len(damaged)} lines at {folder} can be read; the first: {damaged[0]}")
     beside = folder if folder.is_dir() else folder.parent
-    maps = results.beside(beside, ".maps.npz") | results.beside(beside, ".saliency.npz")  # by cell, and cells differ
-    whole = study(frame, results.recipes(beside), results.correct(beside), maps)
-    results.write_bytes(output, page(whole).encode())
+    maps = store.beside(beside, ".maps.npz") | store.beside(beside, ".saliency.npz")  # by cell, and cells differ
+    whole = study(frame, store.recipes(beside), store.correct(beside), maps)
+    store.write_bytes(output, page(whole).encode())
     return Report(output, damaged)
 
 
@@ -48,10 +48,10 @@ def render_comparison(a: str, b: str, output: Path) -> Report:
 
     Raises ValueError where there are no rows to compare, OSError where a file cannot be read or written.
     """
-    from harness import results
-    from harness.report.compare_page import page
-    from harness.report.sides import side
+    from harness.report.pages.compare import page
+    from harness.report.study.source import side
+    from harness.results import store
 
     one, two = side("A", a), side("B", b)
-    results.write_bytes(Path(output), page(one, two).encode())
+    store.write_bytes(Path(output), page(one, two).encode())
     return Report(Path(output), [*one.damaged, *two.damaged])

@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     output = chosen.report or Path("reports") / f"{'-vs-'.join(names)}.html"
     asked = {name: getattr(chosen, name) for name in (*EXPORTS, "readme") if getattr(chosen, name)}
 
-    from harness import results  # late, so that --help answers at once
     from harness.report import render, render_comparison
+    from harness.results import store  # late, so that --help answers at once
 
     try:
         if chosen.other is not None:
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             report = render_comparison(chosen.folder, chosen.other, output)
         else:
             if "parquet" in asked:
-                results.require_pyarrow()  # before anything is written
+                store.require_pyarrow()  # before anything is written
             report = render(Path(chosen.folder), output)
             export(Path(chosen.folder), asked, chosen.figures)
     except ValueError as error:
@@ -70,18 +70,18 @@ def export(folder: Path, asked: dict[str, Path], figures: Path) -> None:
     """Writes the exports that were asked for, by name."""
     if not asked:
         return
-    from harness import results
-    from harness.report import exports, readme
-    from harness.report.study import study
+    from harness.report.export import formats, readme
+    from harness.report.study.study import study
+    from harness.results import store
 
-    frame = results.load(folder)
-    for name, write in (("csv", results.to_csv), ("parquet", results.to_parquet)):
+    frame = store.load(folder)
+    for name, write in (("csv", store.to_csv), ("parquet", store.to_parquet)):
         if name in asked:
             write(frame, asked[name])
-    whole = study(frame, results.recipes(folder if folder.is_dir() else folder.parent))
-    for name, text in (("timm_csv", exports.timm_csv), ("latex", exports.latex), ("markdown", exports.markdown)):
+    whole = study(frame, store.recipes(folder if folder.is_dir() else folder.parent))
+    for name, text in (("timm_csv", formats.timm_csv), ("latex", formats.latex), ("markdown", formats.markdown)):
         if name in asked:
-            results.write_bytes(asked[name], text(whole).encode())
+            store.write_bytes(asked[name], text(whole).encode())
     if "readme" in asked:
         readme.write(whole, folder.resolve().name, asked["readme"], figures)
 

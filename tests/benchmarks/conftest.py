@@ -46,10 +46,10 @@ def threads():
 
 def pytest_benchmark_update_machine_info(config, machine_info):
     """What ratios depend on beside the processor; no names of hosts."""
-    from harness import origin
+    from harness.results import provenance
 
     machine_info.pop("node", None)
-    machine_info |= {"cores": origin.machine()["cores"], "threads": threads(), "torch": torch.__version__}
+    machine_info |= {"cores": provenance.machine()["cores"], "threads": threads(), "torch": torch.__version__}
 
 
 @pytest.hookimpl(wrapper=True)

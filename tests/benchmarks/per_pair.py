@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.measure.speed import interleave
-from harness.stats import median_interval
+from harness.measure.timing.interleave import interleave
+from harness.results.stats import median_interval
 from variants.geometry import Grid
 
 from .conditions import Condition

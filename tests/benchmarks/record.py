@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from harness.stats import median_interval
+from harness.results.stats import median_interval
 
 DTYPE = str(torch.get_default_dtype()).removeprefix("torch.")
 

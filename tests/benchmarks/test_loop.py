@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.presets import preset
-from harness.train import History, optimizer, step, train
-from tests.trainings import training
+from harness.training.loop import History, optimizer, step, train
+from tests.support.trainings import training
 
 from .pairs import ratios
 from .record import record
@@ -17,7 +17,7 @@ LEAST = 0.97  # of the bare step's images a second
 
 @pytest.mark.parametrize("recipe", ["plain", "augmented"])
 def test_loop(benchmark, rounds, recipe):
-    """An epoch of 16 steps on the digits, by harness.train and by hand."""
+    """An epoch of 16 steps on the digits, by harness.training.loop and by hand."""
     chosen = replace(preset("digits").recipe, epochs=1, warmup_epochs=0, **(AUGMENTED if recipe == "augmented" else {}))
     whole, bare = training("sa", 0, chosen), training("sa", 0, chosen)
     images, labels = next(whole.feed.epoch(0))

@@ -4,9 +4,9 @@ import pytest
 import timm
 import torch
 
-from harness.backbone import create
+from harness.backbone.vit import create
 from harness.measure import cost
-from harness.measure.speed import Subject
+from harness.measure.timing.interleave import Subject
 from harness.presets import preset
 
 from .conditions import AGAIN

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.measure.cost import eager
-from harness.measure.gate import LOGITS
+from harness.measure.timing.gate import LOGITS
 
 from .conditions import AGAIN, CONDITIONS, DIM, HEADS, SPECS, TINY, is_short, spec_of, target
 from .counters import counters

@@ -1,0 +1,1 @@
+"""Trained priors made masks: `python -m harness.binarize results/NAME`."""

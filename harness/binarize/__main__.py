@@ -1,0 +1,7 @@
+"""python -m harness.binarize"""
+
+import sys
+
+from harness.binarize.program import main
+
+sys.exit(main())

@@ -1,0 +1,247 @@
+"""What all cells of a run share: the study, its data, the device; it builds models and completes rows."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import distributed
+from harness.backbone import vit
+from harness.data import Dataset, resize, subset
+from harness.jobs.size_matched import Arm
+from harness.jobs.study import Pixels, Study, digest
+from harness.results import provenance, store
+from harness.training.augment import policy
+from harness.training.batches import Batch, Source, feed, shown
+from harness.training.loop import Training
+from harness.training.recipe import Recipe
+from variants.registry import family_of, parse
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A study on its data and its device. `files`: name -> digest of the file that brought that variant.
+
+    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone. kind: the type of device
+    that the cells are for, this one's where empty; place: the Slurm partition that has them, whose nodes are alike.
+    """
+
+    study: Study
+    data: Dataset
+    device: torch.device
+    files: Mapping[str, str] = field(default_factory=dict)
+    widened: Mapping[str, Arm] = field(default_factory=dict)
+    kind: str = ""
+    place: str = ""
+
+    @property
+    def image(self) -> Size:
+        px = self.study.img_size
+        return (px, px) if px else self.data.image_size
+
+    @property
+    def resolutions(self) -> list[Size]:
+        """The test sizes (height, width) in pixels, the training size first."""
+        return list(dict.fromkeys([self.image, *map(size_of, self.study.resolutions)]))
+
+    @cached_property
+    def own(self) -> Tensor:
+        """int64: the numbers of the study's training images, the same for all seeds."""
+        from sklearn.model_selection import train_test_split
+
+        labels, wanted = self.data.train_y, self.study.train_images
+        every = torch.arange(len(labels))
+        if wanted is None or wanted >= len(labels):
+            return every
+        return train_test_split(every, train_size=wanted, random_state=0, stratify=labels)[0].sort().values
+
+    @property
+    def images(self) -> int:
+        """How many training images the study has."""
+        return len(self.own)
+
+    def check(self) -> None:
+        """Raises ValueError where an image cannot be cut into patches or a batch is larger than the training set."""
+        for size in self.resolutions:
+            vit.grid_for(size, self.study.patch_size)
+        if self.study.spatial_layers == 0:
+            raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
+        wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)
+        if wanted not in (None, there) and not classes <= wanted <= there - classes:
+            raise ValueError(f"train_images={wanted} is not to be had; {self.data.name} has {there} in {classes} "
+                             f"classes, of each of which one is kept and one left out, or none")  # fmt: skip
+        if not self.data.learnable and "accuracy" in self.study.measure:
+            raise ValueError(f"{self.data.name} has nothing to learn; write --measure cost,speed, or choose a dataset")
+        self._check_flags()
+        if self.study.recipe.batch_size > self.images and "accuracy" in self.study.measure:
+            raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
+                             f"training images; choose a smaller --batch-size")  # fmt: skip
+        distributed.mine(self.study.recipe.batch_size, distributed.asked())
+        for fraction in self.study.train_fractions:
+            self.chosen(fraction, 0)
+        if self.study.recipe.aa:
+            policy(self.study.recipe, self.image, self.data)
+
+    def _check_flags(self) -> None:
+        """Raises ValueError for settings that this dataset would ignore."""
+        recipe, study = self.study.recipe, self.study
+        own = {name: getattr(recipe, name) for name in ("crop_pad", "hflip", "color_jitter", "aa")}
+        ignored: dict[str, Any] = {}
+        if self.data.fresh is not None:
+            ignored = own | {"train_images": study.train_images, "aug_repeats": recipe.aug_repeats - 1}
+            ignored["train_fractions"] = study.train_fractions != (1.0,)
+        elif self.data.streamed:
+            ignored = {"crop_pad": recipe.crop_pad}
+        elif recipe.scale != Recipe().scale:
+            ignored = {"scale": recipe.scale}
+        for name, value in ignored.items():
+            if value:
+                flag = name.replace("_", "-")
+                kind = "generator" if self.data.fresh else "tree of pictures" if self.data.streamed else "set in memory"
+                raise ValueError(f"--{flag} means nothing for {self.data.name}, a {kind}; leave it out")
+        if study.finetune_epochs and len(self.resolutions) == 1:
+            raise ValueError(f"--finetune-epochs {study.finetune_epochs} wants a resolution other than the training "
+                             f"size; name some with --resolutions")  # fmt: skip
+
+    def arm(self, variant: str) -> Arm:
+        return self.widened.get(variant) or Arm(variant)
+
+    def model(self, variant: str, seed: int = 0, *, compiled: bool = False) -> vit.ViT:
+        """The variant's model on the device. Raises ValueError for what cannot be built."""
+        study, arm = self.study, self.arm(variant)
+        model = vit.create(
+            arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
+            num_classes=len(self.data.classes), num_heads=study.num_heads, class_token=study.class_token,
+            spatial_layers=study.spatial_layers, pos_embed=study.pos_embed, pos_std=study.pos_std,
+            peg=study.peg, mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
+            precision=study.precision, seed=seed,
+        ).to(self.device)  # fmt: skip
+        if compiled and study.torchcompile:
+            model.compile()
+        return model
+
+    def try_out(self, variant: str) -> None:
+        """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
+        try:
+            with torch.no_grad():
+                self.model(variant).eval()(self.batch(1, self.image)[0])
+        except ValueError:
+            raise
+        except Exception as error:  # a variant of one's own may raise anything; torch too, where memory runs out
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            words = f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}"
+            raise ValueError(words.splitlines()[0]) from error
+
+    def chosen(self, fraction: float, seed: int) -> Tensor:
+        """int64: the training images of a share, which the seed draws; those of a smaller share are among them."""
+        return self.own[subset(self.data.train_y[self.own], fraction, seed)]
+
+    def training(self, model: vit.ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:
+        """The training of a model on a share of the images at a size."""
+        source = Source(
+            self.data, recipe, seed, self.device, size, self.chosen(fraction, seed), self.images, self.workers
+        )
+        return Training(model, feed(source), recipe, seed, len(self.data.classes), self.device)
+
+    def batch(self, batch_size: int, size: Size) -> Batch:
+        """The first training images [batch_size, c, *size] and their labels; a small training set is repeated."""
+        places = torch.arange(batch_size) % len(self.data.train_x)
+        x = self.data.train_x
+        if isinstance(x, Tensor):
+            images = resize(self.data.normalise(x[places].to(self.device)), size)
+            return images, self.data.train_y[places].to(self.device)
+        few = min(batch_size, 16)  # reading is slow, and what a picture shows costs and times nothing
+        images, labels = next(shown(self.data, First(x, few), self.data.train_y[:few], size, self.device, 0))
+        return images[places % few], labels[(places % few).to(self.device)]
+
+    def like(self, batch_size: int, size: Size) -> Tensor:
+        """Images [batch_size, c, *size] of any content."""
+        return torch.empty(batch_size, self.data.channels, *size, device=self.device)
+
+    @property
+    def workers(self) -> int:
+        """Processes that read pictures: no more than this training's share of the cores."""
+        return min(self.study.workers, max(1, (os.cpu_count() or 1) // self.study.jobs))
+
+    def shown(self, split: str, size: Size, dealt: bool = True, most: int | None = None) -> Iterator[Batch]:
+        """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process.
+
+        most: so many of them at most, spread evenly.
+        """
+        images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
+        return shown(self.data, images, labels, size, self.device, self.workers, dealt, most)
+
+    def row(self, variant: str, cell: str, **fact: Any) -> store.Row:
+        """A whole row: the fact, what it is about, and where it comes from."""
+        test = fact.pop("test", self.image)
+        grid = vit.grid_for(test, self.study.patch_size)
+        about = {
+            "study": self.study.name, "cell": cell, "variant": variant,
+            "family": "controls" if variant in self.widened else family_of(variant),
+            "size": self.study.size, "dataset": self.dataset, "train_px": px(self.image), "test_px": px(test),
+            "grid": f"{grid[0]}x{grid[1]}", "device": self.device.type,
+            "precision": self.study.precision, "batch_size": self.study.recipe.batch_size,
+        }  # fmt: skip
+        source = {
+            "recipe_hash": self.study.recipe_hash, "source_hash": provenance.source_hash(), "code": provenance.code(),
+            "machine": provenance.machine(), "versions": provenance.versions(), "when": provenance.now(),
+        }  # fmt: skip
+        return about | source | fact
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name in rows: of a tree its folder's own, and what is in it."""
+        where = self.study.data_dir
+        named = self.study.dataset == "folder" and where
+        return f"{Path(where).name} ({self.data.fingerprint})" if named and where else self.study.dataset
+
+    def hardware(self) -> list[str | int | None]:
+        """What timings depend on beside the source: the processor and its threads or the GPU, and torch."""
+        if self.place:
+            return [self.place]
+        found, torch_itself = provenance.machine(), provenance.versions()["torch"]
+        return [found["gpu"], torch_itself] if self.device.type == "cuda" else [
+            found["cpu"], found["threads"], torch_itself]  # fmt: skip
+
+    def key(self, variants: list[str], *words: Any) -> str:
+        """The hash of a cell: what it measures, of which variants, on what, with which source."""
+        arms = [self.arm(variant) for variant in variants]
+        named = {part.name for arm in arms for part in parse(arm.spec)}
+        brought = sorted(file for name, file in self.files.items() if name in named)
+        hidden = [arm.mlp_hidden for arm in arms if arm.mlp_hidden is not None]
+        about = [self.study.fixed, self.data.fingerprint, self.kind or self.device.type, provenance.source_hash()]
+        return digest([*about, *brought, variants, *hidden, *words])
+
+
+@dataclass(frozen=True)
+class First:
+    """The first so many pictures."""
+
+    pictures: Any
+    number: int
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pictures[index]
+
+
+def size_of(pixels: Pixels) -> Size:
+    """(height, width) of a resolution."""
+    return pixels if isinstance(pixels, tuple) else (pixels, pixels)
+
+
+def px(size: Size) -> int | str:
+    """A size in pixels as rows write it: the side of a square, else "HEIGHTxWIDTH"."""
+    return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -1,0 +1,1 @@
+"""The kinds of cells: what each does and records."""

@@ -1,0 +1,1 @@
+"""Timing that can rank: interleaved rounds, an A/A floor, a gate."""

@@ -1,0 +1,166 @@
+"""SP-ViT's own findings, tested with the study's rows: reproduced, contradicted, or not resolved, with the interval.
+
+The findings are those of the paper's ablations on ImageNet-100, as its published review states them (SP-ViT, BMVC 2022,
+arXiv 2206.07662). Each is a paired difference of two arms, seed by seed, simultaneous over the findings that the rows
+can test. A study elsewhere can say whether a finding holds there, and not whether it holds on ImageNet-100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.backbone.sizes import SIZES
+from harness.report.analysis.summary import Summary
+from harness.report.figures.transfer import curves
+from harness.report.study.recipes import COLUMNS, differing
+from harness.report.study.study import Setting, alike
+from harness.report.text.formatting import confidence, interval, points
+from harness.results.stats import FEWEST_SEEDS, Difference, paired_difference
+
+REPRODUCED, CONTRADICTED, OPEN = "reproduced", "contradicted", "not resolved"
+GAIN = 0.4  # points: what the paper gained from a hidden width of 16 to one of 32
+BySeed = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A finding, and the two variants whose difference tests it.
+
+    `at_most`: the finding is that the difference is less than so many points; else that it is above 0.
+    """
+
+    words: str
+    one: str
+    other: str
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A finding and what the rows say of it: the difference in points, and the verdict."""
+
+    words: str
+    arms: str
+    difference: Difference
+    verdict: str
+
+    @property
+    def points(self) -> str:
+        return points(self.difference.estimate.center)
+
+    @property
+    def ends(self) -> str:
+        return interval(self.difference.estimate.low, self.difference.estimate.high, points)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What settings that differ in their recipe alone say of the findings; `level` is each interval's."""
+
+    name: str
+    level: str
+    tested: list[Tested]
+
+
+WITHIN = (
+    Claim("SP-SA is more accurate than plain attention", "sp_sa", "sa"),
+    Claim("SP-SA is more accurate than 1-D relative position embeddings", "sp_sa", "rpe_1d"),
+    Claim("SP-SA is more accurate than 2-D relative position embeddings", "sp_sa", "rpe_2d"),
+    Claim("SP-SA is more accurate than PSA", "sp_sa", "psa"),
+    Claim("an MLP of the offset is more accurate than a linear map", "sp_sa", "sp_sa[form=linear]"),
+    Claim("a hidden width of 32 is more accurate than one of 16", "sp_sa", "sp_sa[hidden=16]"),
+    Claim("a hidden width of 64 gains nothing over 32", "sp_sa[hidden=64]", "sp_sa", at_most=GAIN),
+    Claim("a prior for each head is more accurate than one for each layer", "sp_sa", "sp_sa[scope=layer]"),
+    Claim("a prior for each head is more accurate than one for the network", "sp_sa", "sp_sa[scope=network]"),
+    Claim("one prior for the network is more accurate than one for each layer", "sp_sa[scope=network]",
+          "sp_sa[scope=layer]"),
+)  # fmt: skip
+LATE = "a class token that joins late is more accurate than one from the input on"
+LAYERS = "plain attention in the last two layers is more accurate than in the last alone"
+FINETUNED = "fine-tuning at {} px gains more than it does for plain attention"
+
+
+def claims(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Claims]:
+    """By what settings have in common beside their recipe; `found` by the key of its setting."""
+    together = []
+    for name, unsorted in alike(settings, "recipe"):
+        members = sorted(unsorted, key=lambda setting: -len(setting.variants))
+        pairs = [pair for setting in members for pair in within(found[setting.key])]
+        pairs = list({pair[0]: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
+        pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
+        enough = [pair for pair in pairs if len(pair[2].keys() & pair[3].keys()) >= FEWEST_SEEDS]
+        tested = [one for pair in enough if (one := judged(*pair, compared=len(enough))) is not None]
+        if len(tested) > 1:
+            level = confidence(tested[0].difference.estimate.confidence)
+            together.append(Claims(name, level, tested))
+    return together
+
+
+Pair = tuple[str, str, BySeed, BySeed, float | None]  # words, arms, top-1 by seed of the two, at_most
+
+
+def within(found: Sequence[Summary]) -> list[Pair]:
+    """The findings that compare two variants of a setting."""
+    seeds = {summary.variant: summary.seeds for summary in found}
+    return [
+        (claim.words, f"{claim.one} minus {claim.other}", seeds[claim.one], seeds[claim.other], claim.at_most)
+        for claim in WITHIN
+        if seeds.get(claim.one) and seeds.get(claim.other)
+    ]
+
+
+def across(members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Pair]:
+    """The findings that compare sp_sa in two recipes which differ in one entry alone."""
+    arms = []
+    for setting in members:
+        seeds = next((s.seeds for s in found[setting.key] if s.variant == "sp_sa"), {})
+        if seeds and setting.recipe:
+            arms.append((setting.recipe, seeds))
+    pairs: list[Pair] = []
+    for one, seeds in arms:
+        for other, theirs in arms:
+            entries = differing([one, other], COLUMNS)
+            layers = SIZES[one["size"]].depth if one.get("size") in SIZES else 0
+            if entries == ["class_token"] and (one.get("class_token"), other.get("class_token")) == ("late", "input"):
+                pairs.append((LATE, "late minus input", seeds, theirs, None))
+            counts = (one.get("spatial_layers"), other.get("spatial_layers"))
+            if entries == ["spatial_layers"] and counts == (layers - 2, layers - 1):
+                pairs.append((LAYERS, f"{counts[0]} minus {counts[1]} spatial layers", seeds, theirs, None))
+    return pairs
+
+
+def finetuned(setting: Setting) -> list[Pair]:
+    """Whether fine-tuning at another resolution gains more for sp_sa than for plain attention."""
+    gains: dict[str, dict[str, BySeed]] = {}
+    for curve in curves(setting):
+        if curve.variant in ("sp_sa", "sa"):
+            plain = {point.px: point.seeds for point in curve.points}.get(setting.train_px, {})
+            for point in curve.finetuned:
+                gain = {seed: point.seeds[seed] - plain[seed] for seed in point.seeds if seed in plain}
+                gains.setdefault(point.px, {})[curve.variant] = gain
+    return [
+        (FINETUNED.format(px), "gain of sp_sa minus gain of sa", both["sp_sa"], both["sa"], None)
+        for px, both in gains.items()
+        if len(both) > 1
+    ]
+
+
+def judged(words: str, arms: str, one: BySeed, other: BySeed, at_most: float | None, compared: int) -> Tested | None:
+    """The verdict of a finding; None where the seeds give no interval."""
+    difference = paired_difference(one, other, compared)
+    if difference is None or difference.estimate.low is None or difference.estimate.high is None:
+        return None
+    low, high = difference.estimate.low, difference.estimate.high
+    if at_most is None:
+        verdict = REPRODUCED if low > 0 else CONTRADICTED if high < 0 else OPEN
+    else:
+        verdict = REPRODUCED if high < at_most else CONTRADICTED if low > at_most else OPEN
+        words = f"{words} (less than {at_most:g} points)"
+    return Tested(words, arms, difference, verdict)
+
+
+def count(found: Sequence[Tested]) -> str:
+    """ "2 reproduced, 1 contradicted, 9 not resolved"."""
+    numbers = {verdict: sum(one.verdict == verdict for one in found) for verdict in (REPRODUCED, CONTRADICTED, OPEN)}
+    return ", ".join(f"{number} {verdict}" for verdict, number in numbers.items())

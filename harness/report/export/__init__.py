@@ -1,0 +1,1 @@
+"""A study for elsewhere: CSV, LaTeX, Markdown, README."""

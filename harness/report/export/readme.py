@@ -1,0 +1,299 @@
+"""The README's part about a study, from its rows: two tables, the paper's findings, figures as files.
+
+It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The first
+table is led by the setting with the largest images and, among these, the most seeds; the study's other settings follow
+as columns of differences. The second is the same weights at other resolutions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.report.analysis import ablation
+from harness.report.analysis.claims import Claims, claims, count
+from harness.report.analysis.summary import Summary, comparisons, summaries
+from harness.report.export.formats import marked, row, seeds_words, span
+from harness.report.figures import forest_plot
+from harness.report.figures.style import captions
+from harness.report.figures.style.palette import css_variables, looks
+from harness.report.figures.transfer import curves
+from harness.report.study.recipes import COLUMNS, differing, entry_words
+from harness.report.study.rows import by_number, side
+from harness.report.study.study import SETTING, Setting, Study, alike
+from harness.report.text.formatting import DASH, interval, listing, percent, plural, points
+from harness.report.text.formatting import count as amount
+from harness.results import store
+from harness.results.stats import Difference, paired_difference
+
+BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
+DATASET, SIZE = SETTING.index("dataset"), SETTING.index("size")
+TUNED = ", fine-tuned"
+MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
+Found = Mapping[tuple[str, ...], Sequence[Summary]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Markdown, and the figures that it shows: SVG files by name."""
+
+    text: str
+    figures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A setting of the table: what is at its head, whether it is the first of its dataset and share, its summaries."""
+
+    words: str
+    first: bool
+    setting: Setting
+    found: Sequence[Summary]
+
+    def of(self, variant: str) -> Summary | None:
+        return next((s for s in self.found if s.variant == variant), None)
+
+
+def write(study: Study, name: str, readme: Path, figures: Path) -> None:
+    """Puts the study's part between its marks in a file, and the figures into a folder.
+
+    Raises ValueError where the file has no such marks, or the study nothing to compare.
+    """
+    text = readme.read_text(encoding="utf-8")
+    begin = BEGIN.format(name)
+    before, found, rest = text.partition(begin)
+    inside, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"{readme} has no lines {begin!r} and {END!r} to write between; add them")
+    made = part(study, name, figures.as_posix())
+    for file, svg in made.figures.items():
+        store.write_bytes(figures / file, svg.encode())
+    if inside != f"\n{made.text}\n":
+        store.write_bytes(readme, f"{before}{begin}\n{made.text}\n{END}{after}".encode())
+
+
+def part(study: Study, name: str, folder: str) -> Part:
+    """The part, its figures named as lying in `folder`. Raises ValueError for a study that compares nothing."""
+    found: Found = {setting.key: summaries(setting) for setting in study.settings}
+    shown = chosen(study, found)
+    if not shown:
+        raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
+    look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
+    findings = claims(study.settings, found)
+    lines = [table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
+    figures = {}
+    drawn = {
+        "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
+        "recipes": ("Top-1 minus {} with another recipe", factors(shown, [one for one in shown if not one.first])),
+        "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
+    }
+    for key, (words, groups) in drawn.items():
+        drawing = forest_plot.draw(groups, look, study.baseline, key, "")
+        if drawing is not None:
+            figures[f"{name}-{key}.svg"] = alone(drawing.svg)
+            lines += [f"![{words.format(study.baseline)}]({folder}/{name}-{key}.svg)", ""]
+    if figures:
+        every = [group for _, groups in drawn.values() for group in groups]
+        lines += [f"*{captions.ablation(every, study.baseline)}*", ""]
+    for one in findings:
+        lines += [*finding(one), ""]
+    return Part("\n".join(lines).rstrip(), figures)
+
+
+def chosen(study: Study, found: Found) -> list[Column]:
+    """The settings that the table shows, the leading one first.
+
+    Of the same images and body the recipe with the most variants, then the others that compare many, called by what
+    differs.
+    """
+    bodies = {setting.key[SIZE] for setting in study.settings}
+    sides = [dataset for dataset, _ in {(setting.key[DATASET], setting.train_px) for setting in study.settings}]
+    ranked = []
+    for _, members in alike(study.settings, "recipe"):
+        many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
+        first, *others = sorted(members, key=lambda s: -many[s.key])
+        shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]
+        for place, setting in enumerate(shown):
+            body = [setting.key[SIZE]] if len(bodies) > 1 else []
+            size = [f"{setting.train_px} px"] if sides.count(setting.key[DATASET]) > 1 else []
+            words = ", ".join([heading(setting), *body, *size, *(apart(setting, first) if place else [])])
+            rank = (-side(setting.train_px), place, -most(found[setting.key]), -by_number(setting.train_fraction)[0])
+            ranked.append((rank, Column(words, place == 0, setting, found[setting.key])))
+    return [column for _, column in sorted(ranked, key=lambda one: one[0])]
+
+
+def most(found: Sequence[Summary]) -> int:
+    """How many seeds the variant with the most has."""
+    return max((len(s.seeds) for s in found), default=0)
+
+
+def heading(setting: Setting) -> str:
+    """A setting in words: the dataset and how many images trained it, where the recipe says so."""
+    dataset = setting.key[DATASET]
+    fraction = by_number(setting.train_fraction or "1")[0]
+    if setting.images:
+        return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
+    return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the images"
+
+
+def apart(setting: Setting, first: Setting) -> list[str]:
+    """The entries of a setting's recipe in which it is not as the first, in words."""
+    if setting.recipe is None or first.recipe is None:
+        return [setting.key[SETTING.index("recipe")] or "recipe as kept"]
+    entries = differing([first.recipe, setting.recipe], {*COLUMNS, "train_images"})
+    return [entry_words(key, setting.recipe.get(key)) for key in entries]
+
+
+def table(study: Study, shown: Sequence[Column]) -> str:
+    """Parameters and top-1 in the leading setting, and the difference to the baseline in every setting."""
+    lead, others = shown[0], shown[1:]
+    heads = [f"{marked(lead.words)}: top-1, %", "minus " + study.baseline]
+    heads += [f"{marked(column.words)}: minus {study.baseline}" for column in others]
+    lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
+    for variant in [study.baseline, *listed(shown)]:
+        s = lead.of(variant)
+        cells = [amount(s.params.value) if s is not None and s.params.value is not None else DASH]
+        if s is None or s.top1.value is None:
+            cells.append(DASH)
+        else:
+            cells.append(marked(f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()))
+        cells += [difference(one.difference if (one := column.of(variant)) else None) for column in shown]
+        lines.append(row([span(variant), *cells]))
+    return "\n".join(lines)
+
+
+def listed(shown: Sequence[Column]) -> list[str]:
+    """The variants of the leading setting and those of several others, by falling difference to the baseline.
+
+    Where a variant is not in the leading setting, the first that has it places it, after those before.
+    """
+    ranks: dict[str, tuple[int, float]] = {}
+    times: dict[str, int] = {}
+    for place, column in enumerate(shown):
+        for s in column.found:
+            if s.top1.value is not None and not s.is_baseline:
+                ranks.setdefault(s.variant, (place, -s.difference.estimate.center if s.difference else math.inf))
+                times[s.variant] = times.get(s.variant, 0) + 1
+    return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
+
+
+def elsewhere(shown: Sequence[Column]) -> list[str]:
+    """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned.
+
+    It has the variants of the leading setting and those of which anything is resolved.
+    """
+    leads: dict[tuple[str, ...], Column] = {}
+    for column in shown:
+        leads.setdefault(
+            tuple(column.setting.key[SETTING.index(part)] for part in ("dataset", "size", "train_px")), column
+        )
+    columns = [
+        (f"{marked(lead.words)}, {px} px{TUNED * finetuned}", by_variant)
+        for lead in leads.values()
+        for finetuned in (False, True)
+        for px, by_variant in transferred(lead.setting, finetuned).items()
+    ]
+    if not columns:
+        return []
+    baseline = shown[0].setting.baseline
+    lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
+    for variant in listed(shown):
+        found = [by_variant.get(variant) for _, by_variant in columns]
+        if (any(found) and shown[0].of(variant)) or any(one.resolved for one in found if one):
+            lines.append(row([span(variant), *map(difference, found)]))
+    tuned = any(words.endswith(TUNED) for words, _ in columns)
+    told = f", zero-shot; those {TUNED.strip(', ')} were trained on there" if tuned else ", zero-shot"
+    return [*lines, "", f"The same weights at other resolutions{told}.", ""]
+
+
+def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
+    """By other resolution and variant: the difference to the baseline there, simultaneous over the variants."""
+    seeds: dict[str, dict[str, Mapping[str, float]]] = {}
+    for curve in curves(setting):
+        for point in curve.finetuned if finetuned else curve.points:
+            if point.px != setting.train_px:
+                seeds.setdefault(point.px, {})[curve.variant] = point.seeds
+    found: dict[str, dict[str, Difference]] = {}
+    for px, known in seeds.items():
+        by_seed = {variant: dict(known.get(variant, {})) for variant in setting.variants}
+        compared = comparisons(setting, by_seed)
+        for variant in setting.challengers:
+            one = paired_difference(by_seed[variant], by_seed[setting.baseline], compared)
+            if one is not None:
+                found.setdefault(px, {})[variant] = one
+    return found
+
+
+def difference(found: Difference | None) -> str:
+    """ "+1.02 [0.10, 1.94]", bold where it is resolved; a dash where there is none."""
+    if found is None:
+        return DASH
+    one = found.estimate
+    center = f"**{points(one.center)}**" if found.resolved else points(one.center)
+    return f"{center} {marked(interval(one.low, one.high, points))}".strip()
+
+
+def caption(study: Study, shown: Sequence[Column]) -> str:
+    """How to read the tables, and how far the study went."""
+    many = listing([f"{column.words}: {seeds_words(column.found)}" for column in shown])
+    bodies = listing(sorted({column.setting.key[SIZE] for column in shown}))
+    machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
+    commits = sorted({code for code in study.rows["code"] if code})
+    return marked(
+        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
+        f"variants of a column. Bold is resolved, all else is not. The body is {bodies}. "
+        f"Measured on {listing(machines)}, commit {listing(commits)}."
+    )
+
+
+def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Factor]:
+    """The table's variants in some of its settings, as a figure's groups."""
+    names, made = listed(shown), []
+    for column in some:
+        baseline = ablation.baseline_seeds(column.found)
+        arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
+        arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
+        if arms:
+            made.append(ablation.Factor(column.words, arms))
+    return made
+
+
+def ablations(study: Study, found: Found, shown: Sequence[Column]) -> list[ablation.Factor]:
+    """The factors of all settings, and those across recipes that the table's columns do not show already."""
+    told = {id(summary) for column in shown for summary in column.found}
+    beside = {column.setting.key for column in shown if not column.first}
+    made = [
+        (heading(setting), factor)
+        for setting in study.settings
+        if setting.key not in beside
+        for factor in ablation.of_settings(found[setting.key])
+    ]
+    for one in ablation.of_recipes(study.settings, found):
+        for factor in one.factors:
+            if any(id(arm.summary) not in told for arm in factor.arms):
+                made.append((one.name, factor))
+    names = [factor.name for _, factor in made]
+    return [
+        replace(factor, name=f"{factor.name}, {where}") if names.count(factor.name) > 1 else factor
+        for where, factor in made
+    ]
+
+
+def finding(one: Claims) -> list[str]:
+    """The table of the paper's findings."""
+    lines = [f"The paper's findings on {marked(one.name)}: {count(one.tested)} ({one.level} intervals).", ""]
+    lines += [row(["Finding (ImageNet-100, arXiv 2206.07662)", "Points", "Here"]), row(["---", "---:", "---"])]
+    for it in one.tested:
+        words = f"{it.words[:1].upper()}{it.words[1:]}"
+        lines.append(row([marked(words), f"{it.points} {marked(it.ends)}", it.verdict]))
+    return lines
+
+
+def alone(svg: str) -> str:
+    """An inline figure as a file of its own: both themes inside, since no page gives it colours."""
+    light, dark = css_variables()
+    style = f"<style>:root{{{light}--sans:sans-serif;}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
+    return re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1) + "\n"

@@ -1,0 +1,1 @@
+"""What every figure shares: colours, labels, captions, SVG."""

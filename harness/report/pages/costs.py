@@ -1,0 +1,156 @@
+"""The page of harness.costs: by size a table of parameters and GMACs, and the published numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report import Report
+from harness.report.figures.costs import draw
+from harness.report.figures.style.palette import looks
+from harness.report.pages.template import fill
+from harness.report.study.published import Published, read
+from harness.report.study.rows import natural, tidy
+from harness.report.text.formatting import DASH, MINUS, count, grouped, significant
+from harness.results import store
+
+BODY = "as published"  # how the note of a published model's own body begins
+MULTIPLE = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A variant at one size: parameters in words and beyond plain attention's, and a cell for each resolution."""
+
+    variant: str
+    family: str
+    params: str
+    beyond: str
+    cells: list[Cell]
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """GMACs of all pairs, over those of sa, and of the attended pairs alone where a mask leaves some out."""
+
+    gmac: str
+    over: str
+    attended: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published model and ours; `params` and `gmac` are our numbers, the others what they are to the published."""
+
+    published: Published
+    params: str
+    params_say: str
+    gmac: str
+    gmac_say: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The numbers of one size: value[variant, px, metric], and the sentence of what could not be built."""
+
+    size: str
+    pixels: list[int]
+    variants: list[str]
+    families: Mapping[str, str]
+    value: Mapping[tuple[str, int, str], float]
+    refused: Mapping[str, str]
+
+    def ratio(self, variant: str, px: int) -> float | None:
+        """GMACs over those of sa."""
+        mine, base = self.value.get((variant, px, "gmac")), self.value.get(("sa", px, "gmac"))
+        return mine / base if mine is not None and base else None
+
+
+def render(folder: Path, output: Path) -> Report:
+    """Draws the page of the rows in `folder` into `output`."""
+    frame = store.load(folder)
+    store.write_bytes(output, page(frame).encode())
+    return Report(output, list(frame.attrs["damaged"]))
+
+
+def page(frame: pd.DataFrame) -> str:
+    """The HTML of the rows."""
+    rows = tidy(frame)
+    rows = rows.drop_duplicates(["variant", "size", "train_px", "metric", "note"], keep="last")
+    published = rows["note"].str.startswith(BODY)
+    found = costs(rows[~published])
+    look = looks(list(dict.fromkeys(v for one in found for v in one.variants)), "sa")
+    tables = [(one, lines(one), draw(one, look)) for one in found]
+    return fill(
+        "costs.html", tables=tables, look=look, pairs=beside(rows[published], read()), codes=sorted(set(rows["code"])),
+        newest=rows["when"].iloc[-1],
+    )  # fmt: skip
+
+
+def costs(rows: pd.DataFrame) -> list[Costs]:
+    """Size by size, the smallest first."""
+    found = []
+    for size, mine in rows.groupby("size", sort=False):
+        has = mine[mine["value"].notna()]
+        columns = [has[name] for name in ("variant", "train_px", "metric", "value")]
+        value = {(v, int(px), metric): float(x) for v, px, metric, x in zip(*columns, strict=True)}
+        null = mine[mine["value"].isna()]
+        families = dict(zip(mine["variant"], mine["family"], strict=True))
+        order = sorted(families, key=lambda v: (v != "sa", families[v], natural(v)))
+        refused = dict(zip(null["variant"], null["note"], strict=True))
+        found.append(Costs(str(size), sorted({int(px) for px in mine["train_px"]}), order, families, value, refused))
+    return sorted(found, key=lambda one: one.value.get(("sa", one.pixels[0], "params"), 0.0))
+
+
+def lines(one: Costs) -> list[Line]:
+    """The table's lines."""
+    first, found = one.pixels[0], []
+    for variant in one.variants:
+        params, base = (one.value.get((v, first, "params")) for v in (variant, "sa"))
+        if params is None:
+            found.append(Line(variant, one.families[variant], DASH, "", [], one.refused.get(variant, "")))
+            continue
+        beyond = "" if base is None or variant == "sa" else signed(params - base)
+        cells = []
+        for px in one.pixels:
+            gmac, attended = (one.value.get((variant, px, metric)) for metric in ("gmac", "attended_gmac"))
+            ratio = one.ratio(variant, px)
+            over = "" if ratio is None or variant == "sa" else f"{MULTIPLE}{ratio:.3f}"
+            cells.append(Cell(DASH if gmac is None else grouped(gmac, 3), over,
+                              "" if attended is None else f"attended {grouped(attended, 3)}"))  # fmt: skip
+        found.append(Line(variant, one.families[variant], grouped(params / 1e6, 3), beyond, cells))
+    return found
+
+
+def signed(number: float) -> str:
+    """ "+1.2 K", or "+0"."""
+    return f"{MINUS if number < 0 else '+'}{count(abs(number)) if number else '0'}"
+
+
+def beside(rows: pd.DataFrame, known: Sequence[Published]) -> list[Beside]:
+    """The published models whose body was built here, with our parameters and GMACs."""
+    has = rows[rows["value"].notna()]
+    columns = [has[name] for name in ("variant", "size", "train_px", "metric", "value")]
+    ours = {tuple(map(str, key)): float(x) for *key, x in zip(*columns, strict=True)}
+    found = []
+    for one in known:
+        params, gmac = (ours.get((one.variant, one.size, one.test_px, metric)) for metric in ("params", "gmac"))
+        if (one.params_m or one.gmac) and params is not None and gmac is not None:
+            found.append(Beside(one, grouped(params / 1e6, 2), say(params / 1e6, one.params_m),
+                                grouped(gmac, 3), say(gmac, one.gmac)))  # fmt: skip
+    return found
+
+
+def say(ours: float, published: str) -> str:
+    """How our number is to the published one: equal to its digits, or by how many percent it is more or less."""
+    if not published:
+        return ""
+    decimals = len(published.partition(".")[2])
+    if f"{ours:.{decimals}f}" == f"{float(published):.{decimals}f}":
+        return "equal"
+    off = 100 * (ours / float(published) - 1)
+    return f"{'+' if off > 0 else MINUS}{significant(abs(off), 2)} %"

@@ -1,0 +1,85 @@
+"""The page: sections of settings, then what failed and where everything comes from, put into the template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.report.analysis import ablation
+from harness.report.analysis.claims import Claims, claims
+from harness.report.analysis.low_data import groups, leaders
+from harness.report.analysis.summary import summaries
+from harness.report.figures.style.palette import looks
+from harness.report.pages import appendix
+from harness.report.pages.section import Across, Overview, Section, across, overview, section
+from harness.report.pages.template import fill
+from harness.report.study import published
+from harness.report.study.study import BETWEEN, Study
+from harness.report.text.formatting import listing
+
+
+def page(study: Study) -> str:
+    """The HTML of a study."""
+    variants = list(dict.fromkeys(variant for setting in study.settings for variant in setting.variants))
+    look = looks(variants, study.baseline)
+    times = [when for when in study.rows["when"] if when]
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    first, together = leaders(study.settings), groups(study.settings, found)
+    places = {setting.key: number for number, setting in enumerate(study.settings, start=1)}
+    overviews = [overview(group, look, number) for number, group in enumerate(together, start=1)]
+    ablations = [
+        across(one, look, number) for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
+    ]
+    findings = claims(study.settings, found)
+    known = published.read()
+    sections = [
+        section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
+        for setting in study.settings
+    ]
+    return fill(
+        "page.html",
+        study=study,
+        title=listing(study.names),
+        contents=contents(findings, ablations, overviews, sections),
+        findings=findings,
+        ablations=ablations,
+        overviews=overviews,
+        sections=sections,
+        failures=appendix.failures(study),
+        stale=appendix.stale(study),
+        superseded=int(study.rows["superseded"].sum()),
+        damaged=study.damaged[: appendix.MOST_LISTED],
+        more_damaged=max(0, len(study.damaged) - appendix.MOST_LISTED),
+        recipes=appendix.recipes(study),
+        machines=appendix.records(study.rows, "machine"),
+        versions=appendix.records(study.rows, "versions"),
+        code=appendix.code(study),
+        parity=appendix.parity(study),
+        proved=appendix.proved(study),
+        first=times[0] if times else "",
+        newest=times[-1] if times else "",
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the contents: the id of a section, and its name without what all sections have in common."""
+
+    id: str
+    words: str
+
+
+def contents(
+    findings: list[Claims], ablations: list[Across], overviews: list[Overview], sections: list[Section]
+) -> list[Entry]:
+    """The paper's findings, the ablations across recipes, the overviews, then the settings."""
+    names = [section.name.split(BETWEEN) for section in sections]
+    common = set.intersection(*map(set, names)) if len(names) > 1 else set()
+
+    def own(name: str) -> str:
+        return BETWEEN.join(part for part in name.split(BETWEEN) if part not in common)
+
+    whole = "Top-1 by share of the training images"
+    found = [Entry("findings", "The paper's findings, tested here")] if findings else []
+    found += [Entry(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
+    found += [Entry(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
+    return found + [Entry(section.id, own(section.name)) for section in sections]

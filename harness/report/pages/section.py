@@ -1,0 +1,214 @@
+"""What is shown of one setting, and of settings that differ in the share of the training images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.report.analysis import ablation, crossover, latency, learning
+from harness.report.analysis import low_data as fractions
+from harness.report.analysis.condition import Condition, chosen
+from harness.report.analysis.elsewhere import Elsewhere, elsewhere
+from harness.report.analysis.summary import Summary
+from harness.report.figures import convergence, forest_plot, low_data, resolution, tradeoff, transfer
+from harness.report.figures.style import captions
+from harness.report.figures.style.chart import Drawing
+from harness.report.figures.style.palette import Look
+from harness.report.pages import binarized, maps, saliency
+from harness.report.study import rules
+from harness.report.study.published import Pair, Published, beside
+from harness.report.study.study import Setting
+from harness.report.tables import columns, reached, shift
+from harness.report.tables.main import Table, level, table
+from harness.report.text import verdict
+from harness.report.text.formatting import plural
+
+KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All that is shown of settings that differ in the share of the training images alone."""
+
+    id: str
+    name: str
+    sentences: list[tuple[str, str]]
+    drawings: list[Drawing]
+    legend: list[str]
+    look: dict[str, Look]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a setting's variants learned: figures, and the table of what it takes to reach a target."""
+
+    drawings: list[Drawing]
+    table: Table | None
+    how: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is shown of one setting; `speed_of` is the number of the section that shows the same speeds."""
+
+    id: str
+    name: str
+    intro: str
+    headline: str
+    verdicts: list[verdict.Verdict]
+    bars: str
+    table: Table
+    unmeasured: str
+    level: str
+    compared: int
+    drawings: list[Drawing]
+    rules: list[tuple[list[str], str]]
+    shift: Table | None
+    shift_how: str
+    training: Training | None
+    timings: list[Drawing]
+    legend: list[str]
+    look: dict[str, Look]
+    conditions: list[tuple[str, Condition]]
+    crossings: list[tuple[str, list[tuple[str, str]]]]
+    speed_of: int
+    elsewhere: list[Elsewhere]
+    published: list[Pair]
+    priors: maps.Atlas | None
+    looked: saliency.Saliency | None
+    masked: list[binarized.Binarised]
+
+
+@dataclass(frozen=True)
+class Across:
+    """All that is shown of settings that differ in their recipe alone."""
+
+    id: str
+    name: str
+    drawings: list[Drawing]
+
+
+def across(one: ablation.Recipes, look: dict[str, Look], number: int) -> Across:
+    caption = captions.ablation(one.factors, one.baseline)
+    drawing = forest_plot.draw(one.factors, look, one.baseline, f"r{number}-ablation", caption)
+    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [])
+
+
+def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Overview:
+    prefix = f"f{number}-"
+    drawn = [
+        low_data.accuracy(group, look, f"{prefix}low-data", captions.low_data(group)),
+        low_data.difference(group, look, f"{prefix}low-data-difference", captions.low_data_difference(group)),
+    ]
+    drawings = [drawing for drawing in drawn if drawing is not None]
+    return Overview(
+        id=f"shares-{number}",
+        name=group.name,
+        sentences=fractions.sentences(group),
+        drawings=drawings,
+        legend=unlabelled(group.variants, drawings),
+        look=look,
+    )
+
+
+def section(
+    setting: Setting,
+    found: Sequence[Summary],
+    look: dict[str, Look],
+    number: int,
+    speed_of: int,
+    known: Sequence[Published] = (),
+) -> Section:
+    found = list(found)
+    inference, training, alone = (chosen(setting, prefix) for prefix in KINDS)
+    by_px = {kind: crossover.curves(setting, kind) for kind in ("", "train_") if speed_of == number}
+    curves, timed = transfer.curves(setting), latency.times(setting)
+    whole = table(found, setting.baseline, inference, training, alone)
+    prefix, factors = f"s{number}-", ablation.of_settings(found)
+    drawn = [
+        tradeoff.draw(found, look, prefix + "tradeoff", captions.tradeoff(found, inference)),
+        transfer.draw(
+            curves, timed, look, setting.train_px, prefix + "transfer", captions.transfer(setting, curves, timed)
+        ),
+        forest_plot.draw(
+            factors, look, setting.baseline, prefix + "ablation", captions.ablation(factors, setting.baseline)
+        ),
+    ]
+    by_size = [
+        resolution.draw(
+            lines, look, setting.baseline, kind, f"{prefix}{kind}time", captions.overtaking(lines, setting.baseline)
+        )
+        for kind, lines in by_px.items()
+    ]
+    drawings = [drawing for drawing in drawn if drawing is not None]
+    timings = [drawing for drawing in by_size if drawing is not None]
+    learned = learned_of(setting, look, prefix)
+    challengers = [s for s in found if not s.is_baseline]
+    every = drawings + timings + (learned.drawings if learned else [])
+    return Section(
+        id=f"setting-{number}",
+        name=setting.name,
+        intro=", ".join(
+            part
+            for part in (
+                plural(len(challengers), "variant") + f" against {setting.baseline}",
+                captions.seeds_words(found),
+            )
+            if part
+        ),
+        headline=verdict.headline(setting, found),
+        verdicts=verdict.verdicts(found, setting.baseline),
+        bars=verdict.axis_words(found, setting.baseline),
+        table=columns.measured(whole),
+        unmeasured=columns.unmeasured(whole),
+        level=level(found),
+        compared=sum(s.difference is not None and s.difference.estimate.low is not None for s in challengers),
+        drawings=drawings,
+        rules=rules.rules(setting),
+        shift=shift.table(setting),
+        shift_how=captions.shift(setting),
+        training=learned,
+        timings=timings,
+        legend=unlabelled(setting.variants, every),
+        look=look,
+        conditions=[
+            (what, c) for what, c in zip(KINDS.values(), (inference, training, alone), strict=True) if c is not None
+        ],
+        crossings=crossings(setting, by_px),
+        speed_of=speed_of,
+        elsewhere=elsewhere(setting, "") + elsewhere(setting, "train_") if speed_of == number else [],
+        published=beside(setting, known),
+        priors=maps.atlas(setting, look, prefix),
+        looked=saliency.saliency(setting, setting.maps, f"{prefix}saliency"),
+        masked=binarized.binarised(setting, prefix),
+    )
+
+
+def learned_of(setting: Setting, look: dict[str, Look], prefix: str) -> Training | None:
+    """None where no variant was validated after more than one epoch."""
+    found = learning.learnings(setting)
+    drawn = [
+        convergence.draw(found, look, by, f"{prefix}by-{by}", captions.convergence(setting, found, by))
+        for by in convergence.TITLES
+    ]
+    drawings = [drawing for drawing in drawn if drawing is not None]
+    if not drawings:
+        return None
+    targets = learning.targets(setting, found)
+    return Training(drawings, reached.table(setting, found, targets), captions.reached(setting, targets))
+
+
+def unlabelled(variants: list[str], drawings: list[Drawing]) -> list[str]:
+    """The variants that some figure does not name."""
+    return [name for name in variants if any(name in drawing.unlabelled for drawing in drawings)]
+
+
+def crossings(setting: Setting, by_px: dict[str, list[crossover.Curve]]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each variant with its sentences of overtaking: (inference or training, sentence)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for prefix, lines in by_px.items():
+        for curve in lines:
+            if curve.variant != setting.baseline:
+                words = crossover.sentence(curve, setting.baseline)
+                found.setdefault(curve.variant, []).append((KINDS[prefix], words))
+    return [(variant, found[variant]) for variant in setting.variants if variant in found]

@@ -1,0 +1,39 @@
+"""The templates beside this file: escaped, strict, and with what every page has: two themes and one script at most."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+
+from harness.report.figures.style.palette import css_variables
+from harness.report.text.formatting import DASH, significant
+
+HERE = Path(__file__).parent / "templates"
+
+
+def fill(name: str, **values: object) -> str:
+    """The page that a template makes of the values."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"data_link": data_link, "number": number}
+    light, dark = css_variables()
+    # A page runs this one script only, where it runs any: the policy in its head names the script's hash.
+    script = environment.get_template("page.js").render()
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(name).render(light=light, dark=dark, script_hash=allowed, **values)
+
+
+def data_link(csv: str) -> str:
+    """A CSV as an address that needs no network."""
+    return "data:text/csv;charset=utf-8," + quote(csv, safe="")
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    return DASH if value is None else significant(value)

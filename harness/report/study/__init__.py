@@ -1,0 +1,1 @@
+"""Rows made regular and taken apart into settings."""

@@ -1,0 +1,48 @@
+"""Which test images a variant had right, image by image: the difference to the baseline over other images, too.
+
+Kept beside the rows as CELL.correct.npy, bool [resolutions, n], the training resolution first. What does not agree with
+its row is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from harness.report.study.study import Setting
+from harness.results.stats import HAIR, Difference, Estimate, over_seeds_and_images
+
+Right = Mapping[str, np.ndarray]  # by seed, bool [n]
+
+
+def right(setting: Setting, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The images of the test split that the cells of these top-1 rows had right at the training resolution, by seed."""
+    found = {}
+    for seed, cell, value in zip(rows["seed"], rows["cell"], rows["value"], strict=True):
+        file = setting.correct.get(cell)
+        if file is None or not seed:
+            continue
+        try:
+            images = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            continue
+        if images.ndim == 2 and images.dtype == bool and images.size and abs(100 * images[0].mean() - value) <= HAIR:
+            found[str(seed)] = images[0]
+    return found
+
+
+def over_images(variant: Right, baseline: Right, difference: Difference | None) -> Estimate | None:
+    """The paired difference in percentage points with its interval over seeds and images; n: the images.
+
+    At the difference's own confidence. None where the images of a paired seed were not kept, or there is no interval.
+    """
+    seeds = [seed for seed in variant if seed in baseline and variant[seed].shape == baseline[seed].shape]
+    if difference is None or difference.estimate.low is None or len(seeds) != difference.estimate.n:
+        return None
+    if len({variant[seed].size for seed in seeds}) > 1:
+        return None
+    pairs = [100.0 * (variant[seed].astype(float) - baseline[seed]) for seed in seeds]
+    found = over_seeds_and_images(np.stack(pairs), difference.estimate.confidence)
+    return None if found.low is None else found

@@ -1,0 +1,93 @@
+"""Rows made regular: every descriptive column a text ("" where missing), stale rows and older twins marked.
+
+A later row about the same thing replaces an earlier one, also where the later one is a failure: rows are append-only,
+so the last word counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from harness.results.store import WHAT
+
+TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
+FLOAT32 = 1e-5  # what a percentage loses in one, at most
+SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
+TRY = (*(column for column in SAME if column not in ("epoch", "layer", "backend", "grid", "batch_size", "round")),)
+# ends of metrics that are comparable within one run's rounds alone
+TIMED = ("images_per_s", "ratio", "peak_mib", "mfu", "latency_ms", "ceiling_gmac_per_s")
+
+
+def text(cell: Any) -> str:
+    """A cell as text: 8 and 8.0 are "8", null is ""."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))
+    return str(cell)
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in order of time, with text columns and `stale`: of other source than the newest row."""
+    rows = frame.copy()
+    rows.attrs = {}  # which pandas copies deeply into every slice
+    for column in TEXTS:
+        rows[column] = pd.Series([text(cell) for cell in frame[column]], index=frame.index, dtype=object)
+    rows["n"] = pd.to_numeric(frame["n"], errors="coerce")
+    rows["value"] = whole_images(
+        rows["metric"], pd.to_numeric(frame["value"], errors="coerce").astype(float), rows["n"]
+    )
+    rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
+    rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
+    rows["stale"] = rows["source_hash"] != rows["source_hash"].iloc[-1]
+    rows["round"] = rows["cell"].where(rows["metric"].str.endswith(TIMED), "")
+    return rows
+
+
+def whole_images(metric: pd.Series, value: pd.Series, n: pd.Series) -> pd.Series:
+    """Accuracies (%) of n images as shares of whole images, where they are that but for the rounding of a float32.
+
+    Else equal differences would seem to spread, by what rounding left, and have an interval around them.
+    """
+    shares = 100 * (value * n / 100).round() / n
+    return shares.where(metric.str.endswith(("top1", "top5")) & ((shares - value).abs() < FLOAT32), value)
+
+
+def superseded(rows: pd.DataFrame) -> pd.Series:
+    """Whether a later row says the same thing anew; `rows` are in order of time and have a `recipe`.
+
+    Timings of another run's rounds are another thing. A failure knows little of where it was, so whatever the same
+    attempt gave later, at the same resolution if it knows that, replaces it.
+    """
+    anew = rows.duplicated(list(SAME), keep="last")
+    anywhere = rows["test_px"] == ""
+    again = rows.duplicated(list(TRY), keep="last")
+    again |= anywhere & rows.duplicated([column for column in TRY if column != "test_px"], keep="last")
+    return anew | (rows["value"].isna() & again)
+
+
+def side(px: str) -> float:
+    """Sorting and drawing position of a resolution: the side of the square of equal area, in pixels."""
+    try:
+        height, _, width = px.partition("x")
+        return math.sqrt(float(height) * float(width or height))
+    except ValueError:
+        return math.nan
+
+
+def by_number(label: str) -> tuple[float, str]:
+    """Sorting key that puts seed 10 after seed 9 and texts after numbers."""
+    try:
+        return (float(label), label)
+    except ValueError:
+        return (math.inf, label)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key that puts sp_sa[hidden=4] before sp_sa[hidden=16]."""
+    parts = re.split(r"([0-9]{1,15})", name)
+    return [(1, int(part), "") if place % 2 else (0, 0, part) for place, part in enumerate(parts)]

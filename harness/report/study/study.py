@@ -1,0 +1,221 @@
+"""A study taken apart: the settings in which variants may be compared, and in each one the rows that belong to it.
+
+Two rows are comparable when study, dataset, size, training resolution, training fraction and recipe agree. A row that
+leaves one of these empty (the speed of a variant needs no dataset) belongs to every setting; what needs no training
+belongs to every training fraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.backbone.sizes import in_full
+from harness.report.study.recipes import COLUMNS, Recipes, images, recipe_labels, targets
+from harness.report.study.rows import TIMED, by_number, natural, side, superseded, tidy
+from harness.report.text.formatting import share
+from harness.results.store import Damage
+
+DEFAULT_BASELINE = "sa"
+DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
+SETTING = ("study", "dataset", "size", "train_px", "train_fraction", "recipe")
+WORDS = {
+    "study": "study {}",
+    "dataset": "{}",
+    "size": "{}",
+    "train_px": "{} px",
+    "train_fraction": "{} training images",
+    "recipe": "{}",
+}
+BETWEEN = " · "
+CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
+# Metrics of trained weights; all others, where no seed is named, are the same whatever share of the images was used.
+TRAINED = {
+    "top1", "top5", "val_top1", "loss", "train_s", "finetuned_top1", "shift_px_consistency", "shift_patch_consistency",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is held fixed (`name`, words), the variants in the order of the page, and the current rows.
+
+    `recipe`: the newest that was kept, None where none was. `reach`: the validation accuracies (%) whose epochs it asks
+    for. `correct`: by cell, the file that says which test images were right; `maps`: the one with what its model does
+    by offset.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    train_px: str
+    baseline: str
+    variants: list[str]
+    families: Mapping[str, str]
+    rows: pd.DataFrame
+    recipe: Mapping[str, Any] | None = None
+    reach: list[float] = field(default_factory=list)
+    correct: Mapping[str, Path] = field(default_factory=dict)
+    maps: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int | None:
+        """How many training images the recipe leaves of the dataset's, before a share is drawn; None for all."""
+        return images(self.recipe)
+
+    @property
+    def train_fraction(self) -> str:
+        return self.key[SETTING.index("train_fraction")]
+
+    @property
+    def challengers(self) -> list[str]:
+        return [variant for variant in self.variants if variant != self.baseline]
+
+    @cached_property
+    def _named(self) -> Mapping[tuple[str, str | None], pd.DataFrame]:
+        found: dict[tuple[str, str | None], pd.DataFrame] = {}
+        for metric, rows in self.rows.groupby("metric", sort=False):
+            found[str(metric), None] = rows
+            for variant, mine in rows.groupby("variant", sort=False):
+                found[str(metric), str(variant)] = mine
+        return found
+
+    def named(self, metric: str, variant: str | None = None) -> pd.DataFrame:
+        """The rows of a metric, oldest first."""
+        return self._named.get((metric, variant), self.rows.iloc[:0])
+
+    @cached_property
+    def _under(self) -> Mapping[tuple[str, ...], pd.DataFrame]:
+        measured = self.rows[self.rows["value"].notna() & self.rows["metric"].str.endswith(TIMED)]
+        return dict(iter(measured.groupby(["metric", "variant", *CONDITION], sort=False)))
+
+    def under(self, metric: str, variant: str, condition: tuple[str, ...]) -> pd.DataFrame:
+        """The rows of a metric that have a value and were measured under a condition of speed, oldest first."""
+        return self._under.get((metric, variant, *condition), self.rows.iloc[:0])
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that the page tells: every row, the settings, the recipes, and the lines that could not be read."""
+
+    names: list[str]
+    baseline: str
+    rows: pd.DataFrame
+    settings: list[Setting]
+    recipes: Recipes
+    damaged: list[Damage] = field(default_factory=list)
+
+
+def study(
+    frame: pd.DataFrame,
+    recipes: Mapping[str, Any],
+    correct: Mapping[str, Path] | None = None,
+    maps: Mapping[str, Path] | None = None,
+) -> Study:
+    """The study that the rows of `harness.results.store.load` and the recipes, answers and maps beside them make up."""
+    known = {name: in_full(recipe) for name, recipe in recipes.items() if isinstance(recipe, dict)}
+    rows = tidy(frame)
+    told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
+    rows["recipe"] = rows["recipe_hash"].map(labels(rows, known, told))
+    rows.loc[~rows["metric"].isin(TRAINED) & (rows["seed"] == ""), "train_fraction"] = ""
+    rows["superseded"] = superseded(rows)
+    newest = known.get(rows["recipe_hash"].iloc[-1], {}).get("baseline")
+    baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE
+    current = rows[~rows["superseded"]]
+    names = list(dict.fromkeys(rows["study"]))
+    settings = [setting(current, key, baseline, known, correct or {}, maps or {}) for key in setting_keys(current)]
+    return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
+
+
+def labels(rows: pd.DataFrame, known: Recipes, told: set[str]) -> dict[str, str]:
+    """By recipe hash in which entries it differs from the others on the same images.
+
+    Where some rows do not say on which images, all count.
+    """
+    place = ["dataset", "size", "train_px"]
+    groups = [rows] if (rows[place] == "").any(axis=None) else [group for _, group in rows.groupby(place)]
+    found: dict[str, str] = {}
+    for group in groups:
+        found |= recipe_labels(sorted(set(group["recipe_hash"])), known, told)
+    return found
+
+
+def setting_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The distinct settings; one that is another with fields left empty is a part of it, not a setting."""
+    keys = [tuple(key) for key in rows[list(SETTING)].drop_duplicates().itertuples(index=False)]
+    keys = [key for key in keys if not any(_within(key, other) for other in keys)]
+    return sorted(keys, key=_order)
+
+
+def _order(key: tuple[str, ...]) -> tuple[Any, ...]:
+    """Recipe by recipe, each with its largest share of the training images first."""
+    study, dataset, size, px, fraction, recipe = key
+    pixels = side(px) if side(px) >= 0 else 0.0
+    whole_first = -by_number(fraction)[0]
+    return natural(study), natural(dataset), natural(size), pixels, px, natural(recipe), whole_first, fraction
+
+
+def _within(key: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return key != other and all(not mine or mine == theirs for mine, theirs in zip(key, other, strict=True))
+
+
+def setting(
+    rows: pd.DataFrame,
+    key: tuple[str, ...],
+    baseline: str,
+    recipes: Recipes,
+    correct: Mapping[str, Path],
+    maps: Mapping[str, Path],
+) -> Setting:
+    """The rows of one setting, its baseline first, then by family and name."""
+    inside = pd.Series(True, index=rows.index)
+    for column, part in zip(SETTING, key, strict=True):
+        inside &= rows[column].isin(["", part])
+    mine = rows[inside]
+    families: dict[str, str] = {}
+    for variant, family in zip(mine["variant"], mine["family"], strict=True):
+        if family == DERIVED:
+            continue
+        families[variant] = family or families.get(variant, "")
+    order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
+    several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
+    hashes = mine["recipe_hash"].tolist()
+    px, asked = key[SETTING.index("train_px")], targets(dict.fromkeys(hashes), recipes)
+    recipe = next((recipes[name] for name in reversed(hashes) if name in recipes), None)
+    name = title(key, several, images(recipe))
+    return Setting(name, key, px, baseline, order, families, mine, recipe, asked, correct, maps)
+
+
+def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
+    """Settings that are one but for `column`, together, and what they have in common in words."""
+    place = SETTING.index(column)
+    together: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in settings:
+        together.setdefault((*setting.key[:place], "", *setting.key[place + 1 :]), []).append(setting)
+    several = {name: len({key[SETTING.index(name)] for key in together}) > 1 for name in ("study", "train_fraction")}
+    found = []
+    for rest, members in together.items():
+        limits = {member.images for member in members}
+        found.append((title(rest, several, limits.pop() if len(limits) == 1 else None), members))
+    return found
+
+
+def title(key: tuple[str, ...], several: Mapping[str, bool], limit: int | None = None) -> str:
+    """A setting in words; study and training fraction are named where there are `several`.
+
+    limit: of how many training images the fraction is, None for all that the dataset has.
+    """
+    parts, whole = [], f"{limit:,}" if limit else "the"
+    for column, part in zip(SETTING, key, strict=True):
+        if not part or (column == "study" and not several[column]):
+            continue
+        if column != "train_fraction":
+            parts.append(WORDS[column].format(part))
+        elif part != "1":
+            parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
+        elif several[column]:
+            parts.append(WORDS[column].format(f"all {limit:,}" if limit else "all"))
+    return BETWEEN.join(parts) or "all rows"

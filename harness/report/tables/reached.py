@@ -1,0 +1,59 @@
+"""The table "Epochs and seconds to reach": what each variant takes to an accuracy, every gap with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.report.analysis.learning import Learning, Reach, reach, unlearned
+from harness.report.analysis.quantity import Quantity
+from harness.report.study.study import Setting
+from harness.report.tables.main import Cell, Column, Footnotes, Form, Line, Table, mean_cell
+from harness.report.text.formatting import grouped, significant, tick
+from harness.results.stats import FEWEST_SEEDS
+
+
+def table(setting: Setting, found: Sequence[Learning], targets: Sequence[float]) -> Table | None:
+    """Two columns a target; None without curves or targets. Variants without a curve are kept, with a reason."""
+    if not found or not targets:
+        return None
+    known = {one.variant: one for one in found}
+    notes = Footnotes()
+    lines = []
+    for variant in setting.variants:
+        cells: list[Cell] = []
+        for target in targets:
+            cells += _cells(setting, variant, known.get(variant), target, notes)
+        lines.append(Line(variant, setting.families.get(variant, ""), variant == setting.baseline, cells))
+    return Table([column for target in targets for column in _columns(target)], lines, notes.sentences)
+
+
+def _columns(target: float) -> list[Column]:
+    group = f"{tick(target)} % on the validation split"
+    return [
+        Column(f"epochs_{target}", group, "Epochs", "", "the first epoch after which the accuracy is this or more"),
+        Column(f"seconds_{target}", group, "Seconds", "of training", "from the start to the end of that epoch"),
+    ]
+
+
+def _cells(setting: Setting, variant: str, one: Learning | None, target: float, notes: Footnotes) -> list[Cell]:
+    if one is None:
+        why = Quantity(reason=unlearned(setting, variant))
+        return [mean_cell(why, grouped_once, notes), mean_cell(why, significant, notes)]
+    found = reach(one, target)
+    return [_cell(found, found.epochs, grouped_once, notes), _cell(found, found.seconds, significant, notes)]
+
+
+def _cell(found: Reach, quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
+    """A mean; in place of an interval that all seeds alike do not give, or not all seeds, how many there are."""
+    some = Quantity(quantity.value, n=quantity.n, stale=quantity.stale)
+    if quantity.value is not None and found.reached < found.seeds:
+        return replace(mean_cell(some, form, notes), remark=f"{found.reached} of {found.seeds} seeds")
+    if quantity.value is not None and quantity.low is None and quantity.n >= FEWEST_SEEDS:
+        return replace(mean_cell(some, form, notes), remark=f"all {quantity.n} seeds alike")
+    return mean_cell(quantity, form, notes)
+
+
+def grouped_once(value: float) -> str:
+    """Epochs, to a tenth: they are means of whole numbers."""
+    return grouped(value, 1)

@@ -1,0 +1,257 @@
+"""The verdict: one generated sentence or two per variant, never stronger than the numbers they are made of.
+
+"Resolved" is said only where the simultaneous interval of the paired difference leaves 0 out, and of a time ratio only
+where its interval leaves 1 out and it is above the A/A floor. Everything else is "not resolved", also where Holm's p is
+below 0.05: it can be where the Bonferroni interval still holds 0. An interval over seeds is about these test images;
+where it is known which of them were right, the verdict also says what other images would leave of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report.analysis.summary import UNMEASURED, Summary
+from harness.report.study.study import Setting
+from harness.report.text.formatting import confidence, grouped, listing, p_value, percent, plural, points, significant
+from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
+
+BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A difference and its interval drawn on an axis of 0 to 100; None where it has no interval."""
+
+    zero: float
+    center: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    variant: str
+    outcome: str
+    sentence: str
+    bar: Bar | None
+    stale: bool
+
+
+def outcome(summary: Summary) -> str:
+    """One of the five words above."""
+    if summary.is_baseline:
+        return REFERENCE
+    if summary.top1.value is None:
+        return MISSING
+    if summary.difference is None or not summary.difference.resolved:
+        return OPEN
+    return BETTER if summary.difference.estimate.center > 0 else WORSE
+
+
+def headline(setting: Setting, found: list[Summary]) -> str:
+    """How many variants are resolved above and below the baseline, in one or two sentences."""
+    challengers = [summary for summary in found if not summary.is_baseline]
+    if not challengers:
+        return "There is no second variant in these rows, so nothing is compared."
+    base = next((summary for summary in found if summary.is_baseline), None)
+    if not trained(found):
+        return f"Nothing was trained here: what {plural(len(challengers), 'variant')} cost beside {setting.baseline}."
+    if base is None or base.top1.value is None:
+        return (
+            f"The baseline {setting.baseline} has no top-1 in these rows, so no difference can be formed; "
+            "the figures below stand alone."
+        )
+    by_outcome = {
+        word: [s.variant for s in challengers if outcome(s) == word] for word in (BETTER, WORSE, OPEN, MISSING)
+    }
+    total, parts = len(challengers), []
+    if by_outcome[BETTER]:
+        parts.append(f"{len(by_outcome[BETTER])} more accurate than {setting.baseline}")
+    if by_outcome[WORSE]:
+        parts.append(f"{len(by_outcome[WORSE])} less accurate")
+    if by_outcome[OPEN]:
+        parts.append(f"{len(by_outcome[OPEN])} not resolved")
+    if by_outcome[MISSING]:
+        parts.append(f"{len(by_outcome[MISSING])} without an accuracy")
+    return f"Of {plural(total, 'variant')} compared with {setting.baseline}: {listing(parts)}."
+
+
+def trained(found: list[Summary]) -> bool:
+    """Whether an accuracy was measured or tried."""
+    return any(summary.top1.value is not None or summary.top1.reason != UNMEASURED for summary in found)
+
+
+def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
+    """The baseline, then the others by falling mean difference; those without one last."""
+    axis = _axis(found)
+    fronts = _fronts(found)
+    base = next((summary for summary in found if summary.is_baseline), None)
+    listed = []
+    for summary in sorted(found, key=_rank):
+        accuracy = _accuracy(summary, baseline) if trained(found) else ""
+        sentences = [accuracy, _cost(summary, base), fronts.get(summary.variant, "")]
+        text = " ".join(sentence for sentence in sentences if sentence)
+        listed.append(Verdict(summary.variant, outcome(summary), text, _bar(summary, axis), summary.stale))
+    return listed
+
+
+def _rank(summary: Summary) -> tuple[bool, bool, float]:
+    center = None if summary.difference is None else summary.difference.estimate.center
+    return (not summary.is_baseline, center is None, -(center or 0.0))
+
+
+def _accuracy(summary: Summary, baseline: str) -> str:
+    """The difference with its interval, and the mean with its own."""
+    top1, difference = summary.top1, summary.difference
+    if top1.value is None:
+        return f"No top-1 accuracy: {top1.reason.strip().rstrip('.')}."
+    spread = (
+        f", 95 % interval {percent(top1.low)} to {percent(top1.high)}" if top1.low is not None and top1.high else ""
+    )
+    mean = f"{percent(top1.value)} % top-1 (mean of {plural(len(summary.seeds), 'seed')}{spread or ', no interval'})."
+    if summary.is_baseline:
+        return mean
+    if difference is None:
+        return f"{mean} {summary.unpaired[:1].upper()}{summary.unpaired[1:]}."
+    estimate = difference.estimate
+    pairs = plural(estimate.n, "paired seed")
+    text = f"{points(estimate.center)} points against {baseline}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" (simultaneous 95 % interval {points(estimate.low)} to {points(estimate.high)}, {_tests(summary)})"
+        text += "." if difference.resolved else f": not resolved{_more(difference.more_seeds)}."
+        text += _images(summary)
+    elif estimate.n < FEWEST_SEEDS:
+        few = f"{pairs} {'is' if estimate.n == 1 else 'are'} too few for an interval, which needs {FEWEST_SEEDS}"
+        text += f": not resolved, {few}."
+    else:
+        text += f": not resolved, all {pairs} show the same difference, so no interval can be formed."
+    return f"{text} {mean}"
+
+
+def _tests(summary: Summary) -> str:
+    """How many of the paired seeds were better, and Holm's p."""
+    assert summary.difference is not None
+    n = summary.difference.estimate.n
+    parts = [plural(n, "paired seed")]
+    if summary.improvement is not None:
+        won = summary.improvement.pairs.center * n
+        parts = [f"better in {won:g} of {parts[0]}"]
+    if summary.p is not None:
+        parts.append(f"Holm's {p_value(summary.p)}")
+    return ", ".join(parts)
+
+
+def _images(summary: Summary) -> str:
+    """What is left of a resolved difference where the test images are a sample, too; "" where that is not known."""
+    wide, difference = summary.over_images, summary.difference
+    if wide is None or wide.low is None or wide.high is None or difference is None or not difference.resolved:
+        return ""
+    text = f" Over other test images, too ({grouped(wide.n, 0)} here): {points(wide.low)} to {points(wide.high)}"
+    return f"{text}." if wide.excludes(0.0) else f"{text}, not resolved."
+
+
+def _more(seeds: int | float | None) -> str:
+    if seeds is None:
+        return ""
+    number = f"more than {grouped(MOST_SEEDS, 0)}" if math.isinf(seeds) else f"about {seeds}"
+    return (
+        f"; {number} more {'seed' if seeds == 1 else 'seeds'} would settle it if difference and spread stay as they are"
+    )
+
+
+def _cost(summary: Summary, base: Summary | None) -> str:
+    """Time relative to the baseline's, and that it is not resolved where it is not; without a time, what is counted."""
+    if summary.is_baseline:
+        return ""
+    times = [
+        (what, grouped(speed.ratio.value, 2), speed.resolved)
+        for what, speed in (("inference", summary.inference), ("training", summary.training))
+        if speed.ratio.value is not None
+    ]
+    settled = " and ".join(f"{what} {ratio}" for what, ratio, resolved in times if resolved)
+    unsettled = " and ".join(f"{what} {ratio}" for what, ratio, resolved in times if not resolved)
+    parts = []
+    if settled:
+        parts.append(f"Time relative to the baseline: {settled}.")
+    if unsettled:
+        parts.append(f"Time not resolved from the baseline's: {unsettled} measured.")
+    return " ".join(parts) or _counted(summary, base)
+
+
+def _counted(summary: Summary, base: Summary | None) -> str:
+    """GMACs and parameters relative to the baseline's: what a cost is where nothing was timed."""
+    if base is None:
+        return ""
+    pairs = (("GMACs", summary.gmac, base.gmac), ("parameters", summary.params, base.params))
+    known = [(what, mine.value, theirs.value) for what, mine, theirs in pairs]
+    parts = [f"{what} {significant(mine / theirs)}" for what, mine, theirs in known if mine is not None and theirs]
+    return f"Not timed; relative to the baseline: {' and '.join(parts)}." if parts else ""
+
+
+def _fronts(found: list[Summary]) -> dict[str, str]:
+    """Per variant, whether its means are Pareto-optimal, or who is at least as good in both.
+
+    In accuracy and throughput; those that were not timed, in accuracy and GMACs among all that were counted.
+    """
+    timed = {s.variant: s.inference.images_per_s.value for s in found}
+    counted = {s.variant: None if s.gmac.value is None else -s.gmac.value for s in found}
+    said = _placed(found, timed, "throughput", "fast")
+    return _placed(found, counted, "GMACs", "cheap") | said
+
+
+def _placed(found: list[Summary], gains: Mapping[str, float | None], what: str, how: str) -> dict[str, str]:
+    """The sentences of one front; `gains`: what more of is better, by variant; none where fewer than two have it."""
+    every = [(s.variant, s.top1.value, gains[s.variant]) for s in found]
+    placed = [(name, top1, gain) for name, top1, gain in every if top1 is not None and gain is not None]
+    if len(placed) < 2:
+        return {}
+    front = set(pareto_front([top1 for _, top1, _ in placed], [-gain for _, _, gain in placed]))
+    said = {}
+    for index, (variant, top1, gain) in enumerate(placed):
+        if index in front:
+            said[variant] = f"By the means, Pareto-optimal in accuracy and {what}."
+            continue
+        over = [name for place, (name, t, v) in enumerate(placed) if place in front and t >= top1 and v >= gain]
+        more = f" (and {len(over) - 3} more)" if len(over) > 3 else ""
+        said[variant] = f"By the means, dominated by {listing(over[:3])}{more}: at least as accurate and as {how}."
+    return said
+
+
+def _axis(found: list[Summary]) -> tuple[float, float]:
+    ends = [0.0]
+    for summary in found:
+        if summary.difference is not None:
+            estimate = summary.difference.estimate
+            ends += [end for end in (estimate.low, estimate.center, estimate.high) if end is not None]
+    low, high = min(ends), max(ends)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _bar(summary: Summary, axis: tuple[float, float]) -> Bar | None:
+    if summary.difference is None:
+        return None
+    low, high = axis
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - low) / (high - low), 2)
+
+    estimate = summary.difference.estimate
+    return Bar(place(0.0) or 0.0, place(estimate.center) or 0.0, place(estimate.low), place(estimate.high))
+
+
+def axis_words(found: list[Summary], baseline: str) -> str:
+    """What the interval bars show, for the line under them."""
+    formed = [s.difference.estimate for s in found if s.difference is not None]
+    if not formed:
+        return ""
+    level = formed[0].confidence
+    if all(estimate.low is None for estimate in formed):
+        return f"Open circles: mean paired difference to {baseline} in points of top-1, no interval; the line is 0."
+    return (
+        f"Bars: mean paired difference to {baseline} in points of top-1 with its simultaneous 95 % interval (each at "
+        f"{confidence(level)}, Bonferroni); the vertical line is 0, and all bars share one scale. An open circle has "
+        "no interval."
+    )

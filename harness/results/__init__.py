@@ -1,0 +1,5 @@
+"""Rows: written, read, described and judged. `harness.results.load` reads a study."""
+
+from harness.results.store import load
+
+__all__ = ["load"]

@@ -1,0 +1,100 @@
+"""Where a figure comes from: the machine, the versions, the commit, and a hash of the source that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = ("variants/**/*.py",)
+# what can change a figure: not the presets, the programs and the report
+SOURCES = (*VARIANTS, "harness/measure/*.py", "harness/data/*.py", *(
+    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "ranks", "feed", "pictures", "train",
+                                      "resume", "bench", "match", "cell", "cells", "training_cell", "speed_cell",
+                                      "condition", "rounds", "atlas_cell", "offsets",
+                                      "saliency_cell", "kept", "binarize_cell", "binarize_times",
+                                      "costs_cell")))  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def source_hash(patterns: tuple[str, ...] = SOURCES) -> str:
+    """Ten hexadecimal digits of some source, by default of all that can change a figure."""
+    total = hashlib.sha256()
+    for file in sorted(file for pattern in patterns for file in ROOT.glob(pattern)):
+        total.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()[:10]
+
+
+@cache
+def code() -> str:
+    """The commit, "+dirty" where the source differs from it; the version where the package is not a checkout."""
+    try:
+        if Path(_git("rev-parse", "--show-toplevel")) == ROOT:
+            commit = _git("rev-parse", "--short=10", "HEAD")
+            changed = _git("status", "--porcelain", "--", "variants", "harness", "pyproject.toml")
+            return commit + ("+dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass  # no git, or no checkout
+    return f"v{_version('spatial-bias-bench')}"
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """What it ran on: processor, cores that this process may use, memory, GPU, system. No names of hosts or users."""
+    import torch
+
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": _memory_gib(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "os": f"{platform.system()} {platform.machine()}",
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what the figures depend on."""
+    packages = ("torch", "torchvision", "timm", "fvcore", "numpy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,7 @@
+"""python -m harness.run"""
+
+import sys
+
+from harness.run.program import main
+
+sys.exit(main())

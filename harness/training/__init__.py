@@ -1,0 +1,1 @@
+"""Training: the recipe, its batches, the loop that goes on anywhere."""

@@ -1,0 +1,132 @@
+"""A sweep on a real Slurm: an array of cells, one cancelled, one requeued, the controller restarted."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.results import store
+from harness.run import program as run
+
+ROOT = Path(__file__).parents[4]
+STUDY = ["--variants", "sp_sa,psa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--batch-size", "128",
+         "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval", "0"]  # fmt: skip
+SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "2"]
+
+
+def program(folder, *flags):
+    command = [sys.executable, "-m", "harness.run", *STUDY, *flags, "--output", str(folder / "rows"), "--report",
+               str(folder / "page.html")]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def facts(folder):
+    """What a row says, less what depends on time."""
+    frame = store.load(folder / "rows")
+    assert frame.attrs["damaged"] == []
+    frame = frame[frame["metric"] != "train_s"]
+    columns = ["cell", "variant", "metric", "seed", "epoch", "test_px", "value", "n", "unit", "note", "backend"]
+    return sorted(frame[columns].astype(str).values.tolist())
+
+
+def running(slurm):
+    """Job ids by the time they have run, the longest first."""
+    lines = slurm.run("squeue", "--array", "--states=running", "--noheader", "--sort=-M", "--format=%i").split()
+    return lines
+
+
+def until(what, holds, process, seconds=180):
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        if process.poll() is not None:
+            pytest.fail(f"it ended before {what}: {process.communicate()}")
+        time.sleep(0.2)
+    return found
+
+
+def training(folder):
+    return {path.parent.name for path in folder.glob("rows/checkpoints/*/*.safetensors")}
+
+
+def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_laptop(slurm, tmp_path):
+    process = program(tmp_path, *SLURM)
+    until("two trainings", lambda: len(training(tmp_path)) >= 2 and len(running(slurm)) >= 2, process)
+    cancelled, requeued = running(slurm)[:2]
+    slurm.run("scancel", cancelled)
+    slurm.run("scontrol", "requeue", requeued)
+    slurm.restart_controller()
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1, err
+    (complaint,) = {line for line in err.splitlines() if f"its job {cancelled} is" in line}
+    assert re.search(
+        r"its job \S+ is CANCELLED and left no rows; see .*log.err; the same command submits it", complaint
+    )
+    assert slurm.run("scontrol", "show", "job", requeued).count("Restarts=1")
+    words = subprocess.run([*program_words(tmp_path), "--status"], capture_output=True, text=True, check=True).stdout
+    assert re.search("6 done, 1 missing of 7 cells", words), words
+    again = program(tmp_path, *SLURM)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "6 of 7 cells are there" in out
+    alone = tmp_path / "alone"
+    assert run.main([*STUDY, "--output", str(alone / "rows"), "--report", str(alone / "page.html")]) == 0
+    assert facts(tmp_path) == facts(alone)
+    assert not (tmp_path / "rows" / "checkpoints").exists()
+    assert (tmp_path / "page.html").exists()
+
+
+def program_words(folder):
+    return [sys.executable, "-m", "harness.run", *STUDY, "--output", str(folder / "rows"), "--report",
+            str(folder / "page.html"), "--device", "cpu"]  # fmt: skip
+
+
+def test_the_same_command_while_it_runs_submits_nothing_twice_and_ctrl_c_leaves_the_jobs(slurm, tmp_path):
+    import signal
+
+    flags = [*SLURM, "--measure", "accuracy", "--seeds", "0", "--variants", "sp_sa", "--finetune-epochs", "1"]
+    first = program(tmp_path, *flags)
+    until("a training", lambda: training(tmp_path), first)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "interrupted; what was recorded is whole, and the same command goes on" in err
+    number = len(list((tmp_path / "rows" / "slurm").glob("*.json")))
+    second = program(tmp_path, *flags)
+    _, err = second.communicate(timeout=400)
+    assert second.returncode == 0, err
+    assert len(list((tmp_path / "rows" / "slurm").glob("*.json"))) == number == 1
+
+
+def test_a_time_limit_is_met_by_going_on(slurm, tmp_path):
+    """submitit's signal before the limit: the job queues itself anew and its training goes on from the checkpoint."""
+    process = program(tmp_path, *SLURM, "--seeds", "0", "--variants", "sp_sa", "--baseline", "sp_sa", "--epochs", "30",
+                      "--measure", "accuracy")  # fmt: skip
+    until("a training", lambda: training(tmp_path), process)
+    (job,) = running(slurm)
+    slurm.run("scancel", "--signal=USR2", job)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
+    assert len(store.load(tmp_path / "rows").query("metric == 'loss'")) == 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--slurm", "nowhere"], "Slurm does not take the jobs: .*[Ii]nvalid partition"),
+        (["--slurm", "test", "--slurm-mem", "900T"], "Slurm does not take the jobs: .*emory"),
+        (["--slurm", "test", "--slurm-time", "0"], "--slurm-time 0"),
+    ],
+)
+def test_what_slurm_refuses_is_a_sentence(slurm, tmp_path, flags, says):
+    process = program(tmp_path, *flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert re.search(says, err), err
+    assert "Traceback" not in err

@@ -1,0 +1,181 @@
+"""Several cells at a time: the same rows as one after another, and a process that dies costs its cell a new start."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from harness.jobs import local
+from harness.jobs.cell import Cell
+from harness.results import store
+
+ROOT = Path(__file__).parents[3]
+
+
+def row(**fact):
+    return {"study": "s", "variant": "v", "metric": "m", **fact}
+
+
+def planned(folder, names, slot=0):
+    """Cells that do what their names say."""
+    return [cell(folder, name, names) for name in names]
+
+
+def cell(folder, name, names):
+    def rows(tick, where):
+        tick()
+        marks = where / "marks"
+        marks.mkdir(exist_ok=True)
+        mark = marks / f"{name}-{time.monotonic_ns()}"
+        mark.write_text(str(os.getpid()))
+        if name.startswith("sleeps"):
+            time.sleep(60)
+        tries = len(list(marks.glob(f"{name}-*")))
+        if name.startswith("dies") or (name.startswith("once") and tries == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("moves") and tries < 6:  # gets a little further each time
+            checkpoints = own.checkpoints(where)
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            (checkpoints / f"{tries:09d}-{'0' * 16}.safetensors").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("fails"):
+            raise RuntimeError("out of luck")
+        if name.startswith("disk"):
+            raise OSError(28, "No space left on device")
+        if name.startswith("slow"):
+            time.sleep(1.0)
+        if name.startswith("parent"):
+            child = get_context("fork").Process(target=os.getpid)
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+        if name.startswith("child"):
+            assert list(where.glob(f"*{own.after}.jsonl"))
+        tick()
+        return [row(value=float(len(name)), note=str(os.getpid()))], None
+
+    after = f"key-{name.removeprefix('child-')}" if name.startswith("child-") else ""
+    own = Cell(name, f"key-{name}", 2, rows, lambda note: [row(value=None, note=note)], "v", 0, after=after)
+    return own
+
+
+def run(folder, *names, jobs=2):
+    with tqdm(total=2 * len(names), disable=True) as bar:
+        failures = local.at_once(planned(folder, names), folder, bar, jobs, partial(planned, folder, names))
+    return failures
+
+
+def test_cells_run_at_once_in_other_processes(tmp_path):
+    start = time.monotonic()
+    assert run(tmp_path, "slow-a", "slow-b", "parent", "d") == {}
+    frame = store.load(tmp_path)
+    assert len(frame) == 4
+    assert len(set(frame["note"])) == 2
+    assert str(os.getpid()) not in set(frame["note"])
+    assert time.monotonic() - start < 60
+
+
+def test_a_process_that_is_killed_costs_its_cell_a_new_start(tmp_path, capfd):
+    assert run(tmp_path, "once-a", "b", "c", "d", "once-e") == {}
+    assert len(store.load(tmp_path)) == 5
+    err = capfd.readouterr().err
+    assert "once-a: its process was killed by signal 9 (out of memory?); it starts again" in err
+
+
+def test_a_cell_is_given_up_after_three_deaths_without_progress(tmp_path):
+    failures = run(tmp_path, "dies", "b", "moves")
+    assert failures == {"dies": "its process was killed by signal 9 (out of memory?), 3 times without progress"}
+    frame = store.load(tmp_path)
+    assert frame["value"].notna().sum() == 2
+    assert frame.loc[frame["value"].isna(), "note"].item() == failures["dies"]
+    assert len(list((tmp_path / "marks").glob("dies-*"))) == 3
+    assert len(list((tmp_path / "marks").glob("moves-*"))) == 6  # it got further each time, so it was not given up
+
+
+def test_a_cell_that_fails_is_a_sentence_and_one_waits_for_what_it_starts_from(tmp_path):
+    assert run(tmp_path, "child-slow", "fails", "slow") == {"fails": "RuntimeError: out of luck"}
+    assert store.load(tmp_path)["value"].notna().sum() == 2
+
+
+def test_a_full_disk_ends_them_all(tmp_path):
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, "disk", "slow-a", "slow-b")
+    time.sleep(0.2)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 0
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """Killed, it cannot tell them; they are in the middle of a cell that says nothing for a while."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from tests import test_pool\n"
+        "if __name__ == '__main__': test_pool.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(ROOT)]
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        marks = tmp_path / "marks"
+        before = set(marks.glob("*")) if marks.exists() else set()
+        process = subprocess.Popen(command)
+        while len(new := set(marks.glob("*")) - before if marks.exists() else set()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        pids = [int(mark.read_text()) for mark in new]
+        process.send_signal(how)
+        process.wait(10)
+        end = time.monotonic() + 5
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            assert time.monotonic() < end, how
+            time.sleep(0.05)
+
+
+def test_the_same_rows_as_one_after_another(tmp_path, monkeypatch):
+    from harness.run import program
+
+    monkeypatch.chdir(tmp_path)
+    flags = ["--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0-1",
+             "--measure", "accuracy", "--resolutions", "8"]  # fmt: skip
+    assert program.main([*flags, "--output", "alone"]) == 0
+    assert program.main([*flags, "--output", "together", "--jobs", "2"]) == 0
+
+    def facts(folder):
+        frame = store.load(folder)
+        frame = frame[frame["metric"] != "train_s"]
+        return sorted(frame[["variant", "seed", "metric", "epoch", "value"]].astype(str).values.tolist())
+
+    assert facts("alone") == facts("together")
+
+
+@pytest.mark.slow
+def test_thirty_cells_survive_a_kill_every_few_seconds(tmp_path):
+    """SIGKILL of a random process that trains, as long as the sweep lasts: thirty whole cells, none twice."""
+    flags = ["--variants", "sp_sa,psa", "--seeds", "0-9", "--epochs", "6", "--warmup-epochs", "1", "--resolutions", "8",
+             "--measure", "accuracy", "--checkpoint-interval", "0", "--jobs", "3"]  # fmt: skip
+    command = [sys.executable, "-m", "harness.run", *flags, "--output", str(tmp_path / "rows"), "--report",
+               str(tmp_path / "page.html")]  # fmt: skip
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    chance, kills = random.Random(0), 0
+    while process.poll() is None:
+        time.sleep(chance.uniform(6, 9))  # three processes take some seconds to start on two cores
+        own = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+        if pids := own.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(chance.choice(pids)), signal.SIGKILL)
+                kills += 1
+    assert process.returncode == 0
+    assert kills > 5
+    frame = store.load(tmp_path / "rows")
+    assert frame.attrs["damaged"] == []
+    top1 = frame[frame["metric"] == "top1"]
+    assert len(top1) == len(top1.drop_duplicates(["variant", "seed"])) == 30
+    assert (frame[frame["metric"] == "loss"].groupby(["variant", "seed"]).size() == 6).all()
+    assert not (tmp_path / "rows/checkpoints").exists()

@@ -1,0 +1,376 @@
+"""The paper's findings judged by rows with known answers, and the README's part of a study."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from harness.report import __main__ as program
+from harness.report import render
+from harness.report.analysis.claims import CONTRADICTED, OPEN, REPRODUCED, claims
+from harness.report.analysis.summary import summaries
+from harness.report.export import readme
+from harness.report.study.study import study as take_apart
+from harness.results import store
+from tests.support import rows as made
+
+ROOT = Path(__file__).parents[4]
+LATE, INPUT = "a" * 16, "b" * 16
+
+
+def top1(variant, values, **columns):
+    cell = {"epoch": 30, "test_px": 8, "unit": "%", "n": 360}
+    return [made.row(variant, "top1", value, seed=seed, **cell, **columns) for seed, value in enumerate(values)]
+
+
+def judge(study):
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    return {one.words: one for part in claims(study.settings, found) for one in part.tested}
+
+
+SA = [90.0, 91.0, 92.5, 90.5]
+JITTER = np.array([0.1, -0.1, 0.05, -0.05])
+
+
+def planted(gain, spread=1.0):
+    return list(np.array(SA) + gain + spread * JITTER)
+
+
+def test_verdicts_follow_the_interval(tmp_path):
+    rows = (
+        top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(3.0, 2)) + top1("rpe_1d", planted(1.0, 40))
+    )
+    found = judge(made.take(tmp_path, rows))
+    verdicts = {words.removeprefix("SP-SA is more accurate than "): one.verdict for words, one in found.items()}
+    assert verdicts == {
+        "plain attention": REPRODUCED, "1-D relative position embeddings": OPEN, "PSA": CONTRADICTED,
+    }  # fmt: skip
+
+
+def wrong(one, differences, compared):
+    """Whether a finding's interval is not the t interval of the differences at Bonferroni's level."""
+    sem = np.std(differences, ddof=1) / len(differences) ** 0.5
+    low, high = scipy_stats.t.interval(1 - 0.05 / compared, len(differences) - 1, np.mean(differences), sem)
+    return not (one.low == pytest.approx(low) and one.high == pytest.approx(high))
+
+
+def test_intervals_are_paired_and_hold_for_all_findings_at_once(tmp_path):
+    sp_sa, psa = planted(1.0, 3), planted(0.5, 2)
+    found = judge(made.take(tmp_path, top1("sa", SA) + top1("sp_sa", sp_sa) + top1("psa", psa)))
+    one = found["SP-SA is more accurate than PSA"].difference.estimate
+    differences = np.array(sp_sa) - psa
+    assert not wrong(one, differences, compared=2)
+    assert wrong(one, differences, compared=1), "the mutant: no correction"
+    assert wrong(one, np.array(sp_sa) - psa[::-1], compared=2), "the mutant: not paired"
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(0.0, 1, REPRODUCED), (2.0, 1, CONTRADICTED), (0.0, 40, OPEN), (-3.0, 1, REPRODUCED)],
+)
+def test_that_a_width_gains_nothing_is_a_claim_of_its_own(tmp_path, gain, spread, verdict):
+    rows = top1("sa", SA) + top1("sp_sa", planted(0.0)) + top1("sp_sa[hidden=64]", planted(gain, 1 + spread))
+    found = judge(made.take(tmp_path, rows))
+    assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == verdict
+
+
+def two_recipes(late, early):
+    """Rows of sa and sp_sa with the class token late and from the input on."""
+    rows = top1("sa", SA, recipe_hash=LATE) + top1("sp_sa", late, recipe_hash=LATE)
+    rows += top1("sa", SA, recipe_hash=INPUT) + top1("sp_sa", early, recipe_hash=INPUT)
+    rows += top1("psa", planted(1.0, 2), recipe_hash=LATE)
+    return rows, {LATE: made.RECIPE, INPUT: made.RECIPE | {"class_token": "input"}}
+
+
+def test_recipes_are_compared_where_one_entry_differs(tmp_path):
+    words = "a class token that joins late is more accurate than one from the input on"
+    rows, recipes = two_recipes(planted(2.0, 2), planted(1.0))
+    assert judge(made.take(tmp_path, rows, recipes))[words].verdict == REPRODUCED
+    rows, recipes = two_recipes(planted(1.0), planted(2.0, 2))
+    assert judge(made.take(tmp_path / "other", rows, recipes))[words].verdict == CONTRADICTED
+    recipes[INPUT] = recipes[INPUT] | {"lr": 0.5}
+    assert words not in judge(made.take(tmp_path / "two", rows, recipes)), "two entries differ, so neither is tested"
+
+
+def test_fine_tuning_is_a_difference_of_gains(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5))
+    for variant, gain in (("sa", 2.0), ("sp_sa", 4.5)):
+        base = SA if variant == "sa" else planted(1.0)
+        for seed, value in enumerate(base):
+            more = 0.05 * seed if variant == "sp_sa" else 0.0
+            cell = {"seed": seed, "epoch": 5, "test_px": 12, "unit": "%", "n": 360}
+            rows.append(made.row(variant, "finetuned_top1", value - gain + more, **cell))
+    found = judge(made.take(tmp_path, rows, {made.HASH: made.RECIPE | {"finetune_epochs": 5}}))
+    one = found["fine-tuning at 12 px gains more than it does for plain attention"]
+    assert one.difference.estimate.center == pytest.approx(-2.5 + 0.075)
+    assert one.verdict == CONTRADICTED
+
+
+def test_two_seeds_test_nothing(tmp_path):
+    rows = top1("sa", SA[:2]) + top1("sp_sa", planted(1.0)[:2]) + top1("psa", planted(2.0)[:2])
+    assert judge(made.take(tmp_path, rows)) == {}
+
+
+# ---- the README's part
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows, recipes = two_recipes(planted(2.0, 2), planted(1.0))
+    where = made.save(tmp_path / "study", rows + made.cost(["sa", "sp_sa", "psa"]))
+    for name, recipe in recipes.items():
+        store.write_recipe(where, name, recipe)
+    return where
+
+
+def test_the_part_is_written_between_its_marks_and_nowhere_else(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").write_text("before\n<!-- study: study -->\nstale part\n<!-- end of study -->\nafter\n")
+    arguments = [str(folder), "--report", "page.html", "--readme", "README.md", "--figures", "figures"]
+    assert program.main(arguments) == 0
+    text = Path("README.md").read_text()
+    assert text.startswith("before\n<!-- study: study -->\n| Variant |")
+    assert text.endswith("\n<!-- end of study -->\nafter\n")
+    assert "stale part" not in text
+    assert "| `sp_sa` | 214\u202fK |" in text
+    for file in re.findall(r"\]\(([^)]+)\)", text):
+        drawn = Path(file).read_text()
+        assert drawn.startswith("<svg")
+        assert "prefers-color-scheme: dark" in drawn
+    assert program.main(arguments) == 0
+    assert Path("README.md").read_text() == text, "written again it is the same"
+
+
+def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
+    there = {
+        "sa": np.array(SA) - 9,
+        "sp_sa": np.array(planted(1.0)) - 9 - 4 * JITTER,
+        "psa": np.array(planted(-2.0)) - 9,
+    }
+    for variant, values in there.items():
+        rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
+                 for seed, value in enumerate(values)]  # fmt: skip
+    found = readme.transferred(made.take(tmp_path, rows).settings[0])
+    assert list(found) == ["12"]
+    one = found["12"]["sp_sa"].estimate
+    assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)
+    assert wrong(one, np.array(planted(1.0)) - SA, compared=2), "the mutant: the training resolution"
+    assert found["12"]["psa"].resolved
+    assert found["12"]["psa"].estimate.center < 0
+
+
+def several_recipes():
+    """Rows of five, four and three variants in recipes that differ in one entry from the first, and these."""
+    names = ["sp_sa", "psa", "gpsa", "rel_bias", "rpe_1d"]
+    rows = top1("sa", SA, recipe_hash=LATE)
+    for gain, name in enumerate(names):
+        rows += top1(name, planted(float(gain), 2), recipe_hash=LATE)
+    for recipe_hash, few in ((INPUT, names[:4]), ("c" * 16, names[:3])):
+        rows += top1("sa", SA, recipe_hash=recipe_hash)
+        for gain, name in enumerate(few):
+            rows += top1(name, planted(10.0 + gain, 2), recipe_hash=recipe_hash)
+    recipes = {LATE: made.RECIPE, INPUT: made.RECIPE | {"pos_embed": "none"}, "c" * 16: made.RECIPE | {"lr": 0.5}}
+    return rows, recipes
+
+
+def columns(study):
+    found = {setting.key: summaries(setting) for setting in study.settings}
+    return readme.chosen(study, found), found
+
+
+def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_path):
+    study = made.take(tmp_path, *several_recipes())
+    shown, _ = columns(study)
+    assert [column.words for column in shown] == ["digits", "digits, position embedding none"]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.table(study, shown).splitlines()]
+    assert [line[0] for line in lines[2:]] == ["`sa`", "`rpe_1d`", "`rel_bias`", "`gpsa`", "`psa`", "`sp_sa`"]
+    differences = {line[0]: line[4].split()[0] for line in lines[2:]}
+    assert differences["`rel_bias`"] == "**+13.00**"
+    assert differences["`rpe_1d`"] == "—"
+
+
+def test_the_ablations_are_what_no_column_shows(tmp_path):
+    study = made.take(tmp_path, *several_recipes())
+    shown, found = columns(study)
+    names = {factor.name for factor in readme.ablations(study, found, shown)}
+    assert names == {f"{name}: learning rate" for name in ("sp_sa", "psa", "gpsa")}
+
+
+def test_a_column_whose_recipe_is_lost_says_so(tmp_path):
+    rows, recipes = several_recipes()
+    del recipes[INPUT]
+    shown, _ = columns(made.take(tmp_path, rows, recipes))
+    assert len({column.words for column in shown}) == 2
+    assert any("its file is missing" in column.words for column in shown)
+
+
+def test_a_variant_of_other_seeds_is_listed_without_a_difference(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0))
+    rows += [one | {"seed": one["seed"] + 10} for one in top1("psa", planted(2.0))]
+    study = made.take(tmp_path, rows)
+    shown, _ = columns(study)
+    assert readme.listed(shown) == ["sp_sa", "psa"]
+    assert next(line for line in readme.table(study, shown).splitlines() if "`psa`" in line).endswith("| — |")
+
+
+def test_sizes_and_resolutions_of_one_dataset_are_told_apart(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0))
+    rows += [one | {"size": "tiny", "recipe_hash": INPUT} for one in rows]
+    rows += [one | {"train_px": 16, "test_px": 16, "recipe_hash": "c" * 16} for one in rows[:8]]
+    shown, _ = columns(made.take(tmp_path, rows))
+    assert {column.words for column in shown} == {"digits, micro, 8 px", "digits, tiny, 8 px", "digits, micro, 16 px"}
+
+
+def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
+    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
+    for metric, gain in (("top1", -2.0), ("finetuned_top1", 3.0)):
+        for variant, values in {"sa": SA, "sp_sa": planted(gain, 2), "psa": planted(0.5, 3)}.items():
+            rows += [made.row(variant, metric, value, seed=seed, epoch=5, test_px=12, unit="%", n=360)
+                     for seed, value in enumerate(values)]  # fmt: skip
+    shown, _ = columns(made.take(tmp_path, rows))
+    lines = readme.elsewhere(shown)
+    assert lines[0] == "| Minus sa at | digits, 12 px | digits, 12 px, fine-tuned |"
+    (line,) = [one for one in lines if one.startswith("| `sp_sa`")]
+    assert re.findall(r"\*\*(\S+)\*\*", line) == ["\N{MINUS SIGN}2.00", "+3.00"]
+    assert "those fine-tuned were trained on there" in lines[-2]
+    rows = [one for one in rows if one["metric"] != "finetuned_top1"]
+    assert readme.elsewhere(columns(made.take(tmp_path / "shot", rows))[0])[-2].endswith("resolutions, zero-shot.")
+
+
+def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
+    file = tmp_path / "README.md"
+    file.write_text("nothing\n")
+    assert program.main([str(folder), "--report", str(tmp_path / "p.html"), "--readme", str(file)]) == 2
+    assert "has no lines '<!-- study: study -->'" in capsys.readouterr().err
+    assert file.read_text() == "nothing\n"
+
+
+# ---- the committed study
+
+STUDY = ROOT / "results/reference"
+
+
+def committed():
+    return take_apart(store.load(STUDY), store.recipes(STUDY), store.correct(STUDY))
+
+
+@pytest.fixture(scope="module")
+def part():
+    return readme.part(committed(), "reference", "reports/figures")
+
+
+def test_the_readme_has_the_numbers_of_the_rows(part):
+    text = (ROOT / "README.md").read_text()
+    assert f"<!-- study: reference -->\n{part.text}\n<!-- end of study -->" in text
+
+
+def test_the_readme_figures_are_those_of_the_rows(part):
+    for name, drawn in part.figures.items():
+        assert numbers((ROOT / "reports/figures" / name).read_text()) == numbers(drawn)
+
+
+def numbers(svg):
+    """What is drawn, without coordinates, whose last digits are a font's and a version's."""
+    return re.findall(r"<text[^>]*>([^<]*)", svg)
+
+
+ROUND = {"0.2", "0.3", "0.02", "1.01"}  # bounds and settings, in words
+NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
+
+
+def told(text):
+    """The decimal numbers of README's prose on the study."""
+    prose = text.partition("<!-- end of study -->")[2].partition("## Start")[0]
+    return NUMBER.findall(prose)
+
+
+def test_what_the_readme_says_it_found_is_in_the_rows(part):
+    text = (ROOT / "README.md").read_text()
+    rows = store.load(ROOT / "results/search/fashion-low")
+    searched = {f"{rows[rows['note'].str.endswith(std)]['value'].max():.2f}" for std in ("pos_std=0.02", "pos_std=1")}
+    costs = set(re.findall("\N{MULTIPLICATION SIGN}" + r"([\d.]+)<", (ROOT / "reports/costs.html").read_text()))
+    priors = store.load(STUDY)
+    priors = priors[(priors["dataset"] == "fashion_mnist") & (priors["variant"] == "sp_sa")]
+    grown = {f"{priors[priors['metric'] == 'prior_max']['value'].max():.2f}"}
+    masked = (ROOT / "reports/priors.html").read_text().partition("Binarised priors: ")[2]
+    masked = re.sub(r"<(svg|script|a).*?</\1>", "", masked, flags=re.DOTALL).partition("Failed and refused")[0]
+    times = store.load(ROOT / "results/speed")
+    timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
+    known = set(NUMBER.findall(part.text)) | searched | costs | grown | set(NUMBER.findall(masked)) | timed | ROUND
+    assert told(text), "the prose has numbers"
+    assert [number for number in told(text) if number not in known] == []
+    mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
+    assert [number for number in told(mutant) if number not in known] == ["+77.77"]
+
+
+def differences(text, head):
+    """By variant the cell of README's first table under the first head that starts so."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    lines = lines[: next(k for k, line in enumerate(lines) if line[0].startswith("Minus "))]
+    place = next(k for k, cell in enumerate(lines[0]) if cell.replace("\\", "").startswith(head))
+    return {line[0].strip("`"): line[place] for line in lines[2:] if line[place] != "—"}
+
+
+def mean(cell):
+    return float(cell.strip("*").split()[0].strip("*").replace("\N{MINUS SIGN}", "-"))
+
+
+def test_what_the_readme_says_in_words_is_in_the_rows(part):
+    """Who is resolved, how far the means lie apart, whether a mean of all patches does as well, who costs more."""
+    text = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+    named = re.search(r"(\w+) variants are resolved above `sa`: (.*?)\. Most of them", text)
+    none = differences(part.text, "digits, position embedding none")
+    resolved = {variant for variant, cell in none.items() if "**" in cell}
+    assert named[1] == "eight"
+    assert len(resolved) == 8
+    assert set(re.findall(r"`(\w+)`", named[2])) == resolved
+    heads = ("minus sa", "fashion_mnist, 5400 images", "digits: minus sa")
+    low, more, digits = (differences(part.text, head) for head in heads)
+    assert not any("**" in cell for cell in [*low.values(), *more.values(), *digits.values()])
+    assert max(abs(mean(cell)) for cell in low.values()) < 0.3
+    assert max(abs(mean(cell)) for cell in more.values()) < 0.4
+    assert max(abs(mean(one["uniform"])) for one in (low, more, digits)) < 0.2
+    judged = re.findall(r"\| (.*?) \| .* \| (reproduced|contradicted) \|", part.text)
+    assert judged == [("SP-SA is more accurate than plain attention", "reproduced")]
+    times = store.load(ROOT / "results/speed")
+    again = times[times["metric"].isin(["aa_ratio", "train_aa_ratio", "latency_aa_ratio"])]["value"]
+    assert f"against itself {again.min():.3f} to {again.max():.3f}" in text
+    slow = times[(times["metric"] == "ratio") & (times["test_px"] == 384)].set_index("variant")["value"]
+    table = slow.drop(["swin", "cswin", "rpe_1d", "rpe_2d", "irpe", "decomposed", "no_content", "uniform", "cosine"])
+    table = table.drop(["rope_axial", "rope_mixed", "lepe"])
+    assert (f"{table.min():.3f}", f"{table.max():.3f}") == ("1.056", "1.180")
+    rows = store.load(ROOT / "results/costs")
+    rows = rows[(rows["size"] == "small") & (rows["metric"] == "gmac") & rows["note"].isna()]
+    by_px = rows.pivot_table(index="variant", columns="train_px", values="value", aggfunc="last")
+    over = by_px / by_px.loc["sa"]
+    assert set(over.index[(over >= 1.01).any(axis=1)]) == {"rpe_1d", "rpe_2d", "irpe"}
+    assert over.loc["rpe_1d", 224] == pytest.approx(1.032, abs=5e-4)
+    assert over.loc["irpe", 512] == pytest.approx(1.127, abs=5e-4)
+
+
+LINKED = re.findall(r"\(reports/(\w+)\.html\)", (ROOT / "README.md").read_text())
+STUDIES = sorted({*LINKED} - {"costs"})  # the pages that README links to, but for that of no study
+assert "reference" in STUDIES
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_committed_report_is_that_of_the_rows(tmp_path, name):
+    """But for coordinates: the words and numbers of every table."""
+    render(ROOT / "results" / name, tmp_path / "page.html")
+    one, other = ((file).read_text() for file in (tmp_path / "page.html", ROOT / "reports" / f"{name}.html"))
+    cells = re.compile(r"<t[dh][^>]*>(.*?)</t[dh]>", re.DOTALL)
+    assert cells.findall(one) == cells.findall(other)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_row_says_where_it_comes_from(name):
+    frame = store.load(ROOT / "results" / name)
+    assert frame.attrs["damaged"] == []
+    for column in ("code", "source_hash", "recipe_hash", "machine", "versions", "when"):
+        assert frame[column].notna().all()
+    assert not frame["code"].str.contains("dirty").any()
+    assert frame["source_hash"].nunique() == 1
+    assert set(frame["recipe_hash"]) <= set(store.recipes(ROOT / "results" / name))

@@ -1,0 +1,121 @@
+"""Costs of every variant, size and resolution: known answers, the page from the rows, and what cannot be had."""
+
+import re
+
+import pytest
+
+from harness import costs
+from harness.jobs.kinds.costs import dropped
+from harness.report.pages.costs import page, say
+from harness.results import store
+from harness.run import program
+
+FEW = ["--sizes", "tiny,convit_tiny", "--resolutions", "64", "--variants", "sa,swin[window=2],psa"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("costs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.report.study.published.read", list)  # their bodies take seconds
+        assert costs.main([*FEW, "--output", str(where / "rows"), "--report", str(where / "page.html")]) == 0
+    return where
+
+
+def value(frame, variant, size, metric):
+    found = frame[(frame["variant"] == variant) & (frame["size"] == size) & (frame["metric"] == metric)]
+    assert len(found) == 1
+    return float(found["value"].iloc[0])
+
+
+def test_gmac_are_those_of_the_closed_form(folder):
+    """DeiT-Ti's width and 16 patches, the class token late: ten layers of 16 tokens, two of 17."""
+    d, n, frame = 192, 16, store.load(folder / "rows")
+
+    def layer(tokens):
+        return 12 * tokens * d * d + 2 * tokens**2 * d + 2 * 5 * tokens * d
+
+    exact = n * d * 3 * 16 * 16 + 10 * layer(n) + 2 * layer(n + 1) + 5 * (n + 1) * d + d * 1000
+    found = value(frame, "sa", "tiny", "gmac")
+    assert found == pytest.approx(exact / 1e9, rel=2e-3)
+    assert found != pytest.approx((exact - 10 * layer(n)) / 1e9, rel=0.1), "the mutant: spatial layers left out"
+
+
+def test_attended_pairs_are_a_quarter_in_windows_that_quarter_the_grid(folder):
+    """4x4 patches in four windows of 2x2: three quarters of 16 x 16 pairs, 3 heads of 64, are spared by 10 layers."""
+    frame = store.load(folder / "rows")
+    dense, attended = (value(frame, "swin[window=2]", "tiny", metric) for metric in ("gmac", "attended_gmac"))
+    even = 10 * 3 * (0.75 * 256) * 2 * 64 / 1e9  # shifted windows, in odd layers, cut the border smaller
+    assert even <= dense - attended < 1.3 * even
+    assert dense == pytest.approx(value(frame, "sa", "tiny", "gmac"))
+
+
+def test_pairs_left_out_are_counted_for_every_head():
+    bench = costs.bench(costs.parser().parse_args([]), "tiny", 64)
+    assert dropped(bench.model("sa"), bench) == 0
+    assert dropped(bench.model("window[width=1,height=1]"), bench) == 10 * 3 * (
+        256 - 100
+    )  # 3x3 within 4x4: (2 + 3 + 3 + 2)^2 are kept
+
+
+def test_what_a_size_cannot_carry_is_a_null_row_with_its_sentence(folder):
+    frame = store.load(folder / "rows")
+    null = frame[frame["value"].isna()]
+    assert list(null["variant"]) == ["psa"]
+    assert list(null["size"]) == ["tiny"]
+    assert "square number of heads" in null["note"].iloc[0]
+    assert value(frame, "psa", "convit_tiny", "params") - value(frame, "sa", "convit_tiny", "params") == 10 * 4 * 3
+
+
+def test_the_page_shows_the_numbers_of_the_rows(folder):
+    frame, text = store.load(folder / "rows"), (folder / "page.html").read_text()
+    assert text == page(frame)
+    for variant in ("sa", "swin[window=2]"):
+        assert f"{value(frame, variant, 'tiny', 'gmac'):.3f}" in text
+    assert f"attended {value(frame, 'swin[window=2]', 'tiny', 'attended_gmac'):.3f}" in text
+    assert "wants a square number of heads" in text
+    assert re.search(r"https?://(?!www\.w3\.org)", text) is None
+
+
+def test_what_is_there_is_not_counted_again(folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (folder / "rows").glob("*costs*.jsonl")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.report.study.published.read", list)
+        assert costs.main([*FEW, "--output", str(folder / "rows"), "--report", str(folder / "again.html")]) == 0
+    assert "3 of 3 cells are there" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("ours", "published", "words"),
+    [(4.608, "4.6", "equal"), (4.608, "4.61", "equal"), (4.608, "4.3", "+7.2 %"), (4.608, "", ""),
+     (12.704, "16.0", "\N{MINUS SIGN}21 %")],
+)  # fmt: skip
+def test_published_numbers_are_compared_to_the_digits_they_have(ours, published, words):
+    assert say(ours, published) == words
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [(["--variants", "sp_sb"], "sp_sb"), (["--sizes", "huge"], "no size 'huge'; choose micro"),
+     (["--resolutions", "big"], "--resolutions big is no side in pixels; write 224,384,512"),
+     (["--resolutions", "100"], "100")],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(flags, words, tmp_path, capsys):
+    assert costs.main([*flags, "--output", str(tmp_path / "rows"), "--report", str(tmp_path / "page.html")]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "rows").exists()
+
+
+def test_noise_is_timed_and_not_learned(tmp_path, capsys):
+    where = ["--output", str(tmp_path / "rows"), "--report", str(tmp_path / "page.html")]
+    assert program.main(["--dataset", "noise:10", "--variants", "sa", *where]) == 2
+    assert "noise:10 has nothing to learn; write --measure cost,speed" in capsys.readouterr().err
+    assert program.main(["--dataset", "noise:none", "--variants", "sa", *where]) == 2
+    assert "write the number of classes, as in noise:1000" in capsys.readouterr().err
+    few = ["--dataset", "noise:10", "--measure", "cost", "--img-size", "32", "--resolutions", "32", "--variants", "sa"]
+    assert program.main([*few, "-b", "64", *where]) == 0
+    assert value(store.load(tmp_path / "rows"), "sa", "micro", "params") > 0

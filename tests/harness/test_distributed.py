@@ -1,0 +1,196 @@
+"""Two processes that train one model do what a single one does, and the job ends where one of them dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm.layers
+import torch
+from torch import distributed, multiprocessing
+
+from harness import data
+from harness import distributed as ranks
+from harness.backbone import vit
+from harness.results import store
+from harness.training import loop
+from tests.support.trainings import QUICK, training
+
+ROOT = Path(__file__).parents[2]
+MIXED = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=128, lr=1e-3, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8,
+                cutmix=1.0, model_ema=True, model_ema_decay=0.9, drop_path=0.3)  # fmt: skip
+
+
+def neighbours(batch_size, ranks_=None):
+    """A planted error: every rank has a run of the batch, so that mixup meets other partners."""
+    share = batch_size // 2
+    return torch.arange(distributed.get_rank() * share, (distributed.get_rank() + 1) * share)
+
+
+PLANTED = {
+    "partners": lambda: setattr(ranks, "mine", neighbours),
+    "gradients": lambda: setattr(ranks, "wrapped", lambda model, device: model),
+    "drop path": lambda: setattr(vit, "DropPath", timm.layers.DropPath),
+    "nothing": lambda: None,
+}
+
+
+@contextmanager
+def one_of_two(rank, port):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    yield
+    distributed.destroy_process_group()
+
+
+def follow(rank, port, error, where):
+    """One of two processes: trains, tests, and leaves what it has."""
+    torch.set_num_threads(1)
+    with one_of_two(rank, port):
+        PLANTED[error]()
+        torch.save(followed(), where / f"{rank}.pt")
+
+
+def followed(dataset=None):
+    one = training("sp_sa", 4, MIXED, dataset=dataset)
+    history = loop.train(one, lambda _: None)
+    digits = data.load("digits")
+    from harness.training.batches import shown
+
+    guesses, labels = loop.answers(one.trained, shown(digits, digits.val_x, digits.val_y, (8, 8), one.device, 0, True))
+    return {"state": one.state(), "losses": history.losses, "guesses": guesses, "labels": labels}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return followed()
+
+
+def both(folder, error):
+    multiprocessing.spawn(follow, (free_port(), error, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def gap(one, two):
+    """The largest difference of the weights, over what training moved them by at most."""
+    return max(
+        float((one["state"][n] - two["state"][n]).abs().max()) for n in one["state"] if n.startswith(("model", "ema"))
+    )
+
+
+def test_two_processes_train_what_one_trains(tmp_path, alone):
+    """Mixup, cutmix, random erasing, shifts, flips, drop path and moving average among it; eight steps of lr 1e-3."""
+    first, second = both(tmp_path, "nothing")
+    assert gap(first, second) == 0
+    assert gap(first, alone) < 1e-4
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert torch.equal(first["labels"], alone["labels"])
+    assert (first["guesses"][:, 0] == alone["guesses"][:, 0]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("error", ["partners", "gradients", "drop path"])
+def test_a_planted_error_is_seen(tmp_path, alone, error):
+    assert gap(both(tmp_path, error)[0], alone) > 1e-3
+
+
+def test_drop_path_of_one_process_is_timms():
+    x, mine, theirs = torch.ones(64, 3, 2), ranks.DropPath(0.4), timm.layers.DropPath(0.4)
+    found = []
+    for module in (mine, theirs):
+        torch.manual_seed(3)
+        found.append(module(x))
+    assert torch.equal(*found)
+    assert torch.equal(mine.eval()(x), x)
+
+
+def test_a_batch_is_dealt_in_mirrored_pairs(monkeypatch):
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    assert ranks.mine(12).tolist() == [3, 4, 5, 6, 7, 8]
+    assert ranks.mine(8).tolist() == [2, 3, 4, 5]
+    with pytest.raises(
+        ValueError, match="a batch of 10 cannot be dealt to 2 processes in pairs; choose a multiple of 4"
+    ):
+        ranks.mine(10)
+
+
+FLAGS = ["--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
+         "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3"]  # fmt: skip
+
+
+def torchrun(folder, *flags, processes=2):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port",
+               str(free_port()), "-m", "harness.run", *flags, "--output", str(folder / "rows"), "--report",
+               str(folder / "page.html")]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_torchrun_records_each_cell_once_and_near_what_one_process_records(tmp_path):
+    from harness.run import program
+
+    process = torchrun(tmp_path / "two", *FLAGS)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("cells are there") == 1
+    assert (
+        program.main([*FLAGS, "--output", str(tmp_path / "one/rows"), "--report", str(tmp_path / "one/page.html")]) == 0
+    )
+    one, two = (store.load(tmp_path / which / "rows") for which in ("one", "two"))
+    columns = ["variant", "metric", "epoch", "test_px", "seed"]
+    assert one.groupby(columns, dropna=False).size().equals(two.groupby(columns, dropna=False).size())
+    losses = [frame[frame["metric"] == "loss"].sort_values(columns)["value"].tolist() for frame in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+    top1 = [frame[frame["metric"] == "top1"].sort_values(columns)["value"].tolist() for frame in (one, two)]
+    assert top1[0] == pytest.approx(top1[1], abs=2.0)  # percent: 7 of 360 images
+
+
+def test_a_dead_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
+    flags = [*FLAGS, "--measure", "accuracy", "--epochs", "60", "--checkpoint-interval", "0"]
+    process = torchrun(tmp_path, *flags)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("rows/checkpoints/*/*.safetensors")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    start = time.monotonic()
+    _, err = process.communicate(timeout=120)
+    assert time.monotonic() - start < 60
+    assert process.returncode != 0
+    assert "this process ends, since all go together; what was recorded is whole, and the same command goes on" in err
+    assert not list(tmp_path.glob("rows/*.failed.jsonl"))
+    before = max(int(file.name[:9]) for file in tmp_path.glob("rows/checkpoints/*/*.safetensors"))
+    process = torchrun(tmp_path, *flags)
+    while not [f for f in tmp_path.glob("rows/checkpoints/*/*.safetensors") if before < int(f.name[:9]) < before + 40]:
+        assert time.monotonic() - start < 120
+        assert process.poll() is None, process.communicate()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert not list(tmp_path.glob("rows/*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--jobs", "2"], "torchrun trains one cell on all its processes; leave out --jobs and --slurm"),
+        (["--batch-size", "62"], "a batch of 62 cannot be dealt to 2 processes in pairs; choose a multiple of 4"),
+    ],
+)
+def test_bad_input_is_said_once(tmp_path, flags, says):
+    process = torchrun(tmp_path, *flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count(says) == 1

@@ -1,0 +1,112 @@
+"""Presets, published recipes and ablations: what they hold, and that each can be planned."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from harness.backbone.sizes import in_full
+from harness.backbone.vit import create
+from harness.presets import ABLATIONS, PRESETS, deit, preset, sp_vit
+from harness.results import store
+from harness.run import program
+
+SHAPES = ["layers", "token", "hidden", "scope", "form", "combine", "relations", "position"]
+
+
+def test_the_published_recipes_are_those_of_the_papers():
+    """DeiT's table 9 and main.py; SP-ViT's main.py and scripts."""
+    d, s = deit(), sp_vit()
+    assert (d.epochs, d.batch_size, d.lr, d.min_lr, d.warmup_lr, d.warmup_epochs) == (300, 1024, 1e-3, 1e-5, 1e-6, 5)
+    assert (d.weight_decay, d.smoothing, d.drop_path, d.clip_grad) == (0.05, 0.1, 0.1, None)
+    assert (d.aa, d.color_jitter, d.mixup, d.cutmix, d.reprob) == ("rand-m9-mstd0.5-inc1", 0.4, 0.8, 1.0, 0.25)
+    assert (d.aug_repeats, d.model_ema, d.cooldown_epochs) == (3, False, 0)
+    assert (s.epochs, s.cooldown_epochs, s.batch_size, s.lr, s.aug_repeats) == (300, 10, 1024, 1.6e-3, 1)
+    assert (s.mixup, s.cutmix, s.reprob, s.smoothing) == (0.0, 0.0, 0.25, 0.1)
+    assert (s.model_ema, s.model_ema_decay) == (True, 0.99992)
+
+
+def test_fine_tuning_is_sp_vits():
+    tuned = sp_vit().finetuning(30)
+    assert tuned.lr * 256 / 1024 == pytest.approx(5e-6)  # its script's batch of 32 x 8
+    assert (tuned.lr, tuned.weight_decay, tuned.warmup_epochs) == (tuned.min_lr, 1e-8, 0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_whole_and_says_what_it_is(name):
+    study = preset(name)
+    assert study.name == name
+    assert study.note
+    assert PRESETS[name].__doc__
+
+
+def test_the_ablations_are_those_of_the_paper():
+    assert list(ABLATIONS) == SHAPES
+    assert preset("digits:layers").vary == ("spatial_layers", (1, 2, 3))
+    assert preset("imagenet100:layers").vary == ("spatial_layers", (6, 8, 10, 11))
+    assert [arm.class_token for arm in preset("digits:token").arms()] == ["late", "input", "none"]
+    assert {arm.spatial_layers for arm in preset("digits:token").arms()} == {2}
+    assert [arm.pos_embed for arm in preset("fashion-quick:position").arms()] == ["learned", "none"]
+    hashes = {arm.recipe_hash for name in ("digits:layers", "digits:token") for arm in preset(name).arms()}
+    assert len(hashes) == 5  # two spatial layers and a late token are an arm of both
+
+
+def test_what_a_size_has_anyway_makes_no_other_recipe():
+    """Where an ablation names the default it is the preset itself, and nothing is trained twice."""
+    usual = preset("digits").recipe_hash
+    for name, at in (("layers", 1), ("token", 0), ("position", 0)):
+        assert [arm.recipe_hash == usual for arm in preset(f"digits:{name}").arms()].index(True) == at
+    named = {"num_heads": 4, "peg": False, "class_token": "late", "pos_embed": "learned", "spatial_layers": 2}
+    assert replace(preset("digits"), **named).recipe_hash == usual
+    for other in ({"num_heads": 2}, {"peg": True}, {"class_token": "input"}, {"pos_std": 0.02}, {"spatial_layers": 3}):
+        assert replace(preset("digits"), **other).recipe_hash != usual
+    early = replace(preset("digits"), class_token="input")
+    assert replace(early, spatial_layers=4).recipe_hash == early.recipe_hash  # without a late token all layers are
+
+
+@pytest.mark.parametrize(
+    ("size", "class_token", "layers"),
+    [
+        ("micro", "late", 2),
+        ("micro", "none", 4),
+        ("tiny", "input", 12),
+        ("lv_vit_s", "input", 16),
+        ("sp_vit_s", "late", 14),
+    ],
+)
+def test_in_full_says_what_is_built(size, class_token, layers):
+    model = create("sa", size=size, img_size=32, patch_size=16, num_classes=2, class_token=class_token)
+    told = in_full({"size": size, "class_token": class_token, "pos_embed": None})
+    assert told["spatial_layers"] == model.spatial_layers == layers
+    assert told["class_token"] == model.size.class_token == class_token
+    assert (told["pos_embed"], told["peg"]) == (model.size.pos_embed, model.size.peg)
+    assert (told["num_heads"], told["pos_std"]) == (model.size.num_heads, model.size.pos_std)
+
+
+def test_of_an_unknown_size_nothing_is_added():
+    assert in_full({"size": "huge", "pos_embed": None}) == {"size": "huge", "pos_embed": None}
+
+
+@pytest.mark.parametrize("ablation", SHAPES)
+def test_every_ablation_runs_dry_with_an_estimate(ablation, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert program.main(["--preset", f"digits:{ablation}", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    trained, mapped = (len(re.findall(rf"to do  .* seed \d{after}", out)) for after in (r"(?! maps)", " maps"))
+    arms = {"layers": 3 * 2, "token": 3 * 2, "hidden": 4, "scope": 4, "form": 4, "combine": 3, "relations": 7}
+    assert trained == mapped == 3 * arms.get(ablation, 2 * 9)
+    assert re.search(r"cells to do, about \d+ (s|min) on", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ablation_for_real(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "256", "--seeds", "0", "--resolutions", "8"]
+    assert program.main(["--preset", "digits:token", *flags]) == 0
+    page = (tmp_path / "reports" / "digits-token.html").read_text()
+    assert page.count('class="setting"') == 3
+    folder = tmp_path / "results" / "digits-token"
+    name, recipe = next(iter(store.recipes(folder).items()))
+    store.write_recipe(folder, name, recipe | {"command": "another study's"})
+    assert program.main(["--preset", "digits:token", *flags]) == 0
+    assert store.recipes(folder)[name]["command"] == "another study's", "an arm may be a study that described itself"
