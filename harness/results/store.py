@@ -1,6 +1,7 @@
 """Rows: append-only JSON lines, one fact a row, one file a cell, written atomically.
 
-A row says what was measured (`metric`, `value`, `unit`), on what, and where the figure comes from. A null `value`
+A row says what was measured (`metric`, `value`, `unit`), on what, and where the figure comes from. `params` is a
+JSON object of what else a reader of the figure needs, by name; sentences are made of it on the page. A null `value`
 carries its reason in `note`; NaN and infinity are refused at writing. Reading never stops at a damaged line: it is
 named in `frame.attrs["damaged"]` and left out.
 """
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WHAT = (
-    "study", "cell", "variant", "family", "size", "dataset", "train_px", "test_px", "grid", "train_fraction", "seed",
-    "epoch", "layer", "backend", "device", "precision", "batch_size",
+    "study", "cell", "kind", "variant", "family", "size", "dataset", "train_px", "test_px", "grid", "train_fraction",
+    "seed", "epoch", "layer", "backend", "device", "precision", "batch_size",
 )  # fmt: skip
-FACT = ("metric", "value", "unit", "n", "samples", "note")
+FACT = ("metric", "value", "unit", "n", "samples", "params", "note")
 ORIGIN = ("recipe_hash", "source_hash", "code", "machine", "versions", "when")
 COLUMNS = WHAT + FACT + ORIGIN
+OBJECTS = ("params", "machine", "versions")
 
 Row = dict[str, Any]
 
@@ -55,6 +57,8 @@ def check(row: Mapping[str, Any]) -> None:
             raise ValueError(f"the value of {row['metric']} is null and no note says why; add one")
     elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"the value of {row['metric']} is {value!r}; a row holds a finite number or null with a note")
+    if not isinstance(row.get("params"), Mapping | None):
+        raise ValueError(f"the params of {row['metric']} are {row['params']!r}; they are an object or null")
     for column in ("n", "layer"):
         if not isinstance(row.get(column), int | None):
             raise ValueError(f"the {column} of {row['metric']} is {row[column]!r}; it is a whole number or null")
@@ -154,9 +158,9 @@ def load(path: str | Path) -> pd.DataFrame:
 
 
 def to_csv(frame: pd.DataFrame, path: Path) -> None:
-    """One tidy CSV: every column but the raw samples, machines and versions as JSON."""
+    """One tidy CSV: every column but the raw samples; params, machines and versions as JSON."""
     tidy = frame.drop(columns="samples")
-    for column in ("machine", "versions"):
+    for column in OBJECTS:
         tidy[column] = [json.dumps(cell, sort_keys=True) for cell in tidy[column]]
     write_bytes(path, tidy.to_csv(index=False).encode())
 
@@ -172,7 +176,7 @@ def require_pyarrow() -> None:
 def to_parquet(frame: pd.DataFrame, path: Path) -> None:
     """One Parquet file: every column with one type, whole numbers where all are, raw samples as lists, the rest texts.
 
-    Machines and versions are JSON. Raises ValueError where pyarrow is not installed.
+    Params, machines and versions are JSON. Raises ValueError where pyarrow is not installed.
     """
     import io
 
@@ -181,7 +185,7 @@ def to_parquet(frame: pd.DataFrame, path: Path) -> None:
     typed.attrs = {}  # what could not be read is no part of the table
     for column in COLUMNS:
         cells = list(frame[column])
-        if column in ("machine", "versions"):
+        if column in OBJECTS:
             typed[column] = [json.dumps(cell, sort_keys=True) for cell in cells]
         elif column == "samples":
             typed[column] = [[float(one) for one in cell] if isinstance(cell, list) else None for cell in cells]

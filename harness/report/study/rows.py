@@ -16,7 +16,7 @@ from harness.results.store import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
 FLOAT32 = 1e-5  # what a percentage loses in one, at most
-SAME = (*(column for column in WHAT if column != "cell"), "metric", "recipe", "round")
+SAME = (*(column for column in WHAT if column not in ("cell", "kind")), "metric", "recipe", "round")
 TRY = (*(column for column in SAME if column not in ("epoch", "layer", "backend", "grid", "batch_size", "round")),)
 # ends of metrics that are comparable within one run's rounds alone
 TIMED = ("images_per_s", "ratio", "peak_mib", "mfu", "latency_ms", "ceiling_gmac_per_s")
@@ -41,6 +41,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     rows["value"] = whole_images(
         rows["metric"], pd.to_numeric(frame["value"], errors="coerce").astype(float), rows["n"]
     )
+    rows["params"] = [cell if isinstance(cell, dict) else {} for cell in frame["params"]]
     rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
     rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
     rows["stale"] = rows["source_hash"] != rows["source_hash"].iloc[-1]
