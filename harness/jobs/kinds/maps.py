@@ -20,8 +20,8 @@ from harness.jobs.experiment import Bench
 from harness.jobs.study import Study
 from harness.measure import attention as distance
 from harness.measure import maps as atlas
+from harness.results import map_files, store
 from harness.results import maps as offsets
-from harness.results import store
 from harness.training.checkpoint import load_weights
 
 IMAGES = 512  # test images at most, spread evenly: means over patches and images, so a head is known to a few per mille
@@ -41,7 +41,7 @@ def atlas_cell(bench: Bench, trained: Cell) -> Cell:
         book: offsets.Book = {(layer, kind, 0): one for (layer, kind, _), one in tables(model).items()}
         load_weights(trained.weights(folder), model)
         for file in sorted(trained.snapshots(folder).glob("*.npz")):
-            book |= {(layer, kind, int(file.stem)): m for (layer, kind, _), m in offsets.unpacked(file).items()}
+            book |= {(layer, kind, int(file.stem)): m for (layer, kind, _), m in map_files.unpacked(file).items()}
         grid = grid_for(bench.image, bench.study.patch_size)
         found = distance.heads(model, bench.shown("test", bench.image, dealt=False, most=IMAGES))
         facts: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def atlas_cell(bench: Bench, trained: Cell) -> Cell:
             facts.insert(0, {"metric": "attention_distance", "value": None, "note": "a 1x1 grid has no other patch"})
         tick()
         if distributed.rank() == 0:
-            store.write_bytes(cell.path(folder).with_suffix(".maps.npz"), offsets.packed(book))
+            store.write_bytes(cell.path(folder).with_suffix(".maps.npz"), map_files.packed(book))
         return [bench.row(variant, key, **common, **fact) for fact in facts], None
 
     def failed(note: str) -> list[store.Row]:
@@ -107,4 +107,4 @@ def snapshot(bench: Bench, folder: Path, model: nn.Module, epoch: int) -> None:
         return
     found = tables(model)
     if found:
-        store.write_bytes(folder / f"{epoch:06d}.npz", offsets.packed(found))
+        store.write_bytes(folder / f"{epoch:06d}.npz", map_files.packed(found))

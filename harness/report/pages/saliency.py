@@ -23,7 +23,7 @@ from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
 from harness.report.tables.main import Cell, Column, Footnotes, Line, Table, mean_cell
 from harness.report.text.formatting import grouped, plural
-from harness.results.maps import UNREADABLE
+from harness.results.map_files import UNREADABLE
 
 TITLE = "Where the variants look"
 METRICS = {  # title, unit, meaning

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
+from harness.results import map_files
 from harness.results import maps as offsets
 
 OWN = ("prior", "bias", "position", "keys", "kept")  # what a variant's relation is, the first that it has
@@ -55,7 +56,7 @@ def books(setting: Setting) -> list[Books]:
             if file is None:
                 continue
             try:
-                book = offsets.unpacked(file)
+                book = map_files.unpacked(file)
             except ValueError:
                 continue
             if agrees(setting, cells[seed], book):

@@ -15,8 +15,8 @@ from harness.jobs.study import Study
 from harness.measure import attention as distance
 from harness.measure import maps as atlas
 from harness.presets import digits
+from harness.results import map_files, store
 from harness.results import maps as offsets
-from harness.results import store
 from harness.training.recipe import Recipe
 from tests.support.trainings import digits as images
 from variants import build
@@ -231,8 +231,8 @@ def test_facts_hold_by_head_and_say_who_is_neutral():
 def test_a_file_of_maps_keeps_what_is_next_to_neutral_and_gives_the_same_bytes(tmp_path):
     prior = 1 + np.array([1e-4, -3e-5, 0.3, -2.0, 0, 0, 0, 0, 7]).reshape(1, 3, 3)
     book = {(2, "prior", None): prior, (2, "gate", 4): np.array([0.1, 0.9])}
-    packed = offsets.packed(book)
-    assert packed == offsets.packed(book)
+    packed = map_files.packed(book)
+    assert packed == map_files.packed(book)
     assert np.abs(prior.astype(np.float16) - prior)[0, 0, 0] > 2e-5  # what keeping the prior itself would cost
     assert set(unpacked(packed, tmp_path)) == set(book)
     assert unpacked(packed, tmp_path)[2, "prior", None] - 1 == pytest.approx(prior - 1, rel=1e-3)
@@ -241,11 +241,11 @@ def test_a_file_of_maps_keeps_what_is_next_to_neutral_and_gives_the_same_bytes(t
 def unpacked(content, folder):
     path = folder / "x.maps.npz"
     path.write_bytes(content)
-    return offsets.unpacked(path)
+    return map_files.unpacked(path)
 
 
 def test_a_damaged_file_of_maps_is_a_sentence(tmp_path):
-    packed = offsets.packed({(1, "prior", None): np.ones((1, 3, 3))})
+    packed = map_files.packed({(1, "prior", None): np.ones((1, 3, 3))})
     for content in (packed[:-30], b"", b"PK nonsense", packed[:60] + b"\0" * 20 + packed[80:]):
         with pytest.raises(ValueError, match=r"cannot be read: .*; delete the file and its rows"):
             unpacked(content, tmp_path)
@@ -292,13 +292,13 @@ def test_the_file_beside_the_rows_has_the_maps_and_their_past(study):
     least = frame[(frame["metric"] == "prior_min")].set_index("layer")
     file = store.beside(rows, ".maps.npz")[least["cell"].iloc[0]]
     assert file.stat().st_size < 200_000
-    book = offsets.unpacked(file)
+    book = map_files.unpacked(file)
     assert {epoch for _, kind, epoch in book if kind == "prior"} == {0, 1, 2, None}
     assert (book[1, "prior", 0] == 1.0).all()  # neutral at the start
     assert book[1, "prior", None].min() == pytest.approx(least.loc[1, "value"], rel=2e-3)
     assert book[1, "prior", None].shape == (4, 7, 7)
     swin = next(path for path in rows.glob("swin*.maps.npz"))
-    assert {kind for _, kind, _ in offsets.unpacked(swin)} == {"kept", "attention"}
+    assert {kind for _, kind, _ in map_files.unpacked(swin)} == {"kept", "attention"}
     assert not list((rows / "snapshots").glob("swin*"))  # nothing that training changes
 
 
@@ -341,7 +341,7 @@ def test_maps_can_be_added_later_without_training_anew(tmp_path):
     assert work(bench(measure=("accuracy",), seeds=(0,)), ["sp_sa"], tmp_path) == ["sp_sa seed 0"]
     assert work(bench(measure=("accuracy", "maps"), seeds=(0,)), ["sp_sa"], tmp_path) == ["sp_sa seed 0 maps"]
     (file,) = store.beside(tmp_path, ".maps.npz").values()
-    assert {epoch for _, _, epoch in offsets.unpacked(file)} == {0, None}  # no snapshots: they were not asked for
+    assert {epoch for _, _, epoch in map_files.unpacked(file)} == {0, None}  # no snapshots: they were not asked for
 
 
 def test_the_epochs_that_are_kept_are_few_and_validated():

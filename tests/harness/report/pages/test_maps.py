@@ -16,8 +16,8 @@ from harness.report.pages import maps as atlas
 from harness.report.study import maps as books
 from harness.report.study.study import study as take_apart
 from harness.report.tables import heads
+from harness.results import map_files, stats, store
 from harness.results import maps as offsets
-from harness.results import stats, store
 from tests.support import rows as made
 
 SEEDS, LAYERS, HEADS, SHAPE = range(3), (1, 2), 4, (5, 7)
@@ -85,7 +85,7 @@ def saved(folder, change=lambda packed: packed):
             own = book(variant, seed)
             rows += facts(variant, seed, own)
             store.write_bytes(
-                folder / "cells" / f"{variant}-maps-{variant}{seed}m.maps.npz", change(offsets.packed(own))
+                folder / "cells" / f"{variant}-maps-{variant}{seed}m.maps.npz", change(map_files.packed(own))
             )
     return made.save(folder, rows)
 
@@ -230,7 +230,7 @@ def test_maps_that_are_damaged_or_disagree_with_their_rows_are_left_out_and_the_
     other = saved(tmp_path / "other")
     file = store.beside(other, ".maps.npz")["sp_sa0m"]
     moved = {key: maps - 0.1 if key[1] == "prior" else maps for key, maps in book("sp_sa", 0).items()}
-    file.write_bytes(offsets.packed(moved))
+    file.write_bytes(map_files.packed(moved))
     assert next(one for one in books.books(setting_of(other)) if one.variant == "sp_sa").by_seed.keys() == {"1", "2"}
 
 

@@ -11,8 +11,7 @@ import pytest
 from harness.report import render
 from harness.report.pages import binarized, saliency
 from harness.report.study.study import study as take_apart
-from harness.results import maps as offsets
-from harness.results import store
+from harness.results import map_files, store
 from tests.support import rows as made
 
 VARIANTS, SEEDS = ("sa", "sp_sa", "gpsa"), range(3)
@@ -266,7 +265,7 @@ def test_a_byte_that_is_wrong_anywhere_in_the_arrays_never_costs_the_page(tmp_pa
               "chosen": np.zeros(4), "labels": np.zeros(4)}  # fmt: skip
     file = tmp_path / "one.npz"
     if kind == "maps":
-        file.write_bytes(offsets.packed({(1, "prior", None): 1 + arrays["relevance"]}))
+        file.write_bytes(map_files.packed({(1, "prior", None): 1 + arrays["relevance"]}))
     else:
         np.savez_compressed(file, **arrays)
     whole, random = file.read_bytes(), np.random.default_rng(1)
@@ -276,4 +275,4 @@ def test_a_byte_that_is_wrong_anywhere_in_the_arrays_never_costs_the_page(tmp_pa
             saliency.read(file)
             continue
         with contextlib.suppress(ValueError):  # the one that names the file
-            offsets.unpacked(file)
+            map_files.unpacked(file)
