@@ -22,7 +22,7 @@ from harness.run.program import described, in_words, rendered, work, writable
 
 if TYPE_CHECKING:
     from harness.jobs.cell import Cell
-    from harness.jobs.experiment import Bench
+    from harness.jobs.experiment import Experiment
 
 VARIANTS = "all,psa[init=normal],gpsa[init=normal]"  # the local start wants a square of heads, which few sizes have
 OF_SIZES = ("tiny", "small", "base", "convit_small", "sp_vit_s")
@@ -52,25 +52,25 @@ def run(args: argparse.Namespace, command: str) -> int:
     from harness.report.pages.costs import render
     from harness.results import store
 
-    benches = [bench(args, size, px) for size in args.sizes for px in args.resolutions]
+    experiments = [experiment(args, size, px) for size in args.sizes for px in args.resolutions]
     writable(args.output)
     writable(args.report.parent)
-    cells = planned(args, benches)
+    cells = planned(args, experiments)
     missing = [cell for cell in cells if not cell.done(args.output)]
     print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
-    for one in benches:
+    for one in experiments:
         store.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
     return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
 
 
-def bench(args: argparse.Namespace, size: str, px: str | int) -> Bench:
-    """The bench of a size and a resolution. Raises ValueError for what is not to be had."""
-    from harness.jobs.plan import Lot, bench_of
+def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:
+    """The experiment of a size and a resolution. Raises ValueError for what is not to be had."""
+    from harness.jobs.plan import StudyArm, experiment_of
 
     if not str(px).isdecimal():
         raise ValueError(f"--resolutions {px} is no side in pixels; write 224,384,512")
     size_of(size)
-    made = bench_of(Lot(study(size, int(px)), (), {}, {}), tuple(args.variant_file), "cpu")
+    made = experiment_of(StudyArm(study(size, int(px))), tuple(args.variant_file), "cpu")
     made.check()
     return made
 
@@ -81,19 +81,19 @@ def study(size: str, px: int) -> Study:
     return replace(of, measure=("cost",), note="costs alone: nothing is trained")
 
 
-def planned(args: argparse.Namespace, benches: list[Bench]) -> list[Cell]:
+def planned(args: argparse.Namespace, experiments: list[Experiment]) -> list[Cell]:
     """A cell for each variant, then one for each published model's body. Raises ValueError for an unknown variant."""
-    from harness.jobs.kinds.costs import as_published, costs_cell
+    from harness.jobs.kinds.costs import Costs, as_published
     from harness.report.study.published import read
     from variants.registry import expand
 
     variants = dict.fromkeys(["sa", *(variant for variant, _ in expand(args.variants))])
-    cells = [costs_cell(variant, benches) for variant in variants]
+    cells: list[Cell] = [Costs(experiments[0], variant, experiments) for variant in variants]
     bodies = dict.fromkeys(
         (one.variant, one.size, int(one.test_px)) for one in read()
         if one.variant.partition("[")[0] in variants and one.size in SIZES and (one.params_m or one.gmac)
     )  # fmt: skip
-    return cells + [as_published(variant, bench(args, size, px)) for variant, size, px in bodies]
+    return cells + [as_published(variant, experiment(args, size, px)) for variant, size, px in bodies]
 
 
 if __name__ == "__main__":

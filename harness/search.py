@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.jobs.plan import Lot, bench_of
+from harness.jobs.plan import StudyArm, experiment_of
 from harness.jobs.study import Study
 from harness.presets import PRESETS, preset
 from harness.run.flags import Parser, seeds
@@ -23,10 +23,7 @@ from harness.run.program import in_words, work, writable
 from harness.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.jobs.cell import Cell, Tick
-    from harness.results import store
+    from harness.jobs.cell import Cell
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {  # by dataset
     "digits": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)},
@@ -52,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def search(study: Study, output: Path) -> int:
     """Trains what is missing of the grid, prints the table, best point first."""
+    from harness.jobs.kinds.points import words_of
     from harness.results import store
 
     folder = output / study.name
@@ -60,7 +58,8 @@ def search(study: Study, output: Path) -> int:
     failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
     rows = store.load(folder)
     current = rows[rows["cell"].isin([c.key for c in cells])]  # not those of another recipe or source
-    found = current.groupby("note")["value"].agg(["mean", "min", "max", "count"])
+    current = current.assign(point=current["params"].map(lambda params: words_of(params or {})))
+    found = current.groupby("point")["value"].agg(["mean", "min", "max", "count"])
     print(found.sort_values("mean", ascending=False).round(2).to_string())
     return 1 if failures else 0
 
@@ -76,30 +75,12 @@ def points(study: Study, slot: int = 0) -> list[Cell]:
 
 def point(study: Study, values: Mapping[str, Any], seed: int, slot: int) -> Cell:
     """The baseline trained with some values in place of the recipe's or the study's."""
-    from harness.jobs.cell import Cell
-    from harness.jobs.kinds.training import share
-    from harness.training.loop import correct, train
+    from harness.jobs.kinds.points import Point
 
     mine = {f.name for f in fields(Recipe)}
     recipe = replace(study.recipe, **{name: value for name, value in values.items() if name in mine})
     changed = replace(study, recipe=recipe, **{name: value for name, value in values.items() if name not in mine})
-    bench = bench_of(Lot(changed, (), {}, {}), (), "auto", slot)
-    note = " ".join(f"{name}={value:g}" for name, value in values.items())
-    fewest = min(study.train_fractions)
-    key, common = bench.key([study.baseline], "search", seed, fewest), {"seed": seed, "train_fraction": fewest}
-
-    def rows(tick: Tick, folder: Path) -> tuple[list[store.Row], Tensor | None]:
-        model = bench.model(study.baseline, seed)
-        training = bench.training(model, recipe, seed, fewest, bench.image)
-        train(training, tick)
-        fact = share("val_top1", correct(training.trained, bench.shown("val", bench.image)))
-        return [bench.row(study.baseline, key, note=note, **common, **fact)], None
-
-    def failed(sentence: str) -> list[store.Row]:
-        fact = {"metric": "val_top1", "value": None, "note": f"{note}: {sentence}"}
-        return [bench.row(study.baseline, key, **common, **fact)]
-
-    return Cell(f"{note} seed {seed}", key, recipe.total_epochs, rows, failed, study.baseline, seed)
+    return Point(experiment_of(StudyArm(changed), (), "auto", slot), dict(values), seed)
 
 
 if __name__ == "__main__":

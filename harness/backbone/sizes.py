@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+Precision = Literal["float32", "bfloat16"]
 ClassToken = Literal["late", "input", "none"]
 PosEmbed = Literal["learned", "sincos", "none"]
 

@@ -18,9 +18,8 @@ from timm.layers import Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
 from torch import Tensor, nn
 
 from harness.backbone.embed import PEG, ConvStem, PatchEmbed
-from harness.backbone.sizes import ClassToken, PosEmbed, Size, size_of
+from harness.backbone.sizes import ClassToken, PosEmbed, Precision, Size, size_of
 from harness.distributed import DropPath
-from harness.jobs.study import Precision
 from variants import Attention, build
 from variants.geometry import Grid
 from variants.relation import Unsupported

@@ -7,7 +7,7 @@ split; the test split is read once for each number. How long the masks take is i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from torch import Tensor
 from harness.backbone.vit import ViT, grid_for
 from harness.binarize.masks import By, Form, binarise, deviation, largest, pairs, priors_of
 from harness.jobs.cell import Cell, Tick
-from harness.jobs.experiment import Bench, Size
-from harness.jobs.kinds.training import share
+from harness.jobs.experiment import Experiment, Size
+from harness.jobs.kinds.training import share, training_of
 from harness.measure import cost
-from harness.measure.saliency import kept_maps
+from harness.measure.rollout import kept_maps
 from harness.results import store
 from harness.training.checkpoint import load_weights
 from harness.training.loop import correct, train
@@ -69,6 +69,12 @@ class Arm:
         by = "" if self.keep == 1 else f" by {self.by}"
         return f"{self.variant} kept {100 * self.keep:g} %{by}{', prior 1' if self.form == 'ones' else ''}"
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """What it is, as rows have it: `keep` in % of the offsets, `ones`: the prior is 1 where it is kept."""
+        by = "" if self.keep == 1 else self.by
+        return {"spec": self.variant, "keep": 100 * self.keep, "by": by, "ones": self.form == "ones"}
+
 
 def arms(variant: str, keeps: Iterable[float], bys: Iterable[By], forms: Iterable[Form]) -> list[Arm]:
     """Every arm once, the controls that keep everything first."""
@@ -77,62 +83,110 @@ def arms(variant: str, keeps: Iterable[float], bys: Iterable[By], forms: Iterabl
     return list({arm.name: arm for arm in every}.values())
 
 
-def accuracy_cell(bench: Bench, trained: Trained, arm: Arm, epochs: int) -> Cell:
+@dataclass(frozen=True, eq=False)
+class OfArm(Cell):
+    """A cell about the masks of one training."""
+
+    trained: Trained
+
+    after = None
+
+    @property
+    def variant(self) -> str:
+        return self.trained.variant
+
+    @property
+    def seed(self) -> int:
+        return self.trained.seed
+
+    @property
+    def fraction(self) -> float:
+        return self.trained.fraction
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.trained.about
+
+    def modules(self) -> list[str]:
+        return [*super().modules(), "harness.jobs.kinds.training"]
+
+    def arm_row(self, arm: Arm, **fact: Any) -> store.Row:
+        """A row of an arm, whose name is no spec; its params say what it is."""
+        params = arm.params | (fact.pop("params", None) or {})
+        return self.row(self.variant, **fact, params=params) | {"variant": arm.name, "family": FAMILY}
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedAccuracy(OfArm):
     """Top-1 with the mask, as it is and after a short fine-tuning; the pairs that are attended, and GMACs."""
-    recipe = bench.study.recipe.finetuning(epochs) if epochs else None
-    key = bench.key([arm.variant], "kept", trained.key, asdict(arm), recipe and asdict(recipe), RATES)
 
-    def rows(tick: Tick, folder: Path) -> tuple[list[store.Row], Tensor | None]:
-        model = loaded(bench, trained)
-        tables = chosen(bench, model, arm, [bench.image])
+    arm: Arm
+    epochs: int
+
+    kind = "binarized"
+    metric = "kept_top1"
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name} {self.trained.name}"
+
+    @property
+    def work(self) -> int:
+        return 1 + self.epochs * len(RATES)
+
+    def settings(self) -> Sequence[Any]:
+        recipe = self.experiment.study.recipe.finetuning(self.epochs) if self.epochs else None
+        return [self.trained.key, asdict(self.arm), recipe and asdict(recipe), RATES]
+
+    def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
+        experiment = self.experiment
+        model = loaded(experiment, self.trained)
+        tables = chosen(experiment, model, self.arm, [experiment.image])
         for layer, by_grid in tables.items():
-            binarise(model.blocks[layer].attn, by_grid, arm.form)
-        found = [share("kept_top1", correct(model, bench.shown("test", bench.image)))]
-        found += counted(model, dense(bench, arm.variant, bench.image), tables, grid_for(bench.image, model.patch_size))
+            binarise(model.blocks[layer].attn, by_grid, self.arm.form)
+        yield self.arm_row(self.arm, **share("kept_top1", correct(model, experiment.shown("test", experiment.image))))
+        gmac = dense(experiment, self.variant, experiment.image)
+        for fact in counted(model, gmac, tables, grid_for(experiment.image, model.patch_size)):
+            yield self.arm_row(self.arm, **fact)
         tick()
-        if recipe is not None:
-            found.append(finetuned(bench, trained, model, epochs, tick) | {"epoch": epochs})
-        return [row(bench, arm.name, arm.variant, key, **trained.about, **fact) for fact in found], None
+        if self.epochs:
+            fact = finetuned(experiment, self.trained, model, self.epochs, tick)
+            yield self.arm_row(self.arm, epoch=self.epochs, **fact)
 
-    def failed(note: str) -> list[store.Row]:
-        return [
-            row(bench, arm.name, arm.variant, key, metric="kept_top1", value=None, unit="%", note=note, **trained.about)
-        ]
-
-    work = 1 + epochs * len(RATES)
-    return Cell(f"{arm.name} {trained.name}", key, work, rows, failed, arm.variant, trained.seed, trained.fraction)
+    def null_rows(self, note: str) -> list[store.Row]:
+        return [self.arm_row(self.arm, metric=self.metric, value=None, unit="%", note=note)]
 
 
-def finetuned(bench: Bench, trained: Trained, model: ViT, epochs: int, tick: Tick) -> dict[str, Any]:
+def finetuned(experiment: Experiment, trained: Trained, model: ViT, epochs: int, tick: Tick) -> dict[str, Any]:
     """Test top-1 after fine-tuning with the rate that is best on the validation split."""
     best: tuple[float, float, ViT] | None = None
     for divisor in RATES:
-        lr = bench.study.recipe.lr / divisor
-        recipe = replace(bench.study.recipe.finetuning(epochs), lr=lr, min_lr=lr)
+        lr = experiment.study.recipe.lr / divisor
+        recipe = replace(experiment.study.recipe.finetuning(epochs), lr=lr, min_lr=lr)
         one = copy.deepcopy(model)
-        train(bench.training(one, recipe, trained.seed, trained.fraction, bench.image), tick)
-        right = float(correct(one, bench.shown("val", bench.image)).float().mean())
+        train(training_of(experiment, one, recipe, trained.seed, trained.fraction, experiment.image), tick)
+        right = float(correct(one, experiment.shown("val", experiment.image)).float().mean())
         if best is None or right > best[0]:
             best = right, lr, one
     assert best is not None
     right, lr, one = best
-    note = f"{epochs} epochs at lr {lr:g}, the best of {len(RATES)} rates by validation ({100 * right:.2f} % there)"
-    return share("kept_finetuned_top1", correct(one, bench.shown("test", bench.image))) | {"note": note}
+    params = {"epochs": epochs, "lr": lr, "rates": len(RATES), "val_top1": 100 * right}
+    return share("kept_finetuned_top1", correct(one, experiment.shown("test", experiment.image))) | {"params": params}
 
 
-def loaded(bench: Bench, trained: Trained) -> ViT:
+def loaded(experiment: Experiment, trained: Trained) -> ViT:
     """The trained model. Raises ValueError where the weights are missing or damaged."""
-    model = bench.model(trained.variant, trained.seed)
+    model = experiment.model(trained.variant, trained.seed)
     load_weights(trained.weights, model)
     return model
 
 
-def chosen(bench: Bench, model: ViT, arm: Arm, sizes: list[Size]) -> dict[int, dict[Grid, Tensor]]:
+def chosen(experiment: Experiment, model: ViT, arm: Arm, sizes: list[Size]) -> dict[int, dict[Grid, Tensor]]:
     """By layer and grid the offsets that are kept, bool [H, 2h-1, 2w-1]."""
     found: dict[int, dict[Grid, Tensor]] = {}
     for size in sizes:
-        grid = grid_for(size, bench.study.patch_size)
-        masses = mass(bench, model, size) if arm.by == "mass" and arm.keep < 1 else None
+        grid = grid_for(size, experiment.study.patch_size)
+        masses = mass(experiment, model, size) if arm.by == "mass" and arm.keep < 1 else None
         for number, block in enumerate(model.blocks):
             if priors_of(block.attn.relation):
                 scores = masses[number] if masses else deviation(block.attn, grid)
@@ -140,13 +194,13 @@ def chosen(bench: Bench, model: ViT, arm: Arm, sizes: list[Size]) -> dict[int, d
     return found
 
 
-def mass(bench: Bench, model: ViT, size: Size) -> list[Tensor]:
+def mass(experiment: Experiment, model: ViT, size: Size) -> list[Tensor]:
     """By layer [H, 2h-1, 2w-1]: the attention on each offset, summed over pairs, a mean over validation images."""
-    grid = grid_for(size, bench.study.patch_size)
+    grid = grid_for(size, experiment.study.patch_size)
     n = grid[0] * grid[1]
     few = max(1, min(MASS_IMAGES, TOKENS // n))
     total: list[Tensor] = []
-    images = next(iter(bench.shown("val", size, dealt=False, most=few)))[0][:few]
+    images = next(iter(experiment.shown("val", size, dealt=False, most=few)))[0][:few]
     with torch.no_grad(), kept_maps(model.eval()) as maps:
         model(images)
         for found in maps:
@@ -155,9 +209,9 @@ def mass(bench: Bench, model: ViT, size: Size) -> list[Tensor]:
     return total
 
 
-def dense(bench: Bench, spec: str, size: Size) -> float:
+def dense(experiment: Experiment, spec: str, size: Size) -> float:
     """GMAC of an image's forward with all pairs."""
-    return cost.count(bench.model(spec), bench.batch(1, size)[0])
+    return cost.count(experiment.model(spec), experiment.batch(1, size)[0])
 
 
 def product(model: ViT, number: float) -> float:
@@ -170,13 +224,7 @@ def counted(model: ViT, gmac: float, tables: dict[int, dict[Grid, Tensor]], grid
     share_of = torch.cat([pairs(by_grid[grid], grid) for by_grid in tables.values()])
     spared = product(model, float((1 - share_of).sum()) * (grid[0] * grid[1]) ** 2)
     return [
-        {"metric": "kept_pairs", "value": 100 * float(share_of.mean()), "unit": "%", "note": "mean over heads, layers"},
-        {"metric": "kept_dense_gmac", "value": gmac, "unit": "GMAC", "note": "all pairs, as eager computes them"},
-        {"metric": "kept_gmac", "value": gmac - spared, "unit": "GMAC", "note": "the attended pairs alone"},
+        {"metric": "kept_pairs", "value": 100 * float(share_of.mean()), "unit": "%"},
+        {"metric": "kept_dense_gmac", "value": gmac, "unit": "GMAC"},
+        {"metric": "kept_gmac", "value": gmac - spared, "unit": "GMAC"},
     ]
-
-
-def row(bench: Bench, name: str, spec: str, key: str, **fact: Any) -> store.Row:
-    """A row of an arm, whose name is no spec."""
-    found = bench.row(spec, key, **fact)
-    return found if name == spec else found | {"variant": name, "family": FAMILY}

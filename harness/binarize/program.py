@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.jobs.plan import Lot, bench_of, quiet
+from harness.jobs.plan import StudyArm, experiment_of, quiet
 from harness.jobs.study import Study
 from harness.run.flags import Parser, shares, words
 from harness.run.program import in_words, rendered, work, writable
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     writable(page.parent)
     cells = [cell for recipe_hash, found in by_recipe.items() for cell in planned(args, folder, recipe_hash, found)]
     missing = [cell for cell in cells if not cell.done(folder)]
-    first = any(cell.name.endswith(" times") for cell in missing)
+    first = any(cell.kind == "binarized-times" for cell in missing)
     patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
     print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
     return rendered(folder, page, work(missing, folder))
@@ -128,29 +128,30 @@ def weights(folder: Path, variant: str, seed: int, key: str) -> Path:
 
 def planned(args: argparse.Namespace, folder: Path, recipe_hash: str, found: Sequence[Trained]) -> list[Cell]:
     """The cells of the trainings of one recipe: accuracies seed by seed, then the timings of the first seed."""
-    from harness.binarize.accuracy import accuracy_cell, arms
+    from harness.binarize.accuracy import MaskedAccuracy, arms
     from harness.binarize.masks import BYS, FORMS
-    from harness.binarize.times import timing_cell
+    from harness.binarize.times import MaskedTimes
     from harness.results import store
 
     study = study_of(store.recipes(folder).get(recipe_hash, {}), recipe_hash, folder)
     study = replace(study, data_dir=args.data_dir or study.data_dir)
-    bench = bench_of(Lot(study, (), {}, {}), (), args.device)
-    other = next((one for one in found if content(one.dataset) != content(bench.dataset)), None)
+    experiment = experiment_of(StudyArm(study), (), args.device)
+    other = next((one for one in found if content(one.dataset) != content(experiment.dataset)), None)
     if other is not None:
         raise ValueError(f"{other.variant} {other.name} was trained on {other.dataset}, but {study.data_dir} holds "
-                         f"{bench.dataset}; name the folder of the same images with --data-dir")  # fmt: skip
+                         f"{experiment.dataset}; name the folder of the same images with --data-dir")  # fmt: skip
     bys = [by for by in BYS if by in args.by]
-    cells, timed = [], set()
+    cells: list[Cell] = []
+    timed: set[str] = set()
     for one in sorted(found, key=lambda one: one.seed):
         every = arms(one.variant, args.keep, bys, FORMS)
-        cells += [accuracy_cell(bench, one, arm, args.finetune_epochs) for arm in every]
+        cells += [MaskedAccuracy(experiment, one, arm, args.finetune_epochs) for arm in every]
     for one in sorted(found, key=lambda one: (one.seed, -one.fraction)):
         if not args.no_times and one.variant not in timed:
             timed.add(one.variant)
             every = arms(one.variant, args.keep, bys, FORMS)
             timings = [arm for arm in every if arm.keep < 1 or arm.form == "ones"]  # dropping the prior is a control
-            cells.append(timing_cell(bench, one, timings))
+            cells.append(MaskedTimes(experiment, one, timings))
     return cells
 
 

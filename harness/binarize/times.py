@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import statistics
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ import torch
 from torch import Tensor
 
 from harness.backbone.vit import ViT, grid_for
-from harness.binarize.accuracy import TOKENS, Arm, Trained, chosen, counted, dense, loaded, product, row
+from harness.binarize.accuracy import TOKENS, Arm, OfArm, chosen, counted, dense, loaded, product
 from harness.binarize.gathered import Gathered
 from harness.binarize.masks import binarise, priors_of
-from harness.jobs.cell import Cell, Tick
-from harness.jobs.experiment import Bench, Size
+from harness.jobs.cell import Tick
+from harness.jobs.experiment import Experiment, Size
 from harness.measure.timing import interleave
 from harness.results import store
 from variants import Attention, backends
@@ -35,89 +36,99 @@ ROUNDS = 10  # interleaved ones
 LARGER = ((14, 14), (32, 32))  # grids that are timed beside the study's own
 CLOSE = 1e-4  # how far what is timed may lie from the plain formula, of its largest number
 AGAIN = "again"
+Fact = dict[str, Any]
 
 
-def timing_cell(bench: Bench, trained: Trained, every: list[Arm]) -> Cell:
+@dataclass(frozen=True, eq=False)
+class MaskedTimes(OfArm):
     """The time of the spatial layers with a mask over that of the trained ones, on several grids, round by round."""
-    variant = trained.variant
-    key = bench.key([variant], "kept times", trained.key, [asdict(a) for a in every], ROUNDS, LARGER, bench.hardware())
-    patch = bench.study.patch_size
-    sizes = list(dict.fromkeys([*bench.resolutions, *larger(bench)]))
 
-    def rows(tick: Tick, folder: Path) -> tuple[list[store.Row], Tensor | None]:
-        model = loaded(bench, trained).eval()
-        found = []
-        for size in sizes:
-            for name, fact in timed(bench, model, every, size, tick):
-                found.append(row(bench, name, variant, key, test=size, **trained.about, **fact))
-        return found, None
+    arms: Sequence[Arm]
 
-    def failed(note: str) -> list[store.Row]:
-        null = {"metric": "kept_ratio", "value": None, "unit": "1", "note": note}
-        return [row(bench, variant, variant, key, **trained.about, **null)]
+    kind = "binarized-times"
+    metric = "kept_ratio"
 
-    assert all(side % patch == 0 for size in sizes for side in size)
-    return Cell(f"{variant} {trained.name} times", key, ROUNDS * len(sizes), rows, failed, variant, trained.seed)
+    @property
+    def name(self) -> str:
+        return f"{self.variant} {self.trained.name} times"
+
+    @property
+    def sizes(self) -> list[Size]:
+        return list(dict.fromkeys([*self.experiment.resolutions, *larger(self.experiment)]))
+
+    @property
+    def work(self) -> int:
+        return ROUNDS * len(self.sizes)
+
+    def settings(self) -> Sequence[Any]:
+        return [self.trained.key, [asdict(arm) for arm in self.arms], ROUNDS, LARGER, self.experiment.hardware()]
+
+    def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
+        model = loaded(self.experiment, self.trained).eval()
+        for size in self.sizes:
+            for arm, fact in timed(self.experiment, model, self.arms, size, tick):
+                yield self.row(self.variant, test=size, **fact) if arm is None else self.arm_row(arm, test=size, **fact)
 
 
-def larger(bench: Bench) -> list[Size]:
+def larger(experiment: Experiment) -> list[Size]:
     """The sizes in pixels of the larger grids that the study does not have; none smaller than its largest."""
-    patch = bench.study.patch_size
-    most = max(h * w for h, w in bench.resolutions)
+    patch = experiment.study.patch_size
+    most = max(h * w for h, w in experiment.resolutions)
     return [(patch * h, patch * w) for h, w in LARGER if patch * patch * h * w > most]
 
 
 @torch.no_grad()
-def timed(bench: Bench, model: ViT, every: list[Arm], size: Size, tick: Tick) -> list[tuple[str, dict[str, Any]]]:
-    """(arm or variant, fact): time ratios by backend, the baseline's own second copy, pairs and GMACs."""
-    grid = grid_for(size, bench.study.patch_size)
+def timed(
+    experiment: Experiment, model: ViT, every: Sequence[Arm], size: Size, tick: Tick
+) -> list[tuple[Arm | None, Fact]]:
+    """(arm, or None for the variant as trained, fact): time ratios by backend, the A/A ratio, pairs and GMACs."""
+    grid = grid_for(size, experiment.study.patch_size)
     layers = [number for number, block in enumerate(model.blocks) if priors_of(block.attn.relation)]
     batch = max(1, min(64, TOKENS // (grid[0] * grid[1])))
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, grid[0] * grid[1], model.size.width, generator=draw).to(bench.device)
+    x = torch.randn(batch, grid[0] * grid[1], model.size.width, generator=draw).to(experiment.device)
     plain = [model.blocks[number].attn for number in layers]
     ran = "+".join(sorted({one.executes(x, grid) for one in plain}))
-    bare = "; without the class token" if model.size.class_token == "input" else ""
-    about = f"the {len(layers)} layers with the prior, over the same layers as trained, on {ran}{bare}"
-    gmac = dense(bench, every[0].variant, size)
+    about = {"layers": len(layers), "over": ran} | ({"class_token": False} if model.size.class_token == "input" else {})
+    gmac = dense(experiment, every[0].variant, size)
     works: dict[str, interleave.Work] = {name: partial(through, plain, x, grid) for name in ("", AGAIN)}
-    ratios: dict[str, tuple[str, dict[str, Any]]] = {}
-    facts: list[tuple[str, dict[str, Any]]] = []
+    ratios: dict[str, tuple[Arm, Fact]] = {}
+    facts: list[tuple[Arm | None, Fact]] = []
     for arm in every:
-        tables = chosen(bench, model, arm, [size])
+        tables = chosen(experiment, model, arm, [size])
         masked = []
         for number in layers:
             masked.append(copy.deepcopy(model.blocks[number].attn))
             binarise(masked[-1], tables[number], arm.form)
             masked[-1].eval()
-        if size != bench.image:  # at the training size they are counted with the accuracy, seed by seed
-            facts += [(arm.name, fact) for fact in counted(model, gmac, tables, grid)]
+        if size != experiment.image:  # at the training size they are counted with the accuracy, seed by seed
+            facts += [(arm, fact) for fact in counted(model, gmac, tables, grid)]
         truth = through([backed(one, "eager") for one in masked], x, grid)
         for backend, these in candidates(masked, x, grid).items():
             refused = obstacle(these, truth, x, grid)
             if refused:
                 null = {"metric": "kept_ratio", "value": None, "unit": "1", "backend": backend, "note": refused}
-                facts.append((arm.name, null | {"batch_size": batch}))
+                facts.append((arm, null | {"batch_size": batch}))
                 continue
-            note = about
+            params: Fact = about
             if backend == "gathered":
                 executed = sum(one.plan.executed for one in these if isinstance(one, GatheredAttention))
                 spared = len(layers) * model.size.num_heads * len(x[0]) ** 2 - executed
                 fact = {"metric": "kept_executed_gmac", "value": gmac - product(model, spared), "unit": "GMAC"}
-                facts.append((arm.name, fact | {"backend": backend, "note": "the pairs that gathering computes"}))
+                facts.append((arm, fact | {"backend": backend}))
             elif backend == "flex":
-                note += f"; {blocks(these, x, grid):.0f} % of the blocks are executed"
+                params = about | {"blocks": round(blocks(these, x, grid))}
             name = f"{arm.name} {backend}"
-            works[name], ratios[name] = partial(through, these, x, grid), (arm.name, {"backend": backend, "note": note})
-    samples = interleave.interleave(works, ROUNDS, bench.device, tick)
+            works[name], ratios[name] = partial(through, these, x, grid), (arm, {"backend": backend, "params": params})
+    samples = interleave.interleave(works, ROUNDS, experiment.device, tick)
     where = {"batch_size": batch, "precision": "float32"}  # the layers alone, without the model's autocast
     aa = interleave.ratio("kept_aa_ratio", samples[AGAIN], samples[""])
-    facts.append((every[0].variant, aa | where | {"backend": ran}))
+    facts.append((None, aa | where | {"backend": ran}))
     milliseconds = {"metric": "kept_plain_ms", "value": 1e3 * statistics.median(samples[""]), "unit": "ms",
                     "n": ROUNDS, "samples": samples[""]}  # fmt: skip
-    facts.append((every[0].variant, milliseconds | where | {"backend": ran}))
-    for name, (arm_name, how) in ratios.items():
-        facts.append((arm_name, interleave.ratio("kept_ratio", samples[name], samples[""]) | where | how))
+    facts.append((None, milliseconds | where | {"backend": ran}))
+    for name, (arm, how) in ratios.items():
+        facts.append((arm, interleave.ratio("kept_ratio", samples[name], samples[""]) | where | how))
     return facts
 
 

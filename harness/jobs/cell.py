@@ -1,7 +1,7 @@
-"""A cell: an independent piece of a study, hashed by what it depends on and recorded whole or not at all.
+"""A cell: an independent piece of a study, keyed by what it executes and recorded whole or not at all.
 
-A cell whose file is there is done, so the same command goes on where it was interrupted. Changed source gives a cell
-another hash: what was recorded stays, and the report calls it stale.
+A cell whose file is there is done, so the same command goes on where it was interrupted. Changed source gives the cells
+that execute it another key: what was recorded stays, and the report calls it stale.
 """
 
 from __future__ import annotations
@@ -11,37 +11,101 @@ import io
 import re
 import shutil
 import traceback
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from harness import distributed
-from harness.results import store
+from harness.results import source, store
+
+if TYPE_CHECKING:
+    from harness.jobs.experiment import Experiment
 
 Tick = Callable[..., object]  # tick(), tick(n)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One piece of work: `work` is the number of its ticks, `rows(tick, folder)` does it.
+@dataclass(frozen=True, eq=False)
+class Cell(ABC):
+    """One piece of work. A kind of cell says what it is called, what its key depends on, and what it does.
 
-    variant, seed and fraction are those of a training; updates: how many training steps it is worth; after: the key of
-    the cell whose weights it starts from.
+    variant and seed are those of a training, and empty where a cell is about all variants.
     """
 
-    name: str
-    key: str
-    work: int
-    rows: Callable[[Tick, Path], tuple[list[store.Row], Tensor | None]]
-    failed: Callable[[str], list[store.Row]]
-    variant: str = ""
-    seed: int | None = None
-    fraction: float = 1.0
-    updates: float = 0.0
-    after: str = ""
+    experiment: Experiment
+
+    # each kind has these as class attributes, fields or properties
+    if TYPE_CHECKING:
+
+        @property
+        def kind(self) -> str: ...
+        @property
+        def name(self) -> str:
+            """What people call it, and its files."""
+
+        @property
+        def metric(self) -> str:
+            """The metric that stands for all where the cell fails."""
+
+        @property
+        def variant(self) -> str: ...
+        @property
+        def seed(self) -> int | None: ...
+        @property
+        def fraction(self) -> float: ...
+        @property
+        def after(self) -> Cell | None:
+            """The cell whose weights it reads."""
+
+    @property
+    def work(self) -> int:
+        """The number of its ticks."""
+        return 1
+
+    @property
+    def updates(self) -> float:
+        """How many training steps of its variant it takes as long as, for the estimate; 0 for what is not told so."""
+        return 0.0
+
+    def about_variants(self) -> Sequence[str]:
+        """The variants that its key depends on."""
+        return [self.variant]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What all its rows have in common."""
+        return {}
+
+    @abstractmethod
+    def settings(self) -> Sequence[Any]:
+        """What its key depends on beside experiment, variants and source; JSON-like."""
+
+    @abstractmethod
+    def run(self, folder: Path, tick: Tick) -> Iterable[store.Row]:
+        """Does the work; its rows."""
+
+    def null_rows(self, note: str) -> list[store.Row]:
+        """Its rows where it failed: a null for each variant, with the reason."""
+        return [self.row(variant, metric=self.metric, value=None, note=note) for variant in self.about_variants()]
+
+    def row(self, variant: str, **fact: Any) -> store.Row:
+        """A whole row of this cell."""
+        made_by = f"{source.digest(self.modules())}+{self.experiment.source_of(variant)}"
+        mine = {"cell": self.key, "kind": self.kind, "source_hash": made_by}
+        return self.experiment.row(variant, **(mine | self.about | fact))
+
+    def modules(self) -> list[str]:
+        """The modules whose source, with all that they import, makes its figures: those of the weights among them."""
+        return [type(self).__module__, *(self.after.modules() if self.after is not None else [])]
+
+    @cached_property
+    def key(self) -> str:
+        made_by = [source.digest(self.modules()), *map(self.experiment.source_of, self.about_variants())]
+        return self.experiment.key(self.about_variants(), self.kind, made_by, *self.settings())
 
     @property
     def slug(self) -> str:
@@ -50,6 +114,10 @@ class Cell:
 
     def path(self, folder: Path) -> Path:
         return folder / f"{self.slug}.jsonl"
+
+    def beside(self, folder: Path, ending: str) -> Path:
+        """A file beside its rows, such as `.correct.npy`."""
+        return folder / f"{self.slug}{ending}"
 
     def checkpoints(self, folder: Path) -> Path:
         """The folder of its checkpoints, as long as it is not done."""
@@ -67,41 +135,53 @@ class Cell:
         path = self.path(folder)
         return path.exists() and path.stat().st_size > 0
 
-    def missing(self, folder: Path, others: list[Cell]) -> bool:
-        """Whether it is to be run: not done, or without the weights that another one starts from, which is not done."""
-        heirs = any(other.after == self.key and not other.done(folder) for other in others)
-        return not self.done(folder) or (heirs and not self.weights(folder).exists())
+    def served(self, folder: Path) -> bool:
+        """Whether what it reads of the cell before it is there."""
+        return self.after is None or self.after.weights(folder).exists()
 
-    def run(self, folder: Path, tick: Tick) -> str | None:
-        """Does the work and records it; returns the sentence of what went wrong, which is recorded too.
+    def missing(self, folder: Path, others: Sequence[Cell]) -> bool:
+        """Whether it is to be run: not done, or another one that is not done lacks what this one leaves."""
+        if not self.done(folder):
+            return True
+        return any(o.after is not None and o.after.key == self.key and not o.done(folder) and not o.served(folder)
+                   for o in others)  # fmt: skip
 
-        All ranks do the work, and rank 0 records it.
-        """
-        path = self.path(folder)
-        try:
-            rows, right = self.rows(tick, folder)
-        except OSError:  # a full disk or a lost folder would fail every cell
-            raise
-        except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
-            if distributed.world() > 1 and not isinstance(error, ValueError | FloatingPointError):
-                raise  # what other ranks may not have met: they would wait for this one
-            sentence = f"{type(error).__name__}: {error}"
-            if distributed.rank() == 0:
-                self.give_up(folder, f"{sentence}\n{traceback.format_exc()}")
-            return sentence
-        if distributed.rank():
-            return None
-        if right is not None:
-            packed = io.BytesIO()
-            np.save(packed, right.cpu().numpy(), allow_pickle=False)
-            store.write_bytes(path.with_suffix(".correct.npy"), packed.getvalue())
-        store.write(path, rows)
-        path.with_suffix(".failed.jsonl").unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints(folder), ignore_errors=True)
-        with contextlib.suppress(OSError):  # others have theirs there
-            self.checkpoints(folder).parent.rmdir()
+
+def execute(cell: Cell, folder: Path, tick: Tick) -> str | None:
+    """Runs a cell and records it; returns the sentence of what went wrong, which is recorded too.
+
+    All ranks do the work, and rank 0 records it.
+    """
+    path = cell.path(folder)
+    try:
+        rows = list(cell.run(folder, tick))
+    except OSError:  # a full disk or a lost folder would fail every cell
+        raise
+    except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
+        if distributed.world() > 1 and not isinstance(error, ValueError | FloatingPointError):
+            raise  # what other ranks may not have met: they would wait for this one
+        sentence = f"{type(error).__name__}: {error}"
+        if distributed.rank() == 0:
+            give_up(cell, folder, f"{sentence}\n{traceback.format_exc()}")
+        return sentence
+    if distributed.rank():
         return None
+    store.write(path, rows)
+    path.with_suffix(".failed.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(cell.checkpoints(folder), ignore_errors=True)
+    with contextlib.suppress(OSError):  # others have theirs there
+        cell.checkpoints(folder).parent.rmdir()
+    return None
 
-    def give_up(self, folder: Path, note: str) -> None:
-        """Records that it failed, and why."""
-        store.write(self.path(folder).with_suffix(".failed.jsonl"), self.failed(note))
+
+def give_up(cell: Cell, folder: Path, note: str) -> None:
+    """Records that a cell failed, and why."""
+    store.write(cell.path(folder).with_suffix(".failed.jsonl"), cell.null_rows(note))
+
+
+def keep_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array beside the rows; rank 0 does."""
+    if distributed.rank() == 0:
+        packed = io.BytesIO()
+        np.save(packed, array, allow_pickle=False)
+        store.write_bytes(path, packed.getvalue())

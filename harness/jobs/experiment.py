@@ -1,12 +1,12 @@
-"""What all cells of a run share: the study, its data, the device; it builds models and completes rows."""
+"""What all cells of a run share: the study, its data, the device; it builds models, shows images, completes rows."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from torch import Tensor
 from harness import distributed
 from harness.backbone import vit
 from harness.data import Dataset, resize, subset
-from harness.jobs.size_matched import Arm
 from harness.jobs.study import Pixels, Study, digest
-from harness.results import provenance, store
+from harness.results import provenance, source, store
 from harness.training.augment import policy
-from harness.training.batches import Batch, Source, feed, shown
-from harness.training.loop import Training
+from harness.training.batches import Batch, shown
 from harness.training.recipe import Recipe
 from variants.registry import family_of, parse
 
@@ -29,19 +27,27 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A study on its data and its device. `files`: name -> digest of the file that brought that variant.
+class ModelSpec:
+    """What a model is built from: a spec, and the hidden width of its MLPs, None for the size's own."""
 
-    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone. kind: the type of device
-    that the cells are for, this one's where empty; place: the Slurm partition that has them, whose nodes are alike.
+    spec: str
+    mlp_hidden: int | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A study on its data and its device.
+
+    A variant is a spec, or the name of one of the `widened` models, which are no spec's alone. device_type: the type of
+    device that the cells are for, this one's where empty; place: the Slurm partition that has them, whose nodes are
+    alike.
     """
 
     study: Study
     data: Dataset
     device: torch.device
-    files: Mapping[str, str] = field(default_factory=dict)
-    widened: Mapping[str, Arm] = field(default_factory=dict)
-    kind: str = ""
+    widened: Mapping[str, ModelSpec] = field(default_factory=dict)
+    device_type: str = ""
     place: str = ""
 
     @property
@@ -113,12 +119,12 @@ class Bench:
             raise ValueError(f"--finetune-epochs {study.finetune_epochs} wants a resolution other than the training "
                              f"size; name some with --resolutions")  # fmt: skip
 
-    def arm(self, variant: str) -> Arm:
-        return self.widened.get(variant) or Arm(variant)
+    def spec_of(self, variant: str) -> ModelSpec:
+        return self.widened.get(variant) or ModelSpec(variant)
 
     def model(self, variant: str, seed: int = 0, *, compiled: bool = False) -> vit.ViT:
         """The variant's model on the device. Raises ValueError for what cannot be built."""
-        study, arm = self.study, self.arm(variant)
+        study, arm = self.study, self.spec_of(variant)
         model = vit.create(
             arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
             num_classes=len(self.data.classes), num_heads=study.num_heads, class_token=study.class_token,
@@ -145,13 +151,6 @@ class Bench:
     def chosen(self, fraction: float, seed: int) -> Tensor:
         """int64: the training images of a share, which the seed draws; those of a smaller share are among them."""
         return self.own[subset(self.data.train_y[self.own], fraction, seed)]
-
-    def training(self, model: vit.ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:
-        """The training of a model on a share of the images at a size."""
-        source = Source(
-            self.data, recipe, seed, self.device, size, self.chosen(fraction, seed), self.images, self.workers
-        )
-        return Training(model, feed(source), recipe, seed, len(self.data.classes), self.device)
 
     def batch(self, batch_size: int, size: Size) -> Batch:
         """The first training images [batch_size, c, *size] and their labels; a small training set is repeated."""
@@ -181,22 +180,22 @@ class Bench:
         images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
         return shown(self.data, images, labels, size, self.device, self.workers, dealt, most)
 
-    def row(self, variant: str, cell: str, **fact: Any) -> store.Row:
+    def row(self, variant: str, **fact: Any) -> store.Row:
         """A whole row: the fact, what it is about, and where it comes from."""
         test = fact.pop("test", self.image)
         grid = vit.grid_for(test, self.study.patch_size)
         about = {
-            "study": self.study.name, "cell": cell, "variant": variant,
+            "study": self.study.name, "variant": variant,
             "family": "controls" if variant in self.widened else family_of(variant),
             "size": self.study.size, "dataset": self.dataset, "train_px": px(self.image), "test_px": px(test),
             "grid": f"{grid[0]}x{grid[1]}", "device": self.device.type,
             "precision": self.study.precision, "batch_size": self.study.recipe.batch_size,
         }  # fmt: skip
-        source = {
-            "recipe_hash": self.study.recipe_hash, "source_hash": provenance.source_hash(), "code": provenance.code(),
-            "machine": provenance.machine(), "versions": provenance.versions(), "when": provenance.now(),
+        origin = {
+            "recipe_hash": self.study.recipe_hash, "code": provenance.code(), "machine": provenance.machine(),
+            "versions": provenance.versions(), "when": provenance.now(),
         }  # fmt: skip
-        return about | source | fact
+        return about | origin | fact
 
     @property
     def dataset(self) -> str:
@@ -213,14 +212,29 @@ class Bench:
         return [found["gpu"], torch_itself] if self.device.type == "cuda" else [
             found["cpu"], found["threads"], torch_itself]  # fmt: skip
 
-    def key(self, variants: list[str], *words: Any) -> str:
-        """The hash of a cell: what it measures, of which variants, on what, with which source."""
-        arms = [self.arm(variant) for variant in variants]
-        named = {part.name for arm in arms for part in parse(arm.spec)}
-        brought = sorted(file for name, file in self.files.items() if name in named)
-        hidden = [arm.mlp_hidden for arm in arms if arm.mlp_hidden is not None]
-        about = [self.study.fixed, self.data.fingerprint, self.kind or self.device.type, provenance.source_hash()]
-        return digest([*about, *brought, variants, *hidden, *words])
+    def key(self, variants: Sequence[str], *words: Any) -> str:
+        """The hash of a cell: on what it measures which variants, and what else it says of itself."""
+        hidden = [h for v in variants if (h := self.spec_of(v).mlp_hidden) is not None]
+        about = [self.study.fixed, self.data.fingerprint, self._reading, self.device_type or self.device.type]
+        return digest([*about, [*variants], hidden, *words])
+
+    def source_of(self, variant: str) -> str:
+        """A digest of the source of a variant's own classes, with those that they build on."""
+        return _source_of(self.spec_of(variant).spec)
+
+    @property
+    def _reading(self) -> str:
+        """A digest of the source that reads or draws images which the fingerprint of the data does not hold."""
+        splits = (self.data.train_x, self.data.val_x, self.data.test_x)
+        makers: list[Any] = [type(images) for images in splits if not isinstance(images, Tensor)]
+        if self.data.fresh is not None:
+            makers.append(getattr(self.data.fresh, "func", self.data.fresh))
+        return source.digest(maker.__module__ for maker in makers) if makers else ""
+
+
+@cache
+def _source_of(spec: str) -> str:
+    return source.of_classes(part.cls for part in parse(spec))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from harness.jobs.cell import Cell
+from harness.jobs.cell import Cell, execute, give_up
 from harness.training.checkpoint import Checkpoints
 
 MOST_DEATHS = 3  # of a cell without progress
@@ -31,7 +31,7 @@ def in_turn(cells: list[Cell], folder: Path, bar: Any) -> dict[str, str]:
     for cell in cells:
         before = bar.n
         bar.set_description(cell.name)
-        failure = cell.run(folder, bar.update)
+        failure = execute(cell, folder, bar.update)
         bar.update(cell.work - (bar.n - before))
         if failure is not None:
             failures[cell.name] = failure
@@ -51,7 +51,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
 
     def next_cell() -> Cell | None:
         unfinished = {cell.key for cell in queue} | {w.cell.key for w in workers.values() if w.cell}
-        return next((cell for cell in queue if cell.after not in unfinished), None)
+        return next((cell for cell in queue if cell.after is None or cell.after.key not in unfinished), None)
 
     with contextlib.ExitStack() as stack:
         stack.callback(end, workers)
@@ -100,7 +100,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                             queue.insert(0, cell)
                             continue
                         failures[cell.name] = f"its process {how}, {max(number, starts)} times without progress"
-                        cell.give_up(folder, failures[cell.name])
+                        give_up(cell, folder, failures[cell.name])
                         bar.update(cell.work)
     return failures
 
@@ -180,7 +180,7 @@ def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]],
             return
         say("began")
         try:
-            say("done", cells[key].run(folder, lambda count=1: say("tick", count)))
+            say("done", execute(cells[key], folder, lambda count=1: say("tick", count)))
         except OSError as error:
             say("disk", str(error))
 

@@ -1,6 +1,7 @@
 """From a study to its cells: which variants take part, in each arm of it, on which device.
 
-An `Order` is all that another process needs to plan the very same cells.
+A `RunPlan` is all that another process needs to plan the very same cells. Their order is seed by seed, so that an
+interrupted study is balanced.
 """
 
 from __future__ import annotations
@@ -8,50 +9,50 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.jobs.size_matched import Arm
-from harness.jobs.study import VARIANTS, Study
+from harness.jobs.study import OF_TRAINED, VARIANTS, Study
 
 if TYPE_CHECKING:
     import torch
 
     from harness.data import Dataset
     from harness.jobs.cell import Cell
-    from harness.jobs.experiment import Bench
+    from harness.jobs.experiment import Experiment, ModelSpec
+    from harness.results.store import Row
 
 
 @dataclass(frozen=True)
-class Lot:
+class StudyArm:
     """One arm of a study: what is held fixed, the variants that take part, the sentences of those that cannot."""
 
     study: Study
-    variants: tuple[str, ...]
-    widened: Mapping[str, Arm]
-    refused: Mapping[str, str]
+    variants: tuple[str, ...] = ()
+    widened: Mapping[str, ModelSpec] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Order:
+class RunPlan:
     """What a run is to do, and on which device. place: "", or the Slurm partition whose nodes do it."""
 
     files: tuple[Path, ...]
     device: str
-    lots: tuple[Lot, ...]
+    arms: tuple[StudyArm, ...]
     place: str = ""
 
-    def bench(self, lot: Lot, slot: int = 0, here: bool = True) -> Bench:
-        """The bench of one of its arms; not `here`, it only plans what other machines do, on the CPU."""
-        made = bench_of(lot, self.files, self.device if here else "cpu", slot)
-        return replace(made, place=self.place, kind=self.device.partition(":")[0] if self.place else made.device.type)
+    def experiment(self, arm: StudyArm, slot: int = 0, here: bool = True) -> Experiment:
+        """The experiment of one of its arms; not `here`, it only plans what other machines do, on the CPU."""
+        made = experiment_of(arm, self.files, self.device if here else "cpu", slot)
+        return replace(made, place=self.place, device_type=self.device.partition(":")[0] if self.place else "")
 
 
-def order(study: Study, files: tuple[Path, ...], device: str, asked: str | None, place: str = "") -> Order:
-    """Checks everything before any work. Raises ValueError for what is not to be had.
+def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | None, place: str = "") -> RunPlan:
+    """Checks everything before any work. Raises ValueError for what is not available.
 
     With a place, the Slurm partition that does it, variants are tried out on the CPU.
     """
@@ -64,38 +65,70 @@ def order(study: Study, files: tuple[Path, ...], device: str, asked: str | None,
     brought = ",".join(name for path in files for name in load(path).names)
     text = asked if asked is not None else brought or study.variants or VARIANTS
     study = replace(study, baseline=canonical(study.baseline))
-    lots = []
+    arms = []
     for arm in study.arms():
-        bench = bench_of(Lot(arm, (), {}, {}), files, "cpu" if place else device, distributed.slot())
-        bench.check()
-        variants, refused = choose(bench, text)
-        extra = widened(bench, variants)
-        lots.append(Lot(arm, (*variants, *extra), extra, refused))
-    return Order(files, device, tuple(lots), place)
+        experiment = experiment_of(StudyArm(arm), files, "cpu" if place else device, distributed.slot())
+        experiment.check()
+        variants, refused = choose(experiment, text)
+        extra = widened(experiment, variants)
+        arms.append(StudyArm(arm, (*variants, *extra), extra, refused))
+    return RunPlan(files, device, tuple(arms), place)
 
 
-def cells(order: Order, slot: int = 0, here: bool = True) -> list[Cell]:
+def cells(run: RunPlan, slot: int = 0, here: bool = True) -> list[Cell]:
     """The cells of all arms: costs and timings first, then the trainings seed by seed.
 
     slot: the number of the process that asks, which takes the GPU of that number where there are several. here: whether
     this machine is to run them.
     """
-    quiet()
-    from harness.jobs.cells import plan
-
-    found = [cell for lot in order.lots for cell in plan(order.bench(lot, slot, here), [*lot.variants])]
+    found = [cell for arm in run.arms for cell in cells_of(run.experiment(arm, slot, here), arm.variants)]
     return sorted(found, key=lambda cell: -1 if cell.seed is None else cell.seed)
 
 
-def bench_of(lot: Lot, files: tuple[Path, ...], device: str, slot: int = 0) -> Bench:
-    """The bench of an arm."""
+def cells_of(experiment: Experiment, variants: Sequence[str]) -> Iterator[Cell]:
+    """The cells of one experiment: each training before what reads its weights."""
+    from harness.jobs.kinds.cost import Cost
+    from harness.jobs.kinds.finetuning import Finetuned
+    from harness.jobs.kinds.measured import Measured
+    from harness.jobs.kinds.speed import Speed
+    from harness.jobs.kinds.training import Trained
+
+    study, wanted = experiment.study, experiment.study.measure
+    if "cost" in wanted:
+        yield Cost(experiment, variants)
+    if "speed" in wanted:
+        yield Speed(experiment, variants)
+    if "accuracy" not in wanted:
+        return
+    for seed in study.seeds:
+        trainings = [Trained(experiment, v, seed, f) for f in study.train_fractions for v in variants]
+        yield from trainings
+        if study.finetune_epochs:
+            yield from (Finetuned(experiment, cell, size) for cell in trainings for size in experiment.resolutions[1:])
+        for kind in OF_TRAINED:
+            if kind in wanted:
+                yield from (Measured(experiment, cell, kind) for cell in trainings)
+
+
+def refusals(experiment: Experiment, refused: Mapping[str, str]) -> list[Row]:
+    """A null row with its sentence for each variant that a family brought and that cannot be built."""
+    return [
+        experiment.row(variant, cell="refused", kind="refused", source_hash=f"+{experiment.source_of(variant)}",
+                       metric="params", value=None, unit="1", note=note)
+        for variant, note in refused.items()
+    ]  # fmt: skip
+
+
+def experiment_of(arm: StudyArm, files: tuple[Path, ...], device: str, slot: int = 0) -> Experiment:
+    """The experiment of an arm."""
     quiet()
-    from harness.jobs.experiment import Bench
+    from harness.jobs.experiment import Experiment
     from harness.jobs.variant_file import load
 
-    digests = {name: load(path).digest for path in files for name in load(path).names}
-    images = dataset(lot.study.dataset, lot.study.data_dir)
-    return Bench(lot.study, images, device_of(device, slot), digests, lot.widened)
+    for path in files:
+        load(path)
+    images = dataset(arm.study.dataset, arm.study.data_dir)
+    return Experiment(arm.study, images, device_of(device, slot), arm.widened)
 
 
 @cache
@@ -106,19 +139,19 @@ def dataset(name: str, data_dir: str | None) -> Dataset:
     return data.load(name, data_dir)
 
 
-def choose(bench: Bench, text: str) -> tuple[list[str], dict[str, str]]:
+def choose(experiment: Experiment, text: str) -> tuple[list[str], dict[str, str]]:
     """The variants that take part, the baseline first, and the sentence for each that a family brought in vain.
 
     Raises ValueError for one that was asked for by name and cannot be built or executed.
     """
     from variants.registry import expand
 
-    baseline = bench.study.baseline
+    baseline = experiment.study.baseline
     asked = {baseline: True} | {variant: named for variant, named in expand(text) if variant != baseline}
     taking_part, refused = [], {}
     for variant, by_name in asked.items():
         try:
-            bench.try_out(variant)
+            experiment.try_out(variant)
         except ValueError as error:
             if by_name:
                 raise ValueError(f"{variant}: {error}") from error

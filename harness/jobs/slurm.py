@@ -18,8 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from harness.jobs.cell import Cell
-from harness.jobs.plan import Order, cells
+from harness.jobs.cell import Cell, execute
+from harness.jobs.plan import RunPlan, cells
 from harness.results import provenance
 from harness.results.store import write_bytes
 
@@ -46,14 +46,14 @@ class Partition:
         for flag, least in (("gpus", 0), ("cpus", 1), ("time", 1), ("max_parallel", 1)):
             if getattr(self, flag) < least:
                 word = flag.replace("_", "-")
-                raise ValueError(f"--slurm-{word} {getattr(self, flag)} is not to be had; it is at least {least}")
+                raise ValueError(f"--slurm-{word} {getattr(self, flag)} must be at least {least}")
 
 
 @dataclass(frozen=True)
 class Task:
     """What a job does: some cells of an order, in their turn."""
 
-    todo: Order
+    todo: RunPlan
     keys: tuple[str, ...]
     folder: Path
     threads: int
@@ -66,7 +66,7 @@ class Task:
         planned = {cell.key: cell for cell in cells(self.todo)}
         own = [planned[key] for key in self.keys]
         mine = [cell for cell in own if cell.missing(self.folder, own)]
-        found = {cell.name: cell.run(self.folder, lambda *_: None) for cell in mine}
+        found = {cell.name: execute(cell, self.folder, lambda *_: None) for cell in mine}
         return {name: sentence for name, sentence in found.items() if sentence is not None}
 
     def checkpoint(self) -> Any:
@@ -76,7 +76,7 @@ class Task:
         return DelayedSubmission(self)
 
 
-def submit(todo: Order, planned: list[Cell], folder: Path, where: Partition) -> dict[str, str]:
+def submit(todo: RunPlan, planned: list[Cell], folder: Path, where: Partition) -> dict[str, str]:
     """Submits what is missing and nobody has yet, and waits for all; the sentence of each cell that failed.
 
     Ctrl-C leaves the jobs alone: the same command waits for them again. Raises ValueError where there is no submitit or
@@ -90,7 +90,7 @@ def submit(todo: Order, planned: list[Cell], folder: Path, where: Partition) -> 
     missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
     chains = chained(missing)
     for alone in (False, True):
-        mine = [chain for chain in chains if (chain[0].name == "speed") == alone]
+        mine = [chain for chain in chains if (chain[0].kind == "speed") == alone]
         if mine:
             tasks = [Task(todo, tuple(cell.key for cell in chain), folder, where.cpus) for chain in mine]
             write_jobs(folder, array(tasks, folder, where, alone))
@@ -101,7 +101,8 @@ def chained(missing: list[Cell]) -> list[list[Cell]]:
     """Each cell with those that start from its weights."""
     chains: dict[str, list[Cell]] = {}
     for cell in missing:
-        chains.setdefault(cell.after if cell.after in chains else cell.key, []).append(cell)
+        first = cell.after.key if cell.after is not None else ""
+        chains.setdefault(first if first in chains else cell.key, []).append(cell)
     return list(chains.values())
 
 
@@ -110,7 +111,7 @@ def array(tasks: list[Task], folder: Path, where: Partition, alone: bool) -> dic
     try:
         import submitit
     except ImportError as error:
-        raise ValueError("--slurm needs submitit; pip install 'spatial-bias-bench[slurm]'") from error
+        raise ValueError("--slurm needs submitit; pip install 'spatial-bias-experiment[slurm]'") from error
     try:
         executor = submitit.AutoExecutor(
             folder / "slurm" / "logs", cluster="slurm", slurm_max_num_timeout=MOST_TIMEOUTS

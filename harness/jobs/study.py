@@ -11,16 +11,17 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from harness.backbone.sizes import ClassToken, PosEmbed, in_full
+from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
 from harness.training.recipe import Recipe, at_least, finite
 
-Precision = Literal["float32", "bfloat16"]
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
-MEASURED = ("cost", "speed", "accuracy", "maps")  # where nothing else is asked for
-MEASURES = (*MEASURED, "saliency")
+# read from a training's weights or probabilities, each by the module of that name in harness/measure
+OF_TRAINED = ("shift", "calibration", "corruption", "maps", "saliency")
+MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # where nothing else is asked for
+MEASURES = ("cost", "speed", "accuracy", *OF_TRAINED)
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class Study:
             raise ValueError(f"train fractions {self.train_fractions} name one twice; keep one")
         if not all(0 < share <= 100 for share in self.reach):
             raise ValueError(f"reach={self.reach} is no accuracy; write percentages such as 90,95")
-        for word in ("maps", "saliency"):
+        for word in OF_TRAINED:
             if word in self.measure and "accuracy" not in self.measure:
-                raise ValueError(f"{word} are read from trained weights; write --measure accuracy,{word}")
+                raise ValueError(f"{word} is read from trained weights; write --measure accuracy,{word}")
         unknown = [word for word in self.measure if word not in MEASURES]
         if unknown or not self.measure:
             raise ValueError(f"there is no measurement {', '.join(unknown) or repr('')}; choose {', '.join(MEASURES)}")

@@ -1,11 +1,10 @@
-"""The atlas: what each layer of a trained model does with an offset, head by head, as maps over the offsets.
+"""Maps: what each layer of a trained model does with an offset, head by head, over the offsets.
 
-Kinds as in harness/results/maps.py. prior and bias are the relation's own tables on the training grid, sums and
-products of its parts taken; `position` is the bias in the second softmax of gpsa, whose `gate` says how much of a head
-it is. keys meet the query, so their map is the mean inner product with the queries of test images, <mean q,
-keys(Delta)> / sqrt(D), in logits; tables that meet the key are added to it in the same way. kept is what the middle
-patch may see: windows differ from patch to patch. attention is the mean attention of all pairs at an offset
-(harness/measure/attention.py), which every variant has, with or without a table.
+Kinds as in harness/results/maps.py. prior, bias, position and gate are in harness/measure/tables.py. keys meet the
+query, so their map is the mean inner product with the queries of test images, <mean q, keys(Delta)> / sqrt(D), in
+logits; tables that meet the key are added to it in the same way. kept is what the middle patch may see: windows differ
+from patch to patch. attention is the mean attention of all pairs at an offset (harness/measure/attention.py), which
+every variant has, with or without a table.
 """
 
 from __future__ import annotations
@@ -15,33 +14,61 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.measure.attention import Head
+from harness.measure import attention as attention_of
+from harness.measure.subject import Subject
+from harness.measure.tables import Maps, attentions, learned_tables, spread, tables
+from harness.results import map_files
 from harness.results import maps as offsets
+from harness.results.maps import Book
 from variants import Attention
 from variants.geometry import Grid
-from variants.psa import GPSA
-from variants.relation import Terms, total_bias, total_prior
+from variants.relation import Terms
 
-Maps = dict[str, Tensor]  # by kind: [H or 1, 2h-1, 2w-1]; gate [H]
+IMAGES = 512  # test images at most, spread evenly: means over patches and images, so a head is known to a few per mille
+FORWARDS = 3  # that reading an image's attention is worth
+
+
+def images(n: int) -> float:
+    """How many image forwards it takes."""
+    return FORWARDS * min(IMAGES, n)
+
+
+def measure(subject: Subject) -> Iterator[dict[str, Any]]:
+    """Attention distance and entropy, and what the maps over the offsets say, by layer; leaves the maps.
+
+    CELL.maps.npz (harness/results/map_files.py) has every map at the end, and the learned tables at the start and at a
+    few epochs, where the training kept snapshots.
+    """
+    book: Book = {(layer, kind, 0): one for (layer, kind, _), one in learned_tables(subject.build()).items()}
+    for file in sorted(subject.snapshots.glob("*.npz")):
+        book |= {(layer, kind, int(file.stem)): m for (layer, kind, _), m in map_files.unpacked(file).items()}
+    if subject.grid == (1, 1):
+        yield {"metric": "attention_distance", "value": None, "backend": "eager",
+               "note": "a 1x1 grid has no other patch"}  # fmt: skip
+    heads = attention_of.heads(subject.model, subject.test_images(IMAGES))
+    for layer, (attention, head) in enumerate(zip(attentions(subject.model), heads, strict=True), start=1):
+        found = maps(attention, subject.grid, head)
+        book |= {(layer, kind, None): one.numpy() for kind, one in found.items()}
+        for fact in (*looked(head), *said(found)):
+            yield fact | {"layer": layer, "backend": "eager"}
+    subject.files[".maps.npz"] = map_files.packed(book)
+
+
+def looked(head: attention_of.Head) -> Iterator[dict[str, Any]]:
+    """Distance and entropy of a layer, and what its patches give to prefix tokens: means, the samples by head."""
+    if head.grid == (1, 1):
+        return
+    for name in ("distance", "entropy", "prefix"):
+        samples = head.means[name].tolist()
+        if name != "prefix" or max(samples) > offsets.FLAT:
+            yield {"metric": f"attention_{name}", "value": sum(samples) / len(samples), "unit": "1", "n": head.images,
+                   "samples": samples}  # fmt: skip
 
 
 @torch.no_grad()
-def tables(attention: Attention, grid: Grid) -> Maps:
-    """prior, bias, position and gate, as far as the attention has them; float32 on the CPU."""
-    like = attention.qkv.weight
-    terms = attention.terms(like, grid)
-    found = {"prior": total_prior(terms), "bias": total_bias(terms)}
-    if isinstance(attention, GPSA):
-        found["position"] = total_bias(attention.position.terms(grid, like.device, attention.position.weight.dtype))
-        found["gate"] = attention.gate.sigmoid()
-    whole = {kind: table for kind, table in found.items() if table is not None}
-    return {kind: (t if kind == "gate" else spread(t, grid)).detach().float().cpu() for kind, t in whole.items()}
-
-
-@torch.no_grad()
-def maps(attention: Attention, grid: Grid, head: Head) -> Maps:
+def maps(attention: Attention, grid: Grid, head: attention_of.Head) -> Maps:
     """All maps of a layer, given what test images did in it."""
     terms = attention.terms(attention.qkv.weight, grid)
     found = tables(attention, grid)
@@ -53,21 +80,11 @@ def maps(attention: Attention, grid: Grid, head: Head) -> Maps:
     return found | {"attention": head.by_offset().float()}
 
 
-def learned(attention: Attention) -> bool:
-    """Whether training changes the tables of an attention."""
-    return isinstance(attention, GPSA) or any(p.requires_grad for p in attention.relation.parameters())
-
-
-def spread(table: Tensor, grid: Grid) -> Tensor:
-    """[..., 2h-1, 2w-1]: axes of size 1, which hold for every offset, in full."""
-    return table.expand(*table.shape[:-2], 2 * grid[0] - 1, 2 * grid[1] - 1)
-
-
-def met(terms: Terms, head: Head) -> Tensor:
+def met(terms: Terms, head: attention_of.Head) -> Tensor:
     """[H, 2h-1, 2w-1]: what keys and queries add to the logits, on average over images and patches."""
     total: Tensor | float = 0.0
-    for tables, vector in ((terms.keys, head.means["query"]), (terms.queries, head.means["key"])):
-        for table in tables:
+    for relative, vector in ((terms.keys, head.means["query"]), (terms.queries, head.means["key"])):
+        for table in relative:
             whole = spread(table, terms.grid).double().cpu().expand(len(vector), -1, -1, -1)
             total = total + torch.einsum("hd,hdyx->hyx", vector, whole) * vector.shape[-1] ** -0.5
     assert isinstance(total, Tensor)
@@ -83,12 +100,7 @@ def middle(mask: Tensor, grid: Grid) -> Tensor:
     return found
 
 
-def attentions(model: nn.Module) -> list[Attention]:
-    """The attentions of a model, the first layer first."""
-    return [module for module in model.modules() if isinstance(module, Attention)]
-
-
-def facts(maps: Maps) -> Iterator[dict[str, Any]]:
+def said(maps: Maps) -> Iterator[dict[str, Any]]:
     """What the maps of a layer say, a row each: samples are those of the heads, the value their mean.
 
     KIND_min and KIND_max are the least and the largest of all heads. What is not defined (the radius of a prior that
@@ -115,11 +127,10 @@ def facts(maps: Maps) -> Iterator[dict[str, Any]]:
         if pairs and kind != "kept":
             drawn = offsets.chance(shaped)
             ends = np.quantile(drawn, (0.025, 0.975)).tolist()
-            yield {"metric": f"{kind}_complementarity", "value": float(np.mean(pairs)), "unit": "1", "samples": pairs,
-                   "note": "mean correlation of the pairs of heads; lower is more complementary"}  # fmt: skip
+            together = {"value": float(np.mean(pairs)), "samples": pairs}
+            yield {"metric": f"{kind}_complementarity", "unit": "1", **together}
             yield {"metric": f"{kind}_complementarity_chance", "value": float(np.mean(drawn)), "unit": "1",
-                   "n": len(drawn), "samples": ends,
-                   "note": "heads turned over and rolled at random; samples: ends of 95 % of the draws"}  # fmt: skip
+                   "n": len(drawn), "samples": ends}  # fmt: skip
 
 
 def summed(samples: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from harness.results import provenance, store
+from harness.results import provenance, source, store
 from variants.registry import parse
 
 BADGES = provenance.ROOT / "results" / "parity" / "badges.jsonl"
@@ -32,7 +32,8 @@ def badge(spec: str) -> dict[str, Any]:
     if proved is None or missing:
         return fact | {"note": f"no proof against its paper is recorded for {', '.join(missing)}"}
     mine = proved[proved["variant"].isin(names)]
-    current = set(mine["source_hash"]) == {provenance.source_hash(provenance.VARIANTS)}
-    when = f"proved {min(mine['when'])[:10]} on {'this' if current else 'an earlier'} source"
-    note = "; ".join([*mine["note"], when])
-    return fact | {"value": float(mine["value"].max()), "n": int(mine["n"].sum()), "note": note}
+    now = {part.name: source.of_classes([part.cls]) for part in parse(spec)}
+    current = all(made == now[name] for name, made in zip(mine["variant"], mine["source_hash"], strict=True))
+    proofs = [{"variant": name, **params} for name, params in zip(mine["variant"], mine["params"], strict=True)]
+    params = {"proofs": proofs, "proved": min(mine["when"])[:10], "current": current}
+    return fact | {"value": float(mine["value"].max()), "n": int(mine["n"].sum()), "params": params}

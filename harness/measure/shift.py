@@ -6,15 +6,28 @@ networks: Zhang, Making convolutional networks shift-invariant again, arXiv 1904
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.measure.subject import Subject
+
 MOST = 2000  # images to show it: a share of so many is known to within about a point
 WAYS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # (dy, dx)
+
+
+def images(n: int) -> float:
+    """How many image forwards it takes."""
+    return min(MOST, n) * (1 + 2 * len(WAYS))
+
+
+def measure(subject: Subject) -> Iterator[dict[str, Any]]:
+    """`shift_px_consistency` and `shift_patch_consistency` in %: images move by a pixel, and by a patch."""
+    steps = {"px": 1, "patch": subject.patch_size}
+    yield from consistency(subject.model, subject.test_images(MOST), steps)
 
 
 @torch.inference_mode()

@@ -1,8 +1,7 @@
-"""Where a figure comes from: the machine, the versions, the commit, and a hash of the source that made it."""
+"""Where a figure comes from: the machine, the versions, the commit. What source made it is in source.py."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -13,28 +12,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = ("variants/**/*.py",)
-# what can change a figure: not the presets, the programs and the report
-SOURCES = (*VARIANTS, "harness/measure/*.py", "harness/data/*.py", *(
-    f"harness/{name}.py" for name in ("backbone", "sizes", "embed", "draws", "ranks", "feed", "pictures", "train",
-                                      "resume", "bench", "match", "cell", "cells", "training_cell", "speed_cell",
-                                      "condition", "rounds", "atlas_cell", "offsets",
-                                      "saliency_cell", "kept", "binarize_cell", "binarize_times",
-                                      "costs_cell")))  # fmt: skip
 
 
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@cache
-def source_hash(patterns: tuple[str, ...] = SOURCES) -> str:
-    """Ten hexadecimal digits of some source, by default of all that can change a figure."""
-    total = hashlib.sha256()
-    for file in sorted(file for pattern in patterns for file in ROOT.glob(pattern)):
-        total.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
-    return total.hexdigest()[:10]
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,11 @@ def digest(modules: Iterable[str]) -> str:
     are followed. Raises ValueError for one that does not exist.
     """
     return _join(sorted({_of(_file(module)) for module in modules}))
+
+
+def of_classes(classes: Iterable[type]) -> str:
+    """The digest of the files that define these classes, with what they build on."""
+    return digest({inspect.getsourcefile(cls) or "" for cls in classes})
 
 
 def executed(module: str) -> set[str]:
@@ -94,8 +100,9 @@ def _resolve(module: str, names: list[str], file: Path) -> Iterator[tuple[Path, 
     if not names or where.name != "__init__.py":
         yield where, ",".join(sorted(names))
         return
-    passed = {alias.asname or alias.name: (node.module or "", alias.name)
-              for node in ast.walk(_tree(where)) if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
+    imports = [node for node in ast.walk(_tree(where)) if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in ast.walk(_tree(where)) if isinstance(node, ast.ImportFrom)]
+    passed = {one.asname or one.name: (node.module or "", one.name) for node in imports for one in node.names}
     for name in names:
         if _exists(f"{module}.{name}", file):
             yield _file(f"{module}.{name}", file), ""

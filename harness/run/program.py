@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.jobs.plan import Order, cells, order
+from harness.jobs.plan import RunPlan, cells, plan_run
 from harness.jobs.study import Study
 from harness.run.flags import parser, study_of
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     device = args.device
     if args.slurm and device == "auto":
         device = "cuda" if args.slurm_gpus else "cpu"
-    todo = order(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
+    todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     writable(folder)
     writable(page.parent)
     if page.is_dir():
@@ -90,7 +90,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     here = not args.slurm
     planned = cells(todo, distributed.slot(), here)
     missing = [cell for cell in planned if cell.missing(folder, planned)]
-    where = (args.slurm and f"Slurm's {args.slurm}") or device_name(todo.bench(todo.lots[0], distributed.slot()).device)
+    where = (args.slurm and f"Slurm's {args.slurm}") or device_name(
+        todo.experiment(todo.arms[0], distributed.slot()).device
+    )
     if args.status:
         from harness.jobs.slurm import status
 
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         return 0
     if distributed.asked() > 1 and (study.jobs > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
-    variants = {variant for lot in todo.lots for variant in lot.variants}
+    variants = {variant for arm in todo.arms for variant in arm.variants}
     if spoken():
         print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
               f"{len(planned) - len(missing)} of {len(planned)} cells are there", flush=True)  # fmt: skip
@@ -114,21 +116,21 @@ def run(args: argparse.Namespace, command: str) -> int:
                               args.slurm_max_parallel)  # fmt: skip
         failures = submit(todo, planned, folder, partition)
     else:
-        with distributed.together(todo.bench(todo.lots[0], distributed.slot()).device):
+        with distributed.together(todo.experiment(todo.arms[0], distributed.slot()).device):
             keys = distributed.agreed({cell.key for cell in missing})
             missing = [cell for cell in planned if cell.key in keys]
             failures = work(missing, folder, study.jobs, partial(cells, todo))
     return rendered(folder, page, failures) if spoken() else int(bool(failures))
 
 
-def dry_run(todo: Order, planned: list[Cell], missing: list[Cell], where: str) -> None:
+def dry_run(todo: RunPlan, planned: list[Cell], missing: list[Cell], where: str) -> None:
     """Prints the cells and how long they will take."""
     from harness.jobs.estimate import estimate
 
     for cell in planned:
         print(f"{cell.key}  {'to do' if cell in missing else 'done '}  {cell.name}")
-    for lot in todo.lots:
-        for variant, sentence in lot.refused.items():
+    for arm in todo.arms:
+        for variant, sentence in arm.refused.items():
             print(f"{'':10}  refused  {variant}: {sentence}")
     print(f"{len(missing)} of {len(planned)} cells to do, about {clock(estimate(todo, missing))} on {where}; "
           f"nothing was written")  # fmt: skip
@@ -158,18 +160,18 @@ def writable(folder: Path) -> None:
         raise ValueError(f"the folder {folder} cannot be written; choose another with --output or --report")
 
 
-def record(todo: Order, folder: Path, command: str) -> None:
+def record(todo: RunPlan, folder: Path, command: str) -> None:
     """Writes what each arm holds fixed, and the refusals."""
-    from harness.jobs.cells import refusals
+    from harness.jobs.plan import refusals
     from harness.results import store
 
-    known = store.recipes(folder) if len(todo.lots) > 1 else {}
-    for lot in todo.lots:
-        if lot.study.recipe_hash not in known:  # an ablation's arm may be a study that has described itself
-            store.write_recipe(folder, lot.study.recipe_hash, described(lot.study, command))
-        if lot.refused:
-            bench = todo.bench(lot, here=not todo.place)
-            store.write(folder / f"refused-{lot.study.recipe_hash}.jsonl", refusals(bench, dict(lot.refused)))
+    known = store.recipes(folder) if len(todo.arms) > 1 else {}
+    for arm in todo.arms:
+        if arm.study.recipe_hash not in known:  # an ablation's arm may be a study that has described itself
+            store.write_recipe(folder, arm.study.recipe_hash, described(arm.study, command))
+        if arm.refused:
+            experiment = todo.experiment(arm, here=not todo.place)
+            store.write(folder / f"refused-{arm.study.recipe_hash}.jsonl", refusals(experiment, arm.refused))
 
 
 def work(

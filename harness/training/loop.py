@@ -180,26 +180,36 @@ def train(
     return history
 
 
-@torch.inference_mode()
-def answers(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """int64 [n, k] and [n]: the k (five, or all) most likely classes by the model, in eval mode, and the labels.
+def answers(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Tensor]:
+    """What the model, in eval mode, says of images: guesses int64 [n, k], log-probabilities float32 [n, classes].
 
-    batches: those that are dealt to this process; the answers are those of all.
+    Guesses are the k (five, or all) most likely classes. The labels int64 [n] come third. batches: those that are dealt
+    to this process; the answers are those of all.
     """
-    model.eval()
-    found = []
-    for images, labels in batches:
-        logits = model(images)
-        found.append((logits.topk(min(5, logits.shape[1]), dim=1).indices.cpu(), labels.cpu()))
-    each = distributed.gathered(found)
-    in_order = [part for turn in zip_longest(*each) for part in turn if part is not None]
-    return torch.cat([guesses for guesses, _ in in_order]), torch.cat([labels for _, labels in in_order])
+    guesses, logs, labels = _asked(model, batches, lambda logits: (_best(logits), F.log_softmax(logits.float(), dim=1)))
+    return guesses, logs, labels
 
 
 def correct(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
     """bool [n]: which images the model, in eval mode, gets right."""
-    guesses, labels = answers(model, batches)
+    guesses, labels = _asked(model, batches, lambda logits: (_best(logits),))
     return guesses[:, 0] == labels
+
+
+@torch.inference_mode()
+def _asked(
+    model: nn.Module, batches: Iterable[Batch], of: Callable[[Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """`of` the logits of all images, in their order, and the labels."""
+    model.eval()
+    found = [tuple(part.cpu() for part in (*of(model(images)), labels)) for images, labels in batches]
+    each = distributed.gathered(found)
+    in_order = [part for turn in zip_longest(*each) for part in turn if part is not None]
+    return tuple(torch.cat(parts) for parts in zip(*in_order, strict=True))
+
+
+def _best(logits: Tensor) -> Tensor:
+    return logits.topk(min(5, logits.shape[1]), dim=1).indices
 
 
 def _under(prefix: str, state: State) -> State:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.jobs.experiment import Bench
+from harness.jobs.experiment import Experiment
 
 FEWEST = 3  # rounds: a median of fewer has no interval
 UNITS = {"images_per_s": "1/s", "ms": "ms", "peak_mib": "MiB", "ceiling_gmac_per_s": "GMAC/s"}
@@ -43,14 +43,14 @@ class Condition:
         return {"variant": variant, "metric": metric, "value": None, "unit": UNITS.get(word, "1"), "note": why}
 
 
-def conditions(bench: Bench) -> list[Condition]:
+def conditions(experiment: Experiment) -> list[Condition]:
     """Inference and training at every resolution, latency at the training size.
 
     A third of the rounds has to do where the models are not trained.
     """
-    rounds, batch_size = bench.study.speed_rounds, bench.study.recipe.batch_size
+    rounds, batch_size = experiment.study.speed_rounds, experiment.study.recipe.batch_size
     fewer = min(rounds, max(FEWEST, rounds // 3))
-    first, *others = bench.resolutions
+    first, *others = experiment.resolutions
 
     def everywhere(prefix: str) -> list[Condition]:
         elsewhere = [Condition(prefix, size, batch_size, fewer) for size in others]

@@ -2,72 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness.backbone.sizes import size_of
 from harness.backbone.vit import ViT, grid_for
 from harness.jobs.cell import Cell, Tick
-from harness.jobs.experiment import Bench
+from harness.jobs.experiment import Experiment
 from harness.measure import cost
 from harness.results import store
 
 PLAIN = ("tiny", "small", "base")  # DeiT's sizes
-PUBLISHED = "as published: the class token from the input on, every layer spatial"
 
 
-def costs_cell(variant: str, benches: list[Bench], note: str | None = None) -> Cell:
-    """A variant at every bench's size and resolution; where it cannot be built, a null row with the sentence."""
-    key = benches[0].key([variant], "costs", [[one.study.size, *one.image] for one in benches], note)
+@dataclass(frozen=True, eq=False)
+class Costs(Cell):
+    """A variant in every experiment's size and resolution; where it cannot be built, a null row with the sentence.
 
-    def rows(tick: Tick, folder: Path) -> tuple[list[store.Row], Tensor | None]:
-        found = []
-        for bench in benches:
-            found += counted(bench, variant, key, note)
+    body: "" for the study's own, "published" for DeiT's (the class token from the input on, every layer spatial), "own"
+    where a published model's size says so itself.
+    """
+
+    variant: str
+    experiments: Sequence[Experiment]
+    body: str = ""
+
+    kind = "costs"
+    metric = "gmac"
+    seed, fraction, after = None, 1.0, None
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant} {'as published' if self.body else 'costs'}"
+
+    @property
+    def work(self) -> int:
+        return len(self.experiments)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"params": {"body": self.body} if self.body else None}
+
+    def settings(self) -> Sequence[Any]:
+        return [[[one.study.size, *one.image, one.study.fixed] for one in self.experiments], self.body]
+
+    def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
+        for experiment in self.experiments:
+            at = replace(self, experiment=experiment)
+            for fact in counted(experiment, self.variant):
+                yield at.row(self.variant, **fact) | {"cell": self.key}
             tick()
-        return found, None
-
-    def failed(sentence: str) -> list[store.Row]:
-        return [one.row(variant, key, metric="gmac", value=None, unit="GMAC", note=sentence) for one in benches]
-
-    return Cell(f"{variant} {note.partition(':')[0] if note else 'costs'}", key, len(benches), rows, failed, variant)
 
 
-def as_published(variant: str, bench: Bench) -> Cell:
+def as_published(variant: str, experiment: Experiment) -> Costs:
     """A published model's body: in DeiT's sizes with the class token from the input on, else the size's own."""
-    study = bench.study
+    study = experiment.study
     if study.size not in PLAIN:
-        return costs_cell(variant, [bench], "as published: the size's own body")
+        return Costs(experiment, variant, [experiment], "own")
     whole = replace(study, class_token="input", spatial_layers=size_of(study.size).depth)
-    return costs_cell(variant, [replace(bench, study=whole)], PUBLISHED)
+    changed = replace(experiment, study=whole)
+    return Costs(changed, variant, [changed], "published")
 
 
-def counted(bench: Bench, variant: str, key: str, note: str | None) -> list[store.Row]:
-    """Its rows at one size and resolution."""
+def counted(experiment: Experiment, variant: str) -> Iterator[dict[str, Any]]:
+    """The facts of a variant at one size and resolution."""
     try:
-        model = bench.model(variant)
+        model = experiment.model(variant)
     except ValueError as error:
-        return [bench.row(variant, key, metric="params", value=None, unit="1", note=str(error))]
-    facts = [{"metric": "params", "value": cost.params(model), "unit": "1"}]
+        yield {"metric": "params", "value": None, "unit": "1", "note": str(error)}
+        return
+    yield {"metric": "params", "value": cost.params(model), "unit": "1"}
     try:
-        gmac = cost.count(model, bench.batch(1, bench.image)[0])
+        gmac = cost.count(model, experiment.batch(1, experiment.image)[0])
     except NotImplementedError as error:
-        return [bench.row(variant, key, **facts[0]), bench.row(variant, key, metric="gmac", value=None, unit="GMAC",
-                                                               note=str(error))]  # fmt: skip
-    facts.append({"metric": "gmac", "value": gmac, "unit": "GMAC", "batch_size": 1})
-    left_out = dropped(model, bench)
+        yield {"metric": "gmac", "value": None, "unit": "GMAC", "note": str(error)}
+        return
+    yield {"metric": "gmac", "value": gmac, "unit": "GMAC", "batch_size": 1}
+    left_out = dropped(model, experiment)
     if left_out:
         spared = cost.of_pairs(left_out, model.size.width // model.size.num_heads)
-        facts.append({"metric": "attended_gmac", "value": gmac - spared, "unit": "GMAC", "batch_size": 1})
-    return [bench.row(variant, key, **fact, note=note) for fact in facts]
+        yield {"metric": "attended_gmac", "value": gmac - spared, "unit": "GMAC", "batch_size": 1}
 
 
-def dropped(model: ViT, bench: Bench) -> int:
+def dropped(model: ViT, experiment: Experiment) -> int:
     """The pairs that masks and windows leave out in one image, over all layers and heads."""
-    grid, total = grid_for(bench.image, bench.study.patch_size), 0
+    grid, total = grid_for(experiment.image, experiment.study.patch_size), 0
     for block in model.blocks:
         with torch.no_grad():
             mask = block.attn.terms(block.attn.qkv.weight, grid).mask()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.backbone.vit import ViT
-from harness.jobs.experiment import Bench
+from harness.jobs.experiment import Experiment
 from harness.jobs.kinds.conditions import Condition, Fact
 from harness.measure import cost
 from harness.measure.timing import interleave, memory
@@ -25,14 +25,14 @@ AGAIN, MATMUL = "the baseline's second copy", "the matmul"
 
 
 def timed(
-    bench: Bench, models: dict[str, ViT], condition: Condition, tick: Callable[..., object], batch_size: int
+    experiment: Experiment, models: dict[str, ViT], condition: Condition, tick: Callable[..., object], batch_size: int
 ) -> list[Fact]:
     """All facts of a condition, parity first, for the models by variant and the `AGAIN` of the baseline.
 
     `tick` is called after every round.
     """
-    baseline, variants = bench.study.baseline, [name for name in models if name != AGAIN]
-    images, labels = bench.batch(batch_size, condition.size)
+    baseline, variants = experiment.study.baseline, [name for name in models if name != AGAIN]
+    images, labels = experiment.batch(batch_size, condition.size)
     with torch.set_grad_enabled(condition.training):
         ran = {name: models[name].executes(images) for name in variants}
     found, red = [], {}
@@ -42,11 +42,13 @@ def timed(
         if why is not None:
             red[name] = f"{ran[name]}: {why}"
     green = {name: model for name, model in models.items() if (baseline if name == AGAIN else name) not in red}
-    subjects = {name: interleave.Subject(model, images, labels, bench.study.recipe) for name, model in green.items()}
+    subjects = {
+        name: interleave.Subject(model, images, labels, experiment.study.recipe) for name, model in green.items()
+    }
     works = {name: one.training() if condition.training else one.inference() for name, one in subjects.items()}
-    ceiling = Ceiling(bench.device)
+    ceiling = Ceiling(experiment.device)
     matmul = {} if condition.prefix == "latency_" else {MATMUL: ceiling.work()}
-    samples = interleave.interleave(works | matmul, condition.rounds, bench.device, tick)
+    samples = interleave.interleave(works | matmul, condition.rounds, experiment.device, tick)
     rounds = Rounds(condition, baseline, red, images, subjects, works, samples, ceiling)
     found += [
         {"variant": v, "backend": ran[v]} | rounds.fact(v, word) for v, word in condition.asked(variants, baseline)

@@ -6,46 +6,55 @@ row with its sentence.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from harness.jobs.cell import Cell, Tick
-from harness.jobs.experiment import Bench
 from harness.jobs.kinds.conditions import Condition, conditions
 from harness.jobs.kinds.rounds import AGAIN, timed
 from harness.measure.timing.oom import halved
 from harness.results import store
 
 
-def speed_cell(bench: Bench, variants: list[str]) -> Cell:
+@dataclass(frozen=True, eq=False)
+class Speed(Cell):
     """Throughput, time relative to the baseline, MFU and peak memory of a batch; latency; A/A ratio and ceiling."""
-    baseline = bench.study.baseline
-    key = bench.key(variants, "speed", baseline, bench.study.speed_rounds, bench.hardware())
-    planned = conditions(bench)
 
-    def rows(tick: Tick, folder: Path) -> tuple[list[store.Row], Tensor | None]:
-        models = {variant: bench.model(variant, compiled=True) for variant in variants}
-        models[AGAIN] = bench.model(baseline, compiled=True)
-        found = []
-        for condition in planned:
+    variants: Sequence[str]
+
+    kind = "speed"
+    metric = "images_per_s"
+    name = "speed"
+    variant, seed, fraction, after = "", None, 1.0, None
+
+    @property
+    def work(self) -> int:
+        return sum(condition.rounds for condition in conditions(self.experiment))
+
+    def about_variants(self) -> Sequence[str]:
+        return self.variants
+
+    def settings(self) -> Sequence[Any]:
+        study = self.experiment.study
+        return [study.baseline, study.speed_rounds, self.experiment.hardware()]
+
+    def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
+        experiment, baseline = self.experiment, self.experiment.study.baseline
+        models = {variant: experiment.model(variant, compiled=True) for variant in self.variants}
+        models[AGAIN] = experiment.model(baseline, compiled=True)
+        for condition in conditions(experiment):
             once = counted(tick, condition.rounds)
-            facts, batch_size = halved(partial(timed, bench, models, condition, once), condition.batch_size)
+            facts, batch_size = halved(partial(timed, experiment, models, condition, once), condition.batch_size)
             if facts is None:
                 why = f"out of memory, from a batch of {condition.batch_size} down to a single image"
-                facts = [condition.null(v, word, why) for v, word in condition.asked(variants, baseline)]
+                facts = [condition.null(v, word, why) for v, word in condition.asked(self.variants, baseline)]
             common = {"test": condition.size} | batch_words(condition, batch_size)
-            found += [bench.row(cell=key, **(common | fact)) for fact in facts]
+            yield from (self.row(**(common | fact)) for fact in facts)
             for _ in range(condition.rounds):  # what was not timed is done, too
                 once()
-        return found, None
-
-    def failed(note: str) -> list[store.Row]:
-        return [bench.row(v, key, metric="images_per_s", value=None, unit="1/s", note=note) for v in variants]
-
-    return Cell("speed", key, sum(condition.rounds for condition in planned), rows, failed)
 
 
 def batch_words(condition: Condition, batch_size: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from timm.layers import config, set_fused_attn
 
-from harness.results import provenance, store
+from harness.results import provenance, source, store
 from variants.registry import names, parse
 
 from . import agreement
@@ -59,11 +59,11 @@ def pytest_sessionfinish(session, exitstatus):
 def badge(name, oracles):
     """The row of one variant."""
     compared = [pair for pairs in oracles.values() for pair in pairs]
-    words = [f"{oracle} (within {max(t for _, t in pairs):g})" for oracle, pairs in oracles.items()]
+    tolerances = {oracle: max(tolerance for _, tolerance in pairs) for oracle, pairs in oracles.items()}
     return {
         "study": "parity", "variant": name, "backend": "eager", "device": "cpu", "precision": "float64",
         "metric": "parity", "value": max(difference for difference, _ in compared), "unit": "1", "n": len(compared),
-        "note": f"{name}: {'; '.join(words)}", "source_hash": provenance.source_hash(provenance.VARIANTS),
+        "params": {"oracles": tolerances}, "source_hash": source.of_classes(part.cls for part in parse(name)),
         "code": provenance.code(), "machine": provenance.machine(), "versions": provenance.versions(),
         "when": provenance.now(),
     }  # fmt: skip
