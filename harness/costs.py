@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from harness.backbone.sizes import SIZES, size_of
 from harness.jobs.study import Study
 from harness.presets import PRESETS
-from harness.run.flags import Parser, words
-from harness.run.program import described, in_words, rendered, work, writable
+from harness.run.arguments import Parser, words
+from harness.run.console import in_words, rendered, work, writable
 
 if TYPE_CHECKING:
     from harness.jobs.cell import Cell
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     missing = [cell for cell in cells if not cell.done(args.output)]
     print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
     for one in experiments:
-        store.write_recipe(args.output, one.study.recipe_hash, described(one.study, command))
+        store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
     return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.run.arguments import Parser
 from harness.run.catalogue import GRID, LAYER, WIDTH, Entry, entries, typical
-from harness.run.flags import Parser
 from variants.attention import Attention
 from variants.relation import total_bias, total_prior
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import isqrt
+from typing import Any
 
 from harness.backbone.sizes import size_of
 from harness.jobs.study import Study
@@ -178,13 +180,8 @@ def speed() -> Study:
 
 
 PRESETS: dict[str, Callable[[], Study]] = {
-    "digits": digits,
-    "fashion": fashion,
-    "fashion-quick": fashion_quick,
-    "fashion-low": fashion_low,
-    "imagenet100": imagenet100,
-    "imagenet1k": imagenet1k,
-    "speed": speed,
+    made.__name__.replace("_", "-"): made
+    for made in (digits, fashion, fashion_quick, fashion_low, imagenet100, imagenet1k, speed)
 }
 
 
@@ -201,26 +198,6 @@ def token(study: Study) -> Study:
     return replace(study, variants="sp_sa", spatial_layers=layers, vary=("class_token", ("late", "input", "none")))
 
 
-def hidden(study: Study) -> Study:
-    """The hidden width of the prior's MLP; the paper found 32 best."""
-    return replace(study, variants="sp_sa[hidden=16],sp_sa,sp_sa[hidden=64]")
-
-
-def scope(study: Study) -> Study:
-    """One prior for each head of each layer, for each layer, for the whole network."""
-    return replace(study, variants="sp_sa,sp_sa[scope=layer],sp_sa[scope=network]")
-
-
-def form(study: Study) -> Study:
-    """The function of the offset: an MLP, a linear map, a free table."""
-    return replace(study, variants="sp_sa,sp_sa[form=linear],sp_sa[form=table]")
-
-
-def combine(study: Study) -> Study:
-    """Multiplied with the score or added to it."""
-    return replace(study, variants="sp_sa,sp_sa[combine=add]")
-
-
 def relations(study: Study) -> Study:
     """SP-SA against PSA and relative position embeddings, contextual and as biases."""
     heads = study.num_heads or size_of(study.size).num_heads
@@ -228,13 +205,25 @@ def relations(study: Study) -> Study:
     return replace(study, variants=f"sp_sa,{quadratic},rpe_1d,rpe_2d,rpe_1d[mode=bias],rpe_2d[mode=bias]")
 
 
-def position(study: Study) -> Study:
-    """Each bias with and without a position embedding: what a bias gains depends on it (iRPE, arXiv 2107.14222)."""
-    return replace(study, variants="paper", vary=("pos_embed", ("learned", "none")))
+def varied(**factors: Any) -> Callable[[Study], Study]:
+    """An ablation that sets the same factors in every study."""
+    return partial(replace, **factors)
 
 
 ABLATIONS: dict[str, Callable[[Study], Study]] = {
-    f.__name__: f for f in (layers, token, hidden, scope, form, combine, relations, position)
+    "layers": layers,
+    "token": token,
+    # the hidden width of the prior's MLP; the paper found 32 best
+    "hidden": varied(variants="sp_sa[hidden=16],sp_sa,sp_sa[hidden=64]"),
+    # one prior for each head of each layer, for each layer, for the whole network
+    "scope": varied(variants="sp_sa,sp_sa[scope=layer],sp_sa[scope=network]"),
+    # the function of the offset: an MLP, a linear map, a free table
+    "form": varied(variants="sp_sa,sp_sa[form=linear],sp_sa[form=table]"),
+    # the prior multiplied with the score or added to it
+    "combine": varied(variants="sp_sa,sp_sa[combine=add]"),
+    "relations": relations,
+    # each bias with and without a position embedding, on which its gain depends (iRPE, arXiv 2107.14222)
+    "position": varied(variants="paper", vary=("pos_embed", ("learned", "none"))),
 }
 
 

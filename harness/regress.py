@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.results.store import write_bytes
-from harness.run.flags import Parser
+from harness.run.arguments import Parser
 
 CONFIDENCE = 0.95  # that no ratio of a whole comparison is called slower by chance
 BUSY = 0.15  # of the cores at other processes: more, and even a ratio is not that of a quiet machine

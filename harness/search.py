@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from harness.jobs.plan import StudyArm, experiment_of
 from harness.jobs.study import Study
 from harness.presets import PRESETS, preset
-from harness.run.flags import Parser, seeds
-from harness.run.program import in_words, work, writable
+from harness.run.arguments import Parser, seeds
+from harness.run.console import in_words, work, writable
 from harness.training.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.jobs.plan import StudyArm, experiment_of, quiet
 from harness.jobs.study import Study
-from harness.run.flags import Parser, shares, words
-from harness.run.program import in_words, rendered, work, writable
+from harness.run.arguments import Parser, shares, words
+from harness.run.console import in_words, rendered, work, writable
 from harness.training.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
-from harness.training.recipe import Recipe, at_least, finite
+from harness.training.recipe import Recipe, at_least, finite, setting
 
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
@@ -24,51 +24,61 @@ MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # wher
 MEASURES = ("cost", "speed", "accuracy", *OF_TRAINED)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
-    """Everything that a comparison holds fixed, and what it compares. None leaves a factor to the size or the dataset.
+    """Everything that a comparison holds fixed, and what it compares; None leaves a factor to the size or the dataset.
 
-    img_size, resolutions and patch_size in pixels; train on img_size, test on it and on each of the resolutions.
-    train_images: so many of the dataset's training images, None for all; train_fractions: shares of these, each with
-    the same number of updates. finetune_epochs: at each other resolution, 0 for none. vary: a factor and its values, an
-    ablation. reach: validation accuracies in %, whose epochs and seconds are reported. match: `sa` widened to each
-    variant's parameters or GMACs. checkpoint_interval in seconds, val_interval in epochs, jobs in cells at a time,
-    workers in processes that read pictures.
+    A field with a help text is also a flag of the command line, and that text says what the field means. vary: the
+    factor that an ablation varies, and its values. Raises ValueError for a value out of range.
     """
 
     name: str
-    dataset: str
-    size: str
-    patch_size: int
-    recipe: Recipe
     note: str
-    variants: str = VARIANTS
-    img_size: int | None = None
-    num_heads: int | None = None
-    class_token: ClassToken | None = None
-    spatial_layers: int | None = None
-    pos_embed: PosEmbed | None = None
-    pos_std: float | None = None
-    peg: bool | None = None
-    precision: Precision = "float32"
-    torchcompile: bool = False
-    resolutions: tuple[Pixels, ...] = ()
-    finetune_epochs: int = 0
-    train_images: int | None = None
-    train_fractions: tuple[float, ...] = (1.0,)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    baseline: str = "sa"
-    match: Match | None = None
+    recipe: Recipe
     vary: tuple[str, tuple[Any, ...]] | None = None
-    reach: tuple[float, ...] = ()
-    measure: tuple[str, ...] = MEASURED
-    backend: str = "auto"
-    data_dir: str | None = None
-    speed_rounds: int = 30
-    val_interval: int = 1
-    checkpoint_interval: float = 60.0
-    jobs: int = 1
-    workers: int = 4
+    precision: Precision = "float32"
+
+    variants: str = setting(
+        VARIANTS, f"specs and families (default: {VARIANTS}, the preset's, or those of --variant-file)",
+        group="comparison", metavar="SPECS",
+    )  # fmt: skip
+    baseline: str = setting(
+        "sa", "the spec that all others are compared with (default: sa)", group="comparison", metavar="SPEC"
+    )
+    seeds: tuple[int, ...] = setting((0, 1, 2), "paired seeds: 0-2 or 0,1,2", group="comparison", metavar="SEEDS")
+    resolutions: tuple[Pixels, ...] = setting((), "test sizes for transfer: 8,12,8x16", group="comparison")
+    finetune_epochs: int = setting(0, "epochs of fine-tuning at each other resolution", group="comparison")
+    train_fractions: tuple[float, ...] = setting(
+        (1.0,), "train on shares of the images, with the same number of updates: 0.01,0.1,1", group="comparison"
+    )
+    match: Match | None = setting(None, "also train the baseline widened to each variant's size", group="comparison")
+    reach: tuple[float, ...] = setting(
+        (), "accuracies whose time is told: 80,90", group="comparison", metavar="PERCENT"
+    )
+    measure: tuple[str, ...] = setting(MEASURED, ",".join(MEASURES), group="comparison", metavar="WHAT")
+
+    dataset: str = field(metadata={"help": "digits, fashion_mnist, cifar10, folder:PATH, probes:same_row ...",
+                                   "group": "data"})  # fmt: skip
+    data_dir: str | None = setting(None, "folder of the images", group="data", metavar="DIR")
+    train_images: int | None = setting(None, "use only this many of the training images", group="data")
+    img_size: int | None = setting(None, "side of the training images", group="data", metavar="PX")
+    workers: int = setting(4, "processes that read pictures", group="data", short="-j")
+
+    size: str = field(metadata={"help": "micro, tiny, small, base, convit_small, sp_vit_s ...", "group": "model"})
+    patch_size: int = field(metadata={"help": "side of a patch", "group": "model", "metavar": "PX"})
+    num_heads: int | None = setting(None, "heads a layer, in place of the size's own", group="model")
+    class_token: ClassToken | None = setting(None, "late: it joins after the spatial layers", group="model")
+    spatial_layers: int | None = setting(None, "how many leading layers carry the variant", group="model")
+    pos_embed: PosEmbed | None = setting(None, "kind of position embedding", group="model")
+    pos_std: float | None = setting(None, "initial standard deviation of a learned position embedding", group="model")
+    peg: bool | None = setting(None, "add CPVT's depthwise convolution after each block", group="model")
+
+    val_interval: int = setting(1, "epochs from one validation to the next")
+    backend: str = setting("auto", "auto, eager, sdpa, tiled, grouped, flex", group="machine")
+    torchcompile: bool = setting(False, "compile the models with torch.compile", group="machine")
+    jobs: int = setting(1, "cells at a time, each with its share of the cores", group="machine")
+    checkpoint_interval: float = setting(60.0, "seconds between checkpoints", group="machine", metavar="S")
+    speed_rounds: int = setting(30, "interleaved rounds of timing", group="machine")
 
     def __post_init__(self) -> None:
         finite(self)
@@ -113,6 +123,11 @@ class Study:
     @property
     def recipe_hash(self) -> str:
         return digest(self.fixed)
+
+    def described(self, command: str) -> dict[str, Any]:
+        """The study as it is kept beside its rows, with the command that asked for it."""
+        flat = asdict(self)
+        return {"command": command} | flat.pop("recipe") | {k: v for k, v in flat.items() if v is not None}
 
 
 # What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.

@@ -3,45 +3,56 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+def setting(default: Value, help: str, **flag: str) -> Value:
+    """A dataclass field that harness.run.flags offers as a flag of the same name, with this help text.
+
+    flag: metavar (by default one for the field's type), short (a second spelling, "-b"), group (by default "recipe").
+    The field's type says how the value is read and which choices there are.
+    """
+    value: Value = field(default=default, metadata={"help": help, **flag})
+    return value
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained: timm's parts by timm's names (AdamW, cosine, mixup, RandAugment, random erasing, EMA).
 
-    epochs (warm-up among them, cooldown_epochs after them) of the whole training set; lr, min_lr, warmup_lr a step at
-    this batch size, not scaled by it. weight_decay spares 1-D parameters, as timm does, and what the model names in
-    no_weight_decay(). crop_pad: images in memory are shifted by up to so many pixels; scale: the share of its area
-    that a random crop of a streamed picture keeps. aa: timm's string of an AutoAugment or RandAugment policy, or none.
+    Learning rates are those of a step at this batch size and are not scaled by it. Weight decay spares 1-D parameters,
+    as timm does, and the parameters that the model names in no_weight_decay(). Raises ValueError for a value out of
+    range.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
-    lr: float = 1e-3
-    min_lr: float = 1e-5
-    warmup_lr: float = 1e-6
-    warmup_epochs: int = 5
-    cooldown_epochs: int = 0
-    weight_decay: float = 0.05
-    smoothing: float = 0.1
-    drop_path: float = 0.0
-    clip_grad: float | None = None
-    crop_pad: int = 0
-    scale: tuple[float, float] = (0.08, 1.0)
-    hflip: float = 0.0
-    color_jitter: float = 0.0
-    aa: str = ""
-    aug_repeats: int = 1
-    reprob: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mixup_prob: float = 1.0
-    mixup_switch_prob: float = 0.5
-    model_ema: bool = False
-    model_ema_decay: float = 0.9998
-    model_ema_warmup: bool = False
+    epochs: int = setting(30, "passes over the whole training set, the warm-up included")
+    batch_size: int = setting(64, "images a step, over all processes", short="-b")
+    lr: float = setting(1e-3, "peak learning rate")
+    min_lr: float = setting(1e-5, "learning rate at the end of the cosine")
+    warmup_lr: float = setting(1e-6, "learning rate at the start of the warm-up")
+    warmup_epochs: int = setting(5, "epochs in which the learning rate rises")
+    cooldown_epochs: int = setting(0, "epochs at the lowest learning rate, after the others")
+    weight_decay: float = setting(0.05, "AdamW's weight decay")
+    smoothing: float = setting(0.1, "label smoothing")
+    drop_path: float = setting(0.0, "rate of stochastic depth in the last block; it grows linearly from 0")
+    clip_grad: float | None = setting(None, "clip the norm of the gradient at this value")
+    crop_pad: int = setting(0, "shift images in memory by up to this many pixels", metavar="PX")
+    scale: tuple[float, float] = setting((0.08, 1.0), "share of its area that a random crop of a picture keeps")
+    hflip: float = setting(0.0, "probability that an image is mirrored")
+    color_jitter: float = setting(0.0, "strength of random changes of colour")
+    aa: str = setting("", "AutoAugment or RandAugment policy: rand-m9-mstd0.5-inc1, none", metavar="POLICY")
+    aug_repeats: int = setting(1, "copies of an image in a row, each augmented anew; an epoch keeps its length")
+    reprob: float = setting(0.0, "probability that a rectangle of an image is erased")
+    mixup: float = setting(0.0, "alpha of mixup, 0 for none")
+    cutmix: float = setting(0.0, "alpha of cutmix, 0 for none")
+    mixup_prob: float = setting(1.0, "probability that a batch is mixed")
+    mixup_switch_prob: float = setting(0.5, "probability of cutmix where both are on")
+    model_ema: bool = setting(False, "test a moving average of the weights")
+    model_ema_decay: float = setting(0.9998, "decay of the moving average")
+    model_ema_warmup: bool = setting(False, "let the decay of the moving average rise from 0")
 
     def __post_init__(self) -> None:
         finite(self)
