@@ -1,8 +1,8 @@
 """python -m harness.check my_variant.py: runs the conformance rules on what the file registers.
 
 A registered name or a spec is checked too: python -m harness.check sp_sa 'swin+rpe_2d[mode=bias]'. Each variant is
-tried with its defaults and with every setting changed, one at a time, on grids of which one is not square, with and
-without a prefix token. Exit codes: 0, all rules pass; 1, one fails; 2, there is nothing to check.
+tried with its defaults and with every setting changed, one at a time, on a square grid and on one that is not, with
+and without a prefix token. Exit codes: 0, all rules pass; 1, one fails; 2, bad input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from harness.jobs.variant_file import load
-from harness.run.flags import Parser
+from harness.run.arguments import Parser
 
 
 def parser() -> Parser:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def subjects(targets: Sequence[str], only: str | None) -> dict[str, list[str]]:
-    """What is asked for -> the specs to try. Raises ValueError for a file or a spec that is not to be had."""
+    """Each name that is asked for -> the specs to try. Raises ValueError for a file or a spec that does not exist."""
     from variants.registry import expand
 
     found: list[str] = []
@@ -57,9 +57,9 @@ def subjects(targets: Sequence[str], only: str | None) -> dict[str, list[str]]:
 
 
 def specs_of(spec: str) -> list[str]:
-    """A bare name with its defaults and with every setting changed, one at a time; any other spec for itself.
+    """For a bare name: its defaults, then each setting changed, one at a time. For any other spec: the spec alone.
 
-    A changed value that the variant refuses with a ValueError is left out.
+    A value that the variant refuses with a ValueError is left out.
     """
     from variants.registry import canonical, parse, settings_of
 
@@ -76,21 +76,21 @@ def specs_of(spec: str) -> list[str]:
 
 
 def refused(spec: str) -> bool:
-    """Whether the variant says with a ValueError that it cannot be had; any other error is left to the rules."""
-    from harness.check.cases import PLACES, built
+    """Whether the variant refuses these settings with a ValueError; the rules report any other error."""
+    from harness.check.cases import CASES, built
 
-    for place in PLACES:
+    for case in CASES:
         try:
-            built(spec, place)
+            built(spec, case)
         except ValueError:
             return True
-        except Exception:  # another's code may raise anything, and the first rule says what
+        except Exception:  # a user's code may raise anything; the first rule says what
             return False
     return False
 
 
 def values(annotation: Any, default: Any) -> Iterator[Any]:
-    """Values worth a trial: every choice, both bools, two numbers near the default."""
+    """Values to try for a setting: every choice, both bools, two numbers near the default."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (Union, UnionType):
@@ -106,13 +106,13 @@ def values(annotation: Any, default: Any) -> Iterator[Any]:
 
 def check(name: str, specs: Sequence[str]) -> int:
     """Prints each rule with pass or FAIL and the sentence; returns 1 where one fails."""
-    from harness.check.cases import broken
+    from harness.check.cases import violation
     from harness.check.rules import RULES
 
     print(f"{name}, as {' '.join(specs)}")
     failed = 0
     for rule in RULES:
-        sentences = [f"{spec}: {sentence}" for spec in specs if (sentence := broken(rule, spec))]
+        sentences = [f"{spec}: {sentence}" for spec in specs if (sentence := violation(rule, spec))]
         failed += bool(sentences)
         print(f"  {'FAIL' if sentences else 'pass'}  {(rule.__doc__ or '').partition(chr(10))[0]}")
         print("".join(f"        {sentence}\n" for sentence in sentences), end="", flush=True)

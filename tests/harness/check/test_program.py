@@ -127,7 +127,7 @@ def test_a_file_that_is_wrong_is_one_sentence_and_nothing_is_written(capsys, pro
     [
         (["spsa"], "no variant 'spsa'; did you mean 'sp_sa'"),
         ([str(EXAMPLE), "--spec", "cauchy[width=2]"], "cauchy has no setting 'width'; it has sigma"),
-        ([], "the following arguments are required: target"),
+        ([], "target is missing; usage: python -m harness.check"),
         ([str(EXAMPLE.parent)], "no variant"),
     ],
 )
@@ -148,7 +148,7 @@ def test_help_answers_at_once_and_knows_no_torch():
     assert time.perf_counter() - start < 2.0  # 0.1 s on an idle machine; torch alone takes 2
     assert done.returncode == 0
     assert "my_variant.py" in done.stdout
-    loaded = "import sys, harness.check; harness.check.program.parser(); print('torch' in sys.modules)"
+    loaded = "import sys, harness.check.program as p; p.parser(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["False"]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.check.cases import PLACES, broken
+from harness.check.cases import CASES, violation
 from harness.check.program import specs_of
 from harness.check.rules import RULES
 from variants import names, register, registry
@@ -23,7 +23,7 @@ SPECS = [spec for name in names() for spec in specs_of(name)] + SUMS
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_variant_keeps_to_every_rule(rule, spec):
-    assert broken(rule, spec) is None
+    assert violation(rule, spec) is None
 
 
 def test_the_settings_are_tried_one_at_a_time():
@@ -32,10 +32,10 @@ def test_the_settings_are_tried_one_at_a_time():
     assert {"rpe_2d[extent=2]", "rpe_2d[values=True]", "sp_sa[scope=network]", "swin[window=3]"} <= set(SPECS)
 
 
-def test_one_place_is_never_square_and_one_has_a_class_token():
-    assert {place.grid for place in PLACES} == {(4, 4), (3, 5)}
-    assert {place.prefix for place in PLACES} == {0, 1}
-    assert {place.layer % 2 for place in PLACES} == {0, 1}  # windows are shifted in odd layers
+def test_one_case_is_never_square_and_one_has_a_class_token():
+    assert {case.grid for case in CASES} == {(4, 4), (3, 5)}
+    assert {case.prefix for case in CASES} == {0, 1}
+    assert {case.layer % 2 for case in CASES} == {0, 1}  # windows are shifted in odd layers
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def registered(monkeypatch):
 def test_a_bad_variant_is_caught_by_the_rule_meant_for_it(registered, rule, cls, says):
     registered("bad_one", cls)
     rules = {rule.__name__: rule for rule in RULES}
-    sentence = broken(rules[rule], "bad_one")
+    sentence = violation(rules[rule], "bad_one")
     assert sentence is not None
     assert re.search(says, sentence), sentence
 
