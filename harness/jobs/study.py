@@ -88,18 +88,18 @@ class Study:
             if getattr(self, name) is not None:
                 at_least(self, 1, name)
         if self.pos_std is not None and self.pos_std < 0:
-            raise ValueError(f"pos_std={self.pos_std} is no standard deviation; choose 0 or more")
+            raise ValueError(f"pos_std={self.pos_std} must be a standard deviation: 0 or more")
         for px in self.resolutions:
             if min(px if isinstance(px, tuple) else (px,)) < 1:
-                raise ValueError(f"resolution {_px(px)} has no pixel; resolutions are whole numbers from 1, or 8x12")
+                raise ValueError(f"resolution {_px(px)} has no pixel; write whole numbers from 1, or 8x12")
         if not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**63:
-            raise ValueError(f"seeds {self.seeds} are not to be had; write 0-2 or 0,1,2")
+            raise ValueError(f"seeds {self.seeds} must be from 0 and below 2**63; write 0-2 or 0,1,2")
         if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
-            raise ValueError(f"train fractions {self.train_fractions} are not to be had; write shares such as 0.1,1")
+            raise ValueError(f"train fractions {self.train_fractions} must be above 0 and up to 1; write 0.1,1")
         if len(set(self.train_fractions)) < len(self.train_fractions):
-            raise ValueError(f"train fractions {self.train_fractions} name one twice; keep one")
+            raise ValueError(f"train fractions {self.train_fractions} name one twice; write each once")
         if not all(0 < share <= 100 for share in self.reach):
-            raise ValueError(f"reach={self.reach} is no accuracy; write percentages such as 90,95")
+            raise ValueError(f"reach={self.reach} must be percentages, above 0 and up to 100; write 90,95")
         for word in OF_TRAINED:
             if word in self.measure and "accuracy" not in self.measure:
                 raise ValueError(f"{word} is read from trained weights; write --measure accuracy,{word}")

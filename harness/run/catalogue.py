@@ -1,7 +1,7 @@
-"""What there is to choose from, told by the classes themselves: `python -m harness.run --list` prints it.
+"""The list of variants that `python -m harness.run --list` prints; each entry is read from the variant's class.
 
-The parameters are those that a layer has beyond plain attention, at the width of DeiT-S (384) and on its grid (14x14),
-with four heads, a number that every variant takes.
+Parameters are counted beyond plain attention, in a layer of DeiT-S's width (384) on its grid (14x14) with four heads, a
+number that every variant takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LAYER = f"a layer {WIDTH} wide with {HEADS} heads on {GRID[0]}x{GRID[1]} patches
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant in words; `settings` with their defaults, `params` beyond plain attention, `backends` by name."""
+    """What the list says of a variant; settings as "name=default", params beyond those of plain attention."""
 
     name: str
     families: tuple[str, ...]
@@ -37,20 +37,19 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All registered variants, in their order. Raises ValueError, with the place, where one cannot be had."""
-    return [told(name) for name in names()]
-
-
-def told(name: str) -> Entry:
-    """Its entry. Raises ValueError for one that raises whatever it may, since its author wants name and place."""
-    try:
-        return entry(name)
-    except Exception as error:  # another's code may raise anything
-        raise ValueError(f"{name} cannot be listed: {type(error).__name__}: {first_line(error)}{at(error)}") from error
+    """The entries of all registered variants. Raises ValueError, with file and line, for one that cannot be built."""
+    found = []
+    for name in names():
+        try:
+            found.append(entry(name))
+        except Exception as error:  # a user's code may raise anything
+            what = f"{type(error).__name__}: {first_line(error)}{at(error)}"
+            raise ValueError(f"{name} cannot be listed: {what}") from error
+    return found
 
 
 def entry(name: str) -> Entry:
-    """The line of a registered name. Raises ValueError for a name that is none."""
+    """The entry of a registered name. Raises ValueError for any other name."""
     cls, layer = parse(name)[0].cls, typical(name)
     with torch.no_grad():
         terms = layer.terms(layer.qkv.weight, GRID)
@@ -67,14 +66,14 @@ def entry(name: str) -> Entry:
 
 
 def typical(spec: str) -> Attention:
-    """The layer that is told of, in inference and always with the same weights."""
+    """The layer whose parameters are counted, in inference mode; its weights are always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build(spec, WIDTH, HEADS, grid=GRID, depth=12).eval()
 
 
 def size(layer: Attention) -> int:
-    """Its parameters."""
+    """The number of a layer's parameters."""
     return sum(parameter.numel() for parameter in layer.parameters())
 
 
@@ -89,11 +88,11 @@ def listing(width: int | None = None) -> Iterator[str]:
     spans = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield f"The parameters are those beyond plain attention of {LAYER}; settings are shown with their defaults."
     yield ""
-    for row, told in zip(rows, [None, *found], strict=True):
+    for row, variant in zip(rows, [None, *found], strict=True):
         cells = [cell.rjust(span) if place == 2 else cell.ljust(span)
                  for place, (cell, span) in enumerate(zip(row, spans, strict=True))]  # fmt: skip
         yield "  ".join(cells).rstrip()
-        if told is not None:
-            words = [told.equation, ", ".join(told.settings), told.source]
+        if variant is not None:
+            words = [variant.equation, ", ".join(variant.settings), variant.source]
             indent = " " * (spans[0] + 2)
             yield from wrap("; ".join(filter(None, words)), width, initial_indent=indent, subsequent_indent=indent)

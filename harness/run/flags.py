@@ -98,7 +98,7 @@ def study_of(args: argparse.Namespace) -> Study:
     if given.get("amp_dtype") == "float16":
         raise ValueError("--amp-dtype float16 needs a scaled loss, which this program does not have; use bfloat16")
     if "amp_dtype" in given and not given.get("amp"):
-        raise ValueError("--amp-dtype means nothing without --amp; add it")
+        raise ValueError("--amp-dtype has no effect without --amp; add --amp")
     if "amp" in given:
         given["precision"] = "bfloat16" if given["amp"] else "float32"
     kind, _, path = given.get("dataset", "").partition(":")
@@ -108,7 +108,7 @@ def study_of(args: argparse.Namespace) -> Study:
     recipe = replace(study.recipe, **{key: value for key, value in given.items() if key in mine})
     if study.vary is not None and study.vary[0] in given:
         flag = study.vary[0].replace("_", "-")
-        raise ValueError(f"{args.preset} varies --{flag} itself; leave the flag out, or the ablation")
+        raise ValueError(f"{args.preset} varies --{flag} itself; leave out the flag or the ablation")
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
     name = args.output.resolve().name or study.name if args.output else study.name
     chosen = replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})

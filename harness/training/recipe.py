@@ -61,16 +61,16 @@ class Recipe:
                   "color_jitter", "mixup", "cutmix")  # fmt: skip
         for name in ("smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is no rate; choose 0 or more and less than 1")
+                raise ValueError(f"{name}={getattr(self, name)} must be a rate: 0 or more, and less than 1")
         for name in ("hflip", "reprob", "mixup_prob", "mixup_switch_prob", "model_ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is no share; choose 0 to 1")
+                raise ValueError(f"{name}={getattr(self, name)} must be a share between 0 and 1")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale={self.scale} is no range of shares; write two numbers such as 0.08 1")
+            raise ValueError(f"scale={self.scale} must be two shares, the smaller one first; write 0.08 1")
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr={self.min_lr} is above lr={self.lr}, so the rate would rise; lower it")
         if self.clip_grad is not None and self.clip_grad <= 0:
-            raise ValueError(f"clip_grad={self.clip_grad} clips every gradient to nothing; choose more than 0")
+            raise ValueError(f"clip_grad={self.clip_grad} must be more than 0, else no gradient is left")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs; "
                              f"choose fewer with --warmup-epochs")  # fmt: skip
@@ -87,10 +87,10 @@ class Recipe:
         return self.epochs + self.cooldown_epochs
 
     def finetuning(self, epochs: int) -> Recipe:
-        """SP-ViT's fine-tuning at a higher resolution, scaled: a constant lr, next to no weight decay, the rest kept.
+        """SP-ViT's fine-tuning at a higher resolution: a constant, small lr and almost no weight decay, the rest kept.
 
-        SP-ViT trains with 1.6e-3 at 1024 images and fine-tunes with 5e-6 at 256 (its script for S): by the image, an
-        80th. The weight decay is 1e-8, drop path as in training.
+        SP-ViT trains with lr 1.6e-3 at batch 1024 and fine-tunes with 5e-6 at batch 256 (its script for S). Per image
+        that is an 80th, and so it is here. The weight decay is 1e-8; drop path stays as in training.
         """
         lr = self.lr / 80
         return replace(
@@ -100,13 +100,15 @@ class Recipe:
 
 
 def finite(settings: Any) -> None:
+    """Raises ValueError for a float field that is NaN or infinite."""
     for name, value in vars(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}={value} is not to be had; it is a finite number")
+            raise ValueError(f"{name}={value} must be a finite number")
 
 
 def at_least(settings: Any, least: float, *names: str) -> None:
+    """Raises ValueError for a field of these names that is below `least`."""
     for name in names:
         value = getattr(settings, name)
         if not value >= least:
-            raise ValueError(f"{name}={value} is not to be had; it is at least {least}")
+            raise ValueError(f"{name}={value} must be at least {least}")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def there(tmp_path, monkeypatch):
         (["--seeds", "5-2"], "ends before it starts; write 2-5"),
         (["--seeds", "x"], "is not a list of seeds; write 0-2"),
         (["--seeds=-1"], "is not a list of seeds; write 0-2"),
-        (["--epochs", "-1"], "epochs=-1 is not to be had; it is at least 1"),
+        (["--epochs", "-1"], "epochs=-1 must be at least 1"),
         (["--epochs", "ten"], "--epochs 'ten' is not a whole number; write one such as 20"),
         (["--lr", "-1", "--min-lr", "-2"], "lr=-1"),
         (["--lr", "nan"], "lr=nan"),
@@ -50,20 +51,20 @@ def there(tmp_path, monkeypatch):
         (["--resolutions", "a"], "'a' is not a list of sizes in pixels; write 8,12 or 8x12"),
         (["--resolutions", "8x0"], "resolution 8x0 has no pixel"),
         (["--resolutions", "8x9"], "8x9 px cannot be cut into patches of 2 px"),
-        (["--train-fractions", "0"], "train fractions .* are not to be had"),
+        (["--train-fractions", "0"], "train fractions .* must be above 0 and up to 1; write 0.1,1"),
         (["--train-fractions", "0.001"], "fewer than the 10 classes"),
         (["--train-fractions", "x"], "--train-fractions 'x' is not a number"),
         (["--train-images", "5000"], "train_images=5000 is not to be had; digits has 1077 in 10 classes"),
         (["--train-images", "1075"], "of each of which one is kept and one left out"),
-        (["--finetune-epochs", "-1"], "finetune_epochs=-1 is not to be had"),
+        (["--finetune-epochs", "-1"], "finetune_epochs=-1 must be at least 0"),
         (["--mixup", "0.8", "--batch-size", "63"], "by pairs, so batch_size=63 must be even"),
-        (["--hflip", "2"], "hflip=2.0 is no share; choose 0 to 1"),
+        (["--hflip", "2"], "hflip=2.0 must be a share between 0 and 1"),
         (["--aa", "rant-m9"], "aa='rant-m9' is no policy of timm's; write rand-m9-mstd0.5-inc1"),
-        (["--scale", "0", "1"], r"scale=\(0.0, 1.0\) is no range of shares"),
-        (["--reach", "101"], "reach=.* is no accuracy"),
+        (["--scale", "0", "1"], r"scale=\(0.0, 1.0\) must be two shares, the smaller one first"),
+        (["--reach", "101"], "reach=.* must be percentages, above 0 and up to 100; write 90,95"),
         (["--amp", "--amp-dtype", "float16"], "float16 needs a scaled loss"),
-        (["--amp-dtype", "bfloat16"], "--amp-dtype means nothing without --amp"),
-        (["--jobs", "0"], "jobs=0 is not to be had"),
+        (["--amp-dtype", "bfloat16"], "--amp-dtype has no effect without --amp"),
+        (["--jobs", "0"], "jobs=0 must be at least 1"),
         (["--match", "size"], "--match 'size' is unknown; choose params, gmac"),
         (["--preset", "digits:colour"], "no ablation 'colour'; choose layers, token"),
         (["--preset", "imagenet100"], "folder"),
@@ -93,10 +94,10 @@ def there(tmp_path, monkeypatch):
         (["--device", "cuda"], "no CUDA GPU"),
         (["--device", "cpu:abc"], "no device 'cpu:abc'; choose auto, cpu, cuda"),
         (["--variants", "sp_sa[hidden=100000000000]"], "RuntimeError at .*sp_sa.py"),
-        (["--speed-rounds", "0"], "speed_rounds=0 is not to be had"),
-        (["--pos-std", "nan"], "pos_std=nan is not to be had; it is a finite number"),
-        (["--lr", "inf"], "lr=inf is not to be had"),
-        (["--seeds", "99999999999999999999"], "are not to be had"),
+        (["--speed-rounds", "0"], "speed_rounds=0 must be at least 1"),
+        (["--pos-std", "nan"], "pos_std=nan must be a finite number"),
+        (["--lr", "inf"], "lr=inf must be a finite number"),
+        (["--seeds", "99999999999999999999"], r"must be from 0 and below 2\*\*63"),
         (["--spatial-layers", "0"], "0 spatial layers leave no layer"),
         (["--device", "abacus"], "no device 'abacus'; choose auto, cpu, cuda"),
         (["--spatial-layers", "9"], "9 spatial layers do not fit"),
@@ -206,12 +207,10 @@ def test_the_note_on_the_recipe_is_the_presets_only_where_the_recipe_is():
 
 
 def test_help_answers_at_once_and_knows_no_torch():
-    took = []
-    for _ in range(3):  # the best of three, on a machine that may be busy
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "harness.run", "--help"], capture_output=True, text=True, cwd=ROOT)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.5
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "harness.run", "--help"], capture_output=True, text=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # others' work does not count
     assert done.returncode == 0
     assert "--variants" in done.stdout
     loaded = "import sys, harness.run.program as p; p.parser(); print('torch' in sys.modules, 'pandas' in sys.modules)"
