@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
-from harness.training.recipe import Recipe, at_least, finite, setting
+from harness.training.recipe import Flag, Recipe, at_least, finite
 
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
@@ -28,7 +28,7 @@ MEASURES = ("cost", "speed", "accuracy", *OF_TRAINED)
 class Study:
     """Everything that a comparison holds fixed, and what it compares; None leaves a factor to the size or the dataset.
 
-    A field with a help text is also a flag of the command line, and that text says what the field means. vary: the
+    A field with a `Flag` is also one of the command line, and its help text says what the field means. vary: the
     factor that an ablation varies, and its values. Raises ValueError for a value out of range.
     """
 
@@ -38,47 +38,44 @@ class Study:
     vary: tuple[str, tuple[Any, ...]] | None = None
     precision: Precision = "float32"
 
-    variants: str = setting(
-        VARIANTS, f"specs and families (default: {VARIANTS}, the preset's, or those of --variant-file)",
-        group="comparison", metavar="SPECS",
-    )  # fmt: skip
-    baseline: str = setting(
-        "sa", "the spec that all others are compared with (default: sa)", group="comparison", metavar="SPEC"
-    )
-    seeds: tuple[int, ...] = setting((0, 1, 2), "paired seeds: 0-2 or 0,1,2", group="comparison", metavar="SEEDS")
-    resolutions: tuple[Pixels, ...] = setting((), "test sizes for transfer: 8,12,8x16", group="comparison")
-    finetune_epochs: int = setting(0, "epochs of fine-tuning at each other resolution", group="comparison")
-    train_fractions: tuple[float, ...] = setting(
-        (1.0,), "train on shares of the images, with the same number of updates: 0.01,0.1,1", group="comparison"
-    )
-    match: Match | None = setting(None, "also train the baseline widened to each variant's size", group="comparison")
-    reach: tuple[float, ...] = setting(
-        (), "accuracies whose time is told: 80,90", group="comparison", metavar="PERCENT"
-    )
-    measure: tuple[str, ...] = setting(MEASURED, ",".join(MEASURES), group="comparison", metavar="WHAT")
+    variants: Annotated[
+        str,
+        Flag(f"specs and families (default: {VARIANTS}, the preset's, or the file's)", "comparison", metavar="SPECS"),
+    ] = VARIANTS
+    baseline: Annotated[
+        str, Flag("the spec to compare all others with (default: sa)", "comparison", metavar="SPEC")
+    ] = "sa"
+    seeds: Annotated[tuple[int, ...], Flag("paired seeds: 0-2 or 0,1,2", "comparison")] = (0, 1, 2)
+    resolutions: Annotated[tuple[Pixels, ...], Flag("test sizes for transfer: 8,12,8x16", "comparison")] = ()
+    finetune_epochs: Annotated[int, Flag("epochs of fine-tuning at each other resolution", "comparison")] = 0
+    train_fractions: Annotated[
+        tuple[float, ...], Flag("train on shares of the images, with as many updates each: 0.01,0.1,1", "comparison")
+    ] = (1.0,)
+    match: Annotated[Match | None, Flag("also train the baseline widened to each variant's size", "comparison")] = None
+    reach: Annotated[tuple[float, ...], Flag("accuracies to time: 80,90", "comparison", metavar="PERCENT")] = ()
+    measure: Annotated[tuple[str, ...], Flag(",".join(MEASURES), "comparison", metavar="WHAT")] = MEASURED
 
-    dataset: str = field(metadata={"help": "digits, fashion_mnist, cifar10, folder:PATH, probes:same_row ...",
-                                   "group": "data"})  # fmt: skip
-    data_dir: str | None = setting(None, "folder of the images", group="data", metavar="DIR")
-    train_images: int | None = setting(None, "use only this many of the training images", group="data")
-    img_size: int | None = setting(None, "side of the training images", group="data", metavar="PX")
-    workers: int = setting(4, "processes that read pictures", group="data", short="-j")
+    dataset: Annotated[str, Flag("digits, fashion_mnist, cifar10, folder:PATH, probes:same_row ...", "data")]
+    data_dir: Annotated[str | None, Flag("folder of the images", "data", metavar="DIR")] = None
+    train_images: Annotated[int | None, Flag("use only this many of the training images", "data")] = None
+    img_size: Annotated[int | None, Flag("side of the training images", "data", metavar="PX")] = None
+    workers: Annotated[int, Flag("processes that read pictures", "data", short="-j")] = 4
 
-    size: str = field(metadata={"help": "micro, tiny, small, base, convit_small, sp_vit_s ...", "group": "model"})
-    patch_size: int = field(metadata={"help": "side of a patch", "group": "model", "metavar": "PX"})
-    num_heads: int | None = setting(None, "heads a layer, in place of the size's own", group="model")
-    class_token: ClassToken | None = setting(None, "late: it joins after the spatial layers", group="model")
-    spatial_layers: int | None = setting(None, "how many leading layers carry the variant", group="model")
-    pos_embed: PosEmbed | None = setting(None, "kind of position embedding", group="model")
-    pos_std: float | None = setting(None, "initial standard deviation of a learned position embedding", group="model")
-    peg: bool | None = setting(None, "add CPVT's depthwise convolution after each block", group="model")
+    size: Annotated[str, Flag("micro, tiny, small, base, convit_small, sp_vit_s ...", "model")]
+    patch_size: Annotated[int, Flag("side of a patch", "model", metavar="PX")]
+    num_heads: Annotated[int | None, Flag("heads a layer, in place of the size's own", "model")] = None
+    class_token: Annotated[ClassToken | None, Flag("late: it joins after the spatial layers", "model")] = None
+    spatial_layers: Annotated[int | None, Flag("how many leading layers carry the variant", "model")] = None
+    pos_embed: Annotated[PosEmbed | None, Flag("kind of position embedding", "model")] = None
+    pos_std: Annotated[float | None, Flag("initial standard deviation of a learned embedding", "model")] = None
+    peg: Annotated[bool | None, Flag("add CPVT's depthwise convolution after each block", "model")] = None
 
-    val_interval: int = setting(1, "epochs from one validation to the next")
-    backend: str = setting("auto", "auto, eager, sdpa, tiled, grouped, flex", group="machine")
-    torchcompile: bool = setting(False, "compile the models with torch.compile", group="machine")
-    jobs: int = setting(1, "cells at a time, each with its share of the cores", group="machine")
-    checkpoint_interval: float = setting(60.0, "seconds between checkpoints", group="machine", metavar="S")
-    speed_rounds: int = setting(30, "interleaved rounds of timing", group="machine")
+    val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
+    backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
+    torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
+    jobs: Annotated[int, Flag("cells at a time, each with its share of the cores", "machine")] = 1
+    checkpoint_interval: Annotated[float, Flag("seconds between checkpoints", "machine", metavar="S")] = 60.0
+    speed_rounds: Annotated[int, Flag("interleaved rounds of timing", "machine")] = 30
 
     def __post_init__(self) -> None:
         finite(self)

@@ -1,6 +1,6 @@
 """The command line of harness.run, and the study that it asks for. Names are timm's where timm has one; no torch.
 
-The flags of a study and its recipe come from the fields of these two dataclasses: name, type and help text.
+The flags of a study and its recipe come from the fields of these two dataclasses: name, type and `Flag`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from harness.jobs.study import Pixels, Study
 from harness.presets import ABLATIONS, PRESETS, preset
 from harness.run.arguments import Parser, pixels, seeds, shares, words
-from harness.training.recipe import Recipe
+from harness.training.recipe import Flag, Recipe
 
 YES_NO = argparse.BooleanOptionalAction
 GROUPS = ("comparison", "data", "model", "recipe", "machine", "Slurm", "files")
@@ -45,20 +45,20 @@ def parser() -> Parser:
     groups = {title: p.add_argument_group(title) for title in GROUPS}
     _add_own(groups)
     for settings in (Recipe, Study):
-        types = get_type_hints(settings)
-        for one in fields(settings):
-            if "help" in one.metadata:
-                _add(groups[one.metadata.get("group", "recipe")], one.name, types[one.name], **one.metadata)
+        for name, hint in get_type_hints(settings, include_extras=True).items():
+            for flag in getattr(hint, "__metadata__", ()):
+                _add(groups[flag.group], name, hint.__origin__, flag)
     return p
 
 
-def _add(to: Any, name: str, kind: Any, *, help: str, short: str = "", group: str = "", **own: str) -> None:
-    """Adds the flag of a dataclass's field; `own` are argparse's words in place of those of READ."""
+def _add(to: Any, name: str, kind: Any, flag: Flag) -> None:
+    """Adds the flag of a dataclass's field."""
     if NoneType in get_args(kind):
         (kind,) = (one for one in get_args(kind) if one is not NoneType)
     how = {"choices": get_args(kind)} if get_origin(kind) is Literal else READ[kind]
-    names = [*([short] if short else []), f"--{name.replace('_', '-')}"]
-    to.add_argument(*names, default=None, help=help.replace("%", "%%"), **(how | own))
+    own = {"metavar": flag.metavar} if flag.metavar else {}
+    names = [*filter(None, [flag.short]), f"--{name.replace('_', '-')}"]
+    to.add_argument(*names, default=None, help=flag.help.replace("%", "%%"), **(how | own))
 
 
 def _add_own(groups: dict[str, Any]) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-
-Value = TypeVar("Value")
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 
-def setting(default: Value, help: str, **flag: str) -> Value:
-    """A dataclass field that harness.run.flags offers as a flag of the same name, with this help text.
+@dataclass(frozen=True)
+class Flag:
+    """What harness.run.flags needs, beside a field's name and type, to offer it as a flag of the command line.
 
-    flag: metavar (by default one for the field's type), short (a second spelling, "-b"), group (by default "recipe").
-    The field's type says how the value is read and which choices there are.
+    It stands in the field's annotation, so that another help text is no other source of a training. short: a second
+    spelling, "-b". metavar: the value's name in --help, by default one for the type.
     """
-    value: Value = field(default=default, metadata={"help": help, **flag})
-    return value
+
+    help: str
+    group: str = "recipe"
+    short: str = ""
+    metavar: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,31 +30,31 @@ class Recipe:
     range.
     """
 
-    epochs: int = setting(30, "passes over the whole training set, the warm-up included")
-    batch_size: int = setting(64, "images a step, over all processes", short="-b")
-    lr: float = setting(1e-3, "peak learning rate")
-    min_lr: float = setting(1e-5, "learning rate at the end of the cosine")
-    warmup_lr: float = setting(1e-6, "learning rate at the start of the warm-up")
-    warmup_epochs: int = setting(5, "epochs in which the learning rate rises")
-    cooldown_epochs: int = setting(0, "epochs at the lowest learning rate, after the others")
-    weight_decay: float = setting(0.05, "AdamW's weight decay")
-    smoothing: float = setting(0.1, "label smoothing")
-    drop_path: float = setting(0.0, "rate of stochastic depth in the last block; it grows linearly from 0")
-    clip_grad: float | None = setting(None, "clip the norm of the gradient at this value")
-    crop_pad: int = setting(0, "shift images in memory by up to this many pixels", metavar="PX")
-    scale: tuple[float, float] = setting((0.08, 1.0), "share of its area that a random crop of a picture keeps")
-    hflip: float = setting(0.0, "probability that an image is mirrored")
-    color_jitter: float = setting(0.0, "strength of random changes of colour")
-    aa: str = setting("", "AutoAugment or RandAugment policy: rand-m9-mstd0.5-inc1, none", metavar="POLICY")
-    aug_repeats: int = setting(1, "copies of an image in a row, each augmented anew; an epoch keeps its length")
-    reprob: float = setting(0.0, "probability that a rectangle of an image is erased")
-    mixup: float = setting(0.0, "alpha of mixup, 0 for none")
-    cutmix: float = setting(0.0, "alpha of cutmix, 0 for none")
-    mixup_prob: float = setting(1.0, "probability that a batch is mixed")
-    mixup_switch_prob: float = setting(0.5, "probability of cutmix where both are on")
-    model_ema: bool = setting(False, "test a moving average of the weights")
-    model_ema_decay: float = setting(0.9998, "decay of the moving average")
-    model_ema_warmup: bool = setting(False, "let the decay of the moving average rise from 0")
+    epochs: Annotated[int, Flag("passes over the whole training set, the warm-up included")] = 30
+    batch_size: Annotated[int, Flag("images a step, over all processes", short="-b")] = 64
+    lr: Annotated[float, Flag("peak learning rate")] = 1e-3
+    min_lr: Annotated[float, Flag("learning rate at the end of the cosine")] = 1e-5
+    warmup_lr: Annotated[float, Flag("learning rate at the start of the warm-up")] = 1e-6
+    warmup_epochs: Annotated[int, Flag("epochs in which the learning rate rises")] = 5
+    cooldown_epochs: Annotated[int, Flag("epochs at the lowest learning rate, after the others")] = 0
+    weight_decay: Annotated[float, Flag("AdamW's weight decay")] = 0.05
+    smoothing: Annotated[float, Flag("label smoothing")] = 0.1
+    drop_path: Annotated[float, Flag("rate of stochastic depth in the last block; it grows linearly from 0")] = 0.0
+    clip_grad: Annotated[float | None, Flag("clip the norm of the gradient at this value")] = None
+    crop_pad: Annotated[int, Flag("shift images in memory by up to this many pixels", metavar="PX")] = 0
+    scale: Annotated[tuple[float, float], Flag("share of its area that a random crop of a picture keeps")] = (0.08, 1.0)
+    hflip: Annotated[float, Flag("probability that an image is mirrored")] = 0.0
+    color_jitter: Annotated[float, Flag("strength of random changes of colour")] = 0.0
+    aa: Annotated[str, Flag("AutoAugment or RandAugment policy: rand-m9-mstd0.5-inc1, none", metavar="POLICY")] = ""
+    aug_repeats: Annotated[int, Flag("copies of an image in a row, each augmented anew; an epoch keeps its length")] = 1
+    reprob: Annotated[float, Flag("probability that a rectangle of an image is erased")] = 0.0
+    mixup: Annotated[float, Flag("alpha of mixup, 0 for none")] = 0.0
+    cutmix: Annotated[float, Flag("alpha of cutmix, 0 for none")] = 0.0
+    mixup_prob: Annotated[float, Flag("probability that a batch is mixed")] = 1.0
+    mixup_switch_prob: Annotated[float, Flag("probability of cutmix where both are on")] = 0.5
+    model_ema: Annotated[bool, Flag("test a moving average of the weights")] = False
+    model_ema_decay: Annotated[float, Flag("decay of the moving average")] = 0.9998
+    model_ema_warmup: Annotated[bool, Flag("let the decay of the moving average rise from 0")] = False
 
     def __post_init__(self) -> None:
         finite(self)

@@ -1,6 +1,7 @@
 """What programs that work through cells share: the progress that is told, the bar, the sentences and exit codes."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,17 +15,31 @@ from harness.training.checkpoint import Checkpoints
 TINY = ["--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--measure", "accuracy", "--seeds", "0"]
 
 
-def row(**fact):
-    return {"study": "s", "variant": "v", "metric": "m", **fact}
+@dataclass(frozen=True, eq=False)
+class Counting(Cell):
+    """A cell that does nothing but tick."""
+
+    name: str
+    work: int = 2
+    seed: int | None = None
+    kind = "counting"
+    metric = "m"
+    variant = "v"
+    fraction = 1.0
+    after = None
+    key = property(lambda self: f"key-{self.name}")
+
+    def settings(self):
+        return []
+
+    def run(self, folder, tick):
+        for _ in range(self.work):
+            tick()
+        yield {"study": "s", "variant": "v", "metric": "m", "value": 1.0}
 
 
 def cell(name, ticks=2, seed=None):
-    def rows(tick, folder):
-        for _ in range(ticks):
-            tick()
-        return [row(value=1.0)], None
-
-    return Cell(name, f"key-{name}", ticks, rows, lambda note: [row(value=None, note=note)], "v", seed)
+    return Counting(None, name, ticks, seed)
 
 
 def begin(one, folder):

@@ -2,13 +2,14 @@
 
 import dataclasses
 from dataclasses import fields, replace
+from typing import Annotated
 
 import pytest
 
 from harness.jobs.study import Study
 from harness.presets import digits
 from harness.run import flags
-from harness.training.recipe import Recipe, setting
+from harness.training.recipe import Flag, Recipe
 
 NO_FLAG = {"name", "note", "recipe", "vary", "precision"}  # precision is --amp
 GIVEN = {  # each flag of a field, as it is written; what the field then is
@@ -78,7 +79,7 @@ def test_every_flag_stands_in_a_group_with_a_help_text():
 
 def test_a_new_setting_is_one_line(monkeypatch):
     longer = dataclasses.make_dataclass(
-        "Longer", [("warmth", float | None, setting(None, "how warm, in %"))], bases=(Recipe,), frozen=True
+        "Longer", [("warmth", Annotated[float | None, Flag("how warm, in %")], None)], bases=(Recipe,), frozen=True
     )
     monkeypatch.setattr(flags, "Recipe", longer)
     assert flags.parser().parse_args(["--warmth", "0.5"]).warmth == 0.5
