@@ -225,7 +225,7 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(there, capsys):
     assert re.search(r"to do  sp_sa seed 1\n", out)
     assert re.search(r"to do  sp_sa seed 1 maps\n", out)
     assert re.search(r"refused  psa: the local initialisation", out)
-    assert re.search(r"30 of 30 cells to do, about \d+ (s|min) on .*thread.*; nothing was written", out)
+    assert re.search(r"58 of 58 cells to do, about \d+ (s|min) on .*thread.*; nothing was written", out)
     assert list(there.iterdir()) == []
 
 
@@ -237,7 +237,7 @@ def study(tmp_path_factory):
         "--variants",
         "sp_sa,rpe_2d",
         "--measure",
-        "cost,speed,accuracy",
+        "cost,speed,accuracy,shift",
         *TINY,
         "--output",
         str(folder / "rows"),
@@ -266,7 +266,8 @@ def test_every_measurement_that_is_asked_for_is_in_the_rows(study):
     assert set(top1["grid"]) == {"4x4", "6x6", "8x8"}
     assert set(top1["seed"]) == {0, 1}
     assert (top1["n"] == 360).all()
-    assert frame["source_hash"].nunique() == frame["recipe_hash"].nunique() == 1
+    assert frame["recipe_hash"].nunique() == 1
+    assert (frame.groupby(["kind", "variant"])["source_hash"].nunique() == 1).all()
     assert frame["code"].notna().all()
     recipe = store.recipes(study[0] / "rows")[frame["recipe_hash"][0]]
     assert recipe["epochs"] == 2
@@ -291,10 +292,10 @@ def test_the_report_is_there(study):
 def test_the_same_command_does_nothing_twice_and_a_lost_cell_comes_back_the_same(study, capsys):
     folder, flags = study
     before = {f.name: f.read_bytes() for f in (folder / "rows").glob("*.jsonl")}
-    lost = next(name for name in before if name.startswith("sp_sa-seed-1"))
+    lost = next(name for name in before if name.startswith("sp_sa-seed-1-") and "shift" not in name)
     (folder / "rows" / lost).unlink()
     assert program.main(flags) == 0
-    assert "7 of 8 cells are there" in capsys.readouterr().out
+    assert "13 of 14 cells are there" in capsys.readouterr().out
     after = {f.name: f.read_bytes() for f in (folder / "rows").glob("*.jsonl")}
     assert {name for name in before if before[name] != after[name]} <= {lost}
 
@@ -382,12 +383,14 @@ def test_whatever_stops_it_complete_cells_stay_and_the_command_goes_on(there, ki
 
 def test_a_changed_source_is_another_cell(monkeypatch):
     from harness import data
-    from harness.jobs.experiment import Bench
+    from harness.jobs.experiment import Experiment
+    from harness.jobs.kinds.training import Trained
     from harness.jobs.plan import device_of
-    from harness.results import provenance
+    from harness.results import source
 
-    bench = Bench(digits(), data.load("digits"), device_of("cpu"))
-    before = bench.key(["sa"], "accuracy", 0)
-    assert bench.key(["sa"], "accuracy", 1) != before
-    monkeypatch.setattr(provenance, "source_hash", lambda: "another")
-    assert bench.key(["sa"], "accuracy", 0) != before
+    experiment = Experiment(digits(), data.load("digits"), device_of("cpu"))
+    before = Trained(experiment, "sa", 0).key
+    assert Trained(experiment, "sa", 0).key == before
+    assert Trained(experiment, "sa", 1).key != before
+    monkeypatch.setattr(source, "digest", lambda modules: "another")
+    assert Trained(experiment, "sa", 0).key != before
