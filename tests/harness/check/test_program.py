@@ -184,7 +184,10 @@ def test_without_variants_those_of_the_file_take_part(capsys):
 
 
 def test_the_contents_of_the_file_enter_the_cells_hash(capsys, monkeypatch):
+    from harness.jobs import experiment
+
     def keys(flags):
+        experiment._source_of.cache_clear()  # in a process a name has one source
         monkeypatch.setattr(variant_file, "_loaded", {})
         for name in ("_classes", "_home"):
             getattr(registry, name).pop("mine", None)
