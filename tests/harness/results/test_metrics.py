@@ -1,0 +1,51 @@
+"""The table of metrics: it knows every metric of the committed studies, with the unit that their rows have."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.results import metrics
+from harness.results.metrics import DOWN, METRICS, UP
+
+RESULTS = Path(__file__).parents[3] / "results"
+
+
+def strangers(units):
+    """The (metric, unit) that the table does not have."""
+    return {(name, unit) for name, unit in units if name not in METRICS or METRICS[name].unit != unit}
+
+
+def test_every_metric_of_the_committed_studies_has_its_unit():
+    units = set()
+    for file in RESULTS.rglob("*.jsonl"):
+        units |= {(row["metric"], row["unit"]) for row in map(json.loads, file.read_text().splitlines())}
+    assert len(units) > 50
+    assert strangers(units) == set()
+    assert strangers({("top1", "1"), ("top2", "%"), ("loss", "nat")}) == {("top1", "1"), ("top2", "%")}
+
+
+def test_each_metric_is_whole():
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.unit and metric.group and metric.kind and metric.about
+        assert metric.better in (UP, DOWN, "")
+        assert not (metric.timed and metric.trained)
+        assert not metric.shares or metric.unit == "%"
+
+
+def test_every_group_with_a_table_has_columns():
+    for name, group in metrics.GROUPS.items():
+        assert any(metric.heading for metric in metrics.of_group(name)), name
+        assert group.title and group.how
+
+
+def test_a_metric_that_is_not_in_the_table_is_refused_with_a_remedy():
+    assert metrics.unit_of("top1") == "%"
+    with pytest.raises(ValueError, match="there is no metric 'top2'; add its line"):
+        metrics.unit_of("top2")
+
+
+def test_what_follows_training():
+    assert [name for name in ("accuracy", "size", "inference", "shift", "maps", "saliency", "calibration", "nothing")
+            if metrics.follows_training(name)] == ["shift", "maps", "saliency", "calibration"]  # fmt: skip
