@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 UP, DOWN = "up", "down"
+WORKS = {"": "inference", "train_": "training", "latency_": "latency"}  # what is timed: prefix of its metrics, group
 
 
 @dataclass(frozen=True)

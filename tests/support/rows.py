@@ -146,13 +146,14 @@ def save(folder: Path, rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, A
 
 # a control arm: its name is no spec, and its rows say how it is paired
 CONTROL = "sa as large as sp_sa"
-RULES: Mapping[str, str] = {"sp_sa": "sp_sa recomputed; ", "rpe_2d[mode=bias]": "rpe_2d[mode=bias] interpolated; "}
-BY_DATA = "paired by data only: its MLPs are 272 wide"
+RULES: Mapping[str, str] = {"sp_sa": "recomputed", "rpe_2d[mode=bias]": "interpolated"}
+WIDE = 272  # of the control's MLPs
 
 
-def rule(variant: str) -> str:
-    """What the notes say of a resolution that a variant was not trained at."""
-    return f"{RULES.get(variant, '')}position embedding resampled"
+def transfer(variant: str, how: str, **more: Any) -> dict[str, Any]:
+    """What the params say of a resolution that a variant was not trained at."""
+    rule = {"rule": RULES[variant]} if variant in RULES else {}
+    return {"transfer": how, **more, **rule, "position": "resampled"}
 
 
 def training(
@@ -193,8 +194,8 @@ def low_data(
             decades = -float(np.log10(fraction))
             lost = decades * (9 - 2 * gain) + 0.4 * decades * np.random.default_rng([one["seed"]]).standard_normal()
             if one["metric"] == "top1":
-                note = None if one["test_px"] == one["train_px"] else f"zero-shot: {rule(one['variant'])}"
-                found.append(one | {"value": one["value"] - lost, "train_fraction": fraction, "note": note})
+                params = None if one["test_px"] == one["train_px"] else transfer(one["variant"], "zero-shot")
+                found.append(one | {"value": one["value"] - lost, "train_fraction": fraction, "params": params})
     return found
 
 
@@ -211,8 +212,8 @@ def finetuned(
         if one["metric"] == "top1":
             slope = VARIANTS.get(one["variant"], ("", 0.5, 3.0))[2]
             value = min(100.0, one["value"] + slope * abs(one["test_px"] - 8) / 4 - 0.3)
-            note = f"fine-tuned {epochs} epochs at {one['test_px']} px: {rule(one['variant'])}"
-            about = {"epoch": epochs, "note": note, "cell": f"{one['cell']}-{one['test_px']}"}
+            params = transfer(one["variant"], "fine-tuned", epochs=epochs)
+            about = {"epoch": epochs, "params": params, "cell": f"{one['cell']}-{one['test_px']}"}
             found.append(one | about | {"metric": "finetuned_top1", "value": value, "train_fraction": fraction})
     return found
 
@@ -238,8 +239,9 @@ def control(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if one["variant"] == "sa" and one.get("seed") is not None:
             about = {"variant": CONTROL, "family": "controls", "cell": f"{CONTROL}-{one['seed']}"}
             value = one["value"] + 0.3 * (1 + one["seed"] % 2) if one["metric"].endswith("top1") else one["value"]
-            note = "; ".join(filter(None, [BY_DATA, one.get("note")])) if one["metric"].endswith("top1") else None
-            found.append({**one, **about, "value": min(value, 100.0) if one["unit"] == "%" else value, "note": note})
+            params = (one.get("params") or {}) | {"mlp_hidden": WIDE} if one["metric"].endswith("top1") else None
+            limited = min(value, 100.0) if one["unit"] == "%" else value
+            found.append({**one, **about, "value": limited, "params": params})
     return found
 
 

@@ -1,24 +1,24 @@
 """The numbers of binarised priors: accuracies, pairs and times of each arm, and the sentences that say what is left.
 
-From the rows of python -m harness.binarize, whose variants are named "sp_sa kept 25 % by mass, prior 1". Accuracies are
-means over seeds; times are those of the fastest backend that was tried, over the same layers as trained.
+From the rows of python -m harness.binarize, whose params say how a prior was made binary. Accuracies are means over
+seeds; times are those of the fastest backend that was tried, over the same layers as trained.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.report.analysis.quantity import Quantity, mean, ratio
+from harness.report.analysis.quantity import Quantity, mean, timed
 from harness.report.study.rows import side
 from harness.report.study.study import Setting
 from harness.report.text.formatting import HARD, listing, plural, points, significant, tick
-from harness.results.stats import Estimate, aa_floor, median_interval, paired_difference, ratio_resolved
+from harness.report.text.sentences import mask
+from harness.results.metrics import of_group
+from harness.results.stats import aa_floor, median_interval, paired_difference, ratio_resolved
 
-NAME = re.compile(r"(.+) kept ([0-9.e-]+) %(?: by (deviation|mass))?(, prior 1)?")
 HEADER = [
     "arm", "kept_offsets", "by", "prior", "test_px", "attended_pairs", "top1_mean", "top1_low", "top1_high",
     "top1_by_seed", "finetuned_mean", "finetuned_low", "finetuned_high", "finetuned_by_seed", "dense_gmac",
@@ -28,7 +28,7 @@ HEADER = [
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to make a prior binary: `keep` in % of the offsets; `by` is "" where all are kept."""
+    """One way to make a prior binary: `keep` in % of the offsets; `by` is "" where all are kept. `name`: its rows'."""
 
     name: str
     spec: str
@@ -39,6 +39,10 @@ class Arm:
     @property
     def inside(self) -> str:
         return "1" if self.ones else "its values"
+
+    @property
+    def words(self) -> str:
+        return mask({"by": self.by, "ones": self.ones})
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,15 @@ class Time:
         return bool(found) and all(one.center < 1 and ratio_resolved(one, self.floor) for one in found)
 
 
-def arm(name: str) -> Arm | None:
-    """The arm of a row's variant; None for any other name."""
-    match = NAME.fullmatch(name)
-    return None if match is None else Arm(name, match[1], float(match[2]), match[3] or "", match[4] is not None)
+def arms(setting: Setting) -> dict[str, list[Arm]]:
+    """By the variant whose prior was made binary its arms: what keeps most first."""
+    rows = setting.rows[setting.rows["metric"].isin([metric.name for metric in of_group("binarized")])]
+    found: dict[str, dict[str, Arm]] = {}
+    for name, params in zip(rows["variant"], rows["params"], strict=True):
+        if "keep" in params:
+            one = Arm(name, params["spec"], float(params["keep"]), params["by"], params["ones"])
+            found.setdefault(one.spec, {})[name] = one
+    return {spec: sorted(each.values(), key=lambda a: (-a.keep, a.by, a.ones)) for spec, each in found.items()}
 
 
 class Curves:
@@ -70,22 +79,17 @@ class Curves:
 
     def __init__(self, setting: Setting, spec: str, arms: Sequence[Arm]):
         self.setting, self.spec, self.arms = setting, spec, list(arms)
-        self.trained = seeds(setting.named("top1", spec), setting.train_px)
+        self.trained = setting.by_seed("top1", spec)
         self.plain = mean(list(self.trained.values()), "not trained")
-        self.top1, self.tuned = self._accuracy("kept_top1"), self._accuracy("kept_finetuned_top1")
-        self.epochs = next((e for e in setting.named("kept_finetuned_top1")["epoch"][::-1] if e), "")
+        tuned = setting.named("kept_finetuned_top1")["epoch"]
+        self.epochs = str(tuned.iloc[-1]) if len(tuned) else ""  # those of other lengths are not mixed with it
+        self.top1 = self._accuracy("kept_top1")
+        self.tuned = self._accuracy("kept_finetuned_top1", self.epochs)
         self.times = self._times()
 
-    def _accuracy(self, metric: str) -> dict[str, tuple[Quantity, dict[str, float]]]:
-        rows = self.setting.named(metric)
-        if metric == "kept_finetuned_top1" and len(rows):
-            rows = rows[rows["epoch"] == rows["epoch"].iloc[-1]]  # those of other lengths are not mixed with it
-        found = {}
-        for one in self.arms:
-            by_seed = seeds(rows[rows["variant"] == one.name], self.setting.train_px)
-            if by_seed:
-                found[one.name] = mean(list(by_seed.values()), ""), by_seed
-        return found
+    def _accuracy(self, metric: str, epoch: str | None = None) -> dict[str, tuple[Quantity, dict[str, float]]]:
+        each = {one.name: self.setting.by_seed(metric, one.name, epoch=epoch) for one in self.arms}
+        return {name: (mean(list(by_seed.values()), ""), by_seed) for name, by_seed in each.items() if by_seed}
 
     def _ratios(self) -> pd.DataFrame:
         """The time ratios of one run's rounds, of every backend."""
@@ -99,18 +103,15 @@ class Curves:
         return sorted(set(self._ratios()["backend"]))
 
     def _times(self) -> dict[tuple[str, str], Time]:
-        every = self._ratios()
-        if every.empty:
-            return {}
-        floors = self.setting.named("kept_aa_ratio", self.spec)
-        found = {}
-        for (name, px), rows in every.groupby(["variant", "test_px"], sort=False):
+        floors, found = self.setting.named("kept_aa_ratio", self.spec), {}
+        for (name, px), rows in self._ratios().groupby(["variant", "test_px"], sort=False):
             fastest = rows.loc[[rows["value"].idxmin()]]
             again = floors[(floors["test_px"] == px) & (floors["cell"] == rows["cell"].iloc[0])]
-            aa = ratio(again, "no A/A ratio")
-            floor = aa_floor(Estimate(aa.value, aa.low, aa.high, aa.n, 0.95)) if aa.value is not None else None
+            aa = timed(again, "no A/A ratio").estimate
             row = fastest.iloc[0]
-            found[str(name), str(px)] = Time(ratio(fastest, ""), str(row["backend"]), floor, tuple(row["samples"]))
+            found[str(name), str(px)] = Time(
+                timed(fastest, ""), row["backend"], None if aa is None else aa_floor(aa), tuple(row["samples"])
+            )
         return found
 
     @property
@@ -135,8 +136,7 @@ class Curves:
             for by in sorted({one.by for one in self.arms if one.by}) or [""]:
                 mine = [one for one in self.arms if one.ones == ones and one.by in (by, "") and one.name in self.top1]
                 if mine:
-                    words = ", ".join(filter(None, [f"by {by}" if by else "", "prior 1" if ones else "prior inside"]))
-                    found.append((words, sorted(mine, key=lambda one: one.keep)))
+                    found.append((mask({"by": by, "ones": ones}), sorted(mine, key=lambda one: one.keep)))
         return found
 
     def sentences(self) -> list[tuple[str, str]]:
@@ -151,14 +151,12 @@ class Curves:
         return found
 
     def _sentence(self, one: Arm) -> str:
-        left = self._change(self.top1[one.name][1])
-        how = ", ".join(filter(None, [f"by {one.by}" if one.by else "", "prior 1" if one.ones else "prior inside"]))
+        mean, by_seed = self.top1[one.name]
         pairs = self.number("kept_pairs", one.name, self.setting.train_px)
-        words = f"{how}"
-        words += f" ({significant(pairs)}{HARD}% of the pairs)" if pairs is not None and one.keep < 100 else ""
-        words += f" {left}" if left else f" {self.top1[one.name][0].value or 0.0:.2f}{HARD}%"
+        of_pairs = f" ({significant(pairs)}{HARD}% of the pairs)" if pairs is not None and one.keep < 100 else ""
+        left = self._change(by_seed) or f"{mean.value or 0.0:.2f}{HARD}%"
         tuned = self._change(self.tuned[one.name][1]) if one.name in self.tuned else ""
-        return words + (f", fine-tuned {tuned}" if tuned else "")
+        return f"{one.words}{of_pairs} {left}{f', fine-tuned {tuned}' if tuned else ''}"
 
     def _change(self, by_seed: dict[str, float]) -> str:
         """The mean paired difference to the trained model over the seeds of both, with its interval, in words."""
@@ -177,23 +175,15 @@ class Curves:
             f" Dropping the prior without a mask gives {significant(control.ratio.value or 0.0)}.")  # fmt: skip
         if not here:
             return f"no mask was timed.{dropped}"
+        lowest = significant(min(time.ratio.value or 9.0 for _, time in paying or here))
         if not paying:
-            best = min(here, key=lambda pair: pair[1].ratio.value or 9.0)
-            lowest = significant(best[1].ratio.value or 0.0)
             return f"no mask pays beyond what is resolved; the lowest ratio is {lowest}.{dropped}"
-        best = min(paying, key=lambda pair: pair[1].ratio.value or 9.0)
         keeps = listing([f"{tick(keep)}{HARD}%" for keep in sorted({one.keep for one, _ in paying})])
         backends = listing(list(dict.fromkeys(time.backend for _, time in paying)))
         return (
             f"{plural(len(paying), 'mask')} of {len(here)} {'pays' if len(paying) == 1 else 'pay'}, with {keeps} of "
-            f"the offsets ({backends}); the lowest ratio is {significant(best[1].ratio.value or 0)}.{dropped}"
+            f"the offsets ({backends}); the lowest ratio is {lowest}.{dropped}"
         )
-
-
-def seeds(rows: pd.DataFrame, px: str) -> dict[str, float]:
-    """The values at the training resolution by seed, the newest of each."""
-    rows = rows[rows["value"].notna() & rows["test_px"].isin([px, ""])]
-    return dict(zip(rows["seed"], rows["value"].astype(float), strict=True))
 
 
 def table(curves: Curves) -> list[list[object]]:

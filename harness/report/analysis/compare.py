@@ -12,10 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.analysis.condition import CONDITION, Condition, chosen
 from harness.report.analysis.quantity import Quantity
 from harness.report.analysis.summary import Summary, summaries
-from harness.report.analysis.timing import Speed
+from harness.report.analysis.timing import CONDITION, Condition, Speed, chosen
 from harness.report.study.matched import Match
 from harness.report.study.source import Side
 from harness.results.stats import (

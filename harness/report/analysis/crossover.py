@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from harness.report.analysis.condition import Condition, by_resolution
-from harness.report.analysis.timing import Speed, speed
+from harness.report.analysis.timing import Condition, Speed, by_resolution, speed
 from harness.report.study.rows import side
 from harness.report.study.study import Setting
 from harness.report.text.formatting import grouped, listing

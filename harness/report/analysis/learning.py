@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from harness.report.analysis.quantity import Quantity, mean
-from harness.report.analysis.summary import UNMEASURED, failure
+from harness.report.analysis.quantity import Quantity, Untried, mean
+from harness.report.analysis.summary import failure
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
 from harness.report.text.formatting import percent, plural, tick
@@ -115,7 +115,7 @@ def reach(one: Learning, target: float) -> Reach:
 def unlearned(setting: Setting, variant: str) -> str:
     """Why a variant has no curve."""
     why = failure(setting, variant, "accuracy")
-    return "not validated after more than one epoch" if why == UNMEASURED else why
+    return "not validated after more than one epoch" if isinstance(why, Untried) else why
 
 
 def _points(top1: Mapping[str, ByEpoch], seconds: Mapping[str, ByEpoch]) -> list[Point]:

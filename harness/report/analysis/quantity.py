@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from harness.results.metrics import METRICS
 from harness.results.stats import FEWEST_SEEDS, Estimate, mean_interval, median_interval
+
+
+class Untried(str):
+    """The reason of a number that nobody tried to measure, in words."""
+
+
+UNMEASURED = Untried("not measured")
 
 
 @dataclass(frozen=True)
@@ -21,17 +29,23 @@ class Quantity:
     reason: str = ""
     stale: bool = False
 
-    @staticmethod
-    def of(estimate: Estimate, reason: str = "", stale: bool = False) -> Quantity:
-        return Quantity(estimate.center, estimate.low, estimate.high, estimate.n, reason, stale)
+    @property
+    def tried(self) -> bool:
+        """Whether it was measured, or failed."""
+        return self.value is not None or not isinstance(self.reason, Untried)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The value with its 95 % interval; None without a value."""
+        return None if self.value is None else Estimate(self.value, self.low, self.high, self.n, 0.95)
 
 
 def mean(values: Sequence[float], reason: str, stale: bool = False) -> Quantity:
     """The mean over seeds with its t interval; `reason` where there is no seed."""
     if not values:
         return Quantity(reason=reason)
-    estimate = mean_interval(values)
-    return Quantity.of(estimate, no_interval(estimate.n, estimate.low), stale)
+    one = mean_interval(values)
+    return Quantity(one.center, one.low, one.high, one.n, no_interval(one.n, one.low), stale)
 
 
 def last(rows: pd.DataFrame, reason: str) -> Quantity:
@@ -44,46 +58,26 @@ def last(rows: pd.DataFrame, reason: str) -> Quantity:
     return Quantity(reason=notes[-1] if notes else reason)
 
 
-def throughput(rows: pd.DataFrame, reason: str) -> Quantity:
-    """Images/s with the interval that the median seconds of a round have; samples are seconds per iteration."""
+def timed(rows: pd.DataFrame, reason: str) -> Quantity:
+    """The newest value of a timed metric with the bootstrap interval of its median over rounds.
+
+    The samples of images/s and of milliseconds are seconds of a call, those of ratios and shares are values.
+    """
     found = last(rows, reason)
     if found.value is None:
         return found
     row = rows[rows["value"].notna()].iloc[-1]
-    seconds = row["samples"]
-    if not seconds or min(seconds) <= 0:
-        return Quantity(found.value, reason="no interval: the row keeps no timing samples", stale=found.stale)
-    time = median_interval(seconds)
-    if time.low is None or time.high is None:
-        return Quantity(found.value, n=time.n, reason=f"no interval: {time.n} timing rounds", stale=found.stale)
-    images = found.value * time.center  # the batch, so that the ends fit the value that the row states
-    return Quantity(found.value, images / time.high, images / time.low, time.n, stale=found.stale)
-
-
-def latency(rows: pd.DataFrame, reason: str) -> Quantity:
-    """Milliseconds of a call with the interval that the median over rounds has; samples are seconds."""
-    found = last(rows, reason)
-    if found.value is None:
-        return found
-    samples = rows[rows["value"].notna()].iloc[-1]["samples"]
-    if not samples:
-        return Quantity(found.value, reason="no interval: the row keeps no timing samples", stale=found.stale)
-    time = median_interval([1e3 * seconds for seconds in samples])
-    why = "" if time.low is not None else f"no interval: {time.n} timing rounds"
-    return Quantity(found.value, time.low, time.high, time.n, why, found.stale)
-
-
-def ratio(rows: pd.DataFrame, reason: str) -> Quantity:
-    """A time ratio, or an MFU, with the bootstrap interval of its median; samples are its values in each round."""
-    found = last(rows, reason)
-    if found.value is None:
-        return found
-    row = rows[rows["value"].notna()].iloc[-1]
-    if not row["samples"]:
-        return Quantity(found.value, reason="no interval: the row keeps no rounds", stale=found.stale)
-    interval = median_interval(row["samples"])
-    why = "" if interval.low is not None else f"no interval: {interval.n} timing rounds"
-    return Quantity(found.value, interval.low, interval.high, interval.n, why, found.stale)
+    unit = METRICS[row["metric"]].unit
+    if not row["samples"] or min(row["samples"]) <= 0:
+        return replace(found, n=0, reason="no interval: the row keeps no timing samples")
+    median = median_interval([1e3 * sample if unit == "ms" else sample for sample in row["samples"]])
+    if median.low is None or median.high is None:
+        return replace(found, n=median.n, reason=f"no interval: {median.n} timing rounds")
+    low, high = median.low, median.high
+    if unit == "1/s":
+        images = found.value * median.center  # the batch, so that the ends fit the value that the row states
+        low, high = images / high, images / low
+    return replace(found, low=low, high=high, n=median.n)
 
 
 def no_interval(n: int, low: float | None) -> str:

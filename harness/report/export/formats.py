@@ -10,8 +10,8 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.report.analysis.condition import Condition, chosen
 from harness.report.analysis.summary import Summary, summaries
+from harness.report.analysis.timing import Condition, chosen
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting, Study
 from harness.report.tables.main import Cell, Column, Table, level, table
@@ -70,9 +70,7 @@ def _timm_line(setting: Setting, s: Summary, inference: Condition | None, traini
 
 
 def _top5(setting: Setting, variant: str) -> float | None:
-    rows = setting.named("top5", variant)
-    rows = rows[rows["value"].notna() & rows["test_px"].isin([setting.train_px, ""])]
-    by_seed = dict(zip(rows["seed"], rows["value"].astype(float), strict=True))
+    by_seed = setting.by_seed("top5", variant)
     return mean_interval(list(by_seed.values())).center if by_seed else None
 
 

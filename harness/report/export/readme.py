@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
-from harness.report.analysis.summary import Summary, comparisons, summaries
+from harness.report.analysis.summary import Summary, differences_of, summaries
 from harness.report.export.formats import marked, row, seeds_words, span
 from harness.report.figures import forest_plot
 from harness.report.figures.style import captions
@@ -27,7 +27,7 @@ from harness.report.study.study import SETTING, Setting, Study, alike
 from harness.report.text.formatting import DASH, interval, listing, percent, plural, points
 from harness.report.text.formatting import count as amount
 from harness.results import store
-from harness.results.stats import Difference, paired_difference
+from harness.results.stats import Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 DATASET, SIZE = SETTING.index("dataset"), SETTING.index("size")
@@ -219,11 +219,9 @@ def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str
     found: dict[str, dict[str, Difference]] = {}
     for px, known in seeds.items():
         by_seed = {variant: dict(known.get(variant, {})) for variant in setting.variants}
-        compared = comparisons(setting, by_seed)
-        for variant in setting.challengers:
-            one = paired_difference(by_seed[variant], by_seed[setting.baseline], compared)
-            if one is not None:
-                found.setdefault(px, {})[variant] = one
+        differences = differences_of(by_seed, setting.baseline)
+        if some := {variant: one for variant, one in differences.items() if one is not None}:
+            found[px] = some
     return found
 
 

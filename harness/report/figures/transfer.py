@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness.report.analysis.latency import Times
 from harness.report.analysis.quantity import Quantity
+from harness.report.analysis.timing import Times
 from harness.report.figures.style import line_ends, svg
 from harness.report.figures.style.chart import SIZE, Drawing, axes
 from harness.report.figures.style.palette import FAINT, PAPER, Look

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.analysis.binarized import HEADER, Arm, Curves, arm, table
+from harness.report.analysis.binarized import HEADER, Arm, Curves, arms, table
 from harness.report.analysis.quantity import Quantity
 from harness.report.figures.style import line_ends, svg
 from harness.report.figures.style.chart import SIZE, Drawing, axes
@@ -34,11 +34,8 @@ class Binarised:
 
 def binarised(setting: Setting, prefix: str) -> list[Binarised]:
     """One for each variant whose prior was made binary and has a number."""
-    rows = setting.rows[setting.rows["metric"].str.startswith("kept_")]
-    arms = [one for name in dict.fromkeys(rows["variant"]) if (one := arm(str(name)))]
     found = []
-    for number, spec in enumerate(dict.fromkeys(one.spec for one in arms), start=1):
-        mine = sorted((a for a in arms if a.spec == spec), key=lambda a: (-a.keep, a.by, a.ones))
+    for number, (spec, mine) in enumerate(arms(setting).items(), start=1):
         curve = Curves(setting, spec, mine)
         if curve.top1:
             drawings = [draw(curve, f"{prefix}kept-{number}")]

@@ -15,24 +15,17 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from harness.report.analysis.quantity import mean
 from harness.report.figures.style import labels, svg
 from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import FAINT, THEME
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
-from harness.report.tables.main import Cell, Column, Footnotes, Line, Table, mean_cell
-from harness.report.text.formatting import grouped, plural
+from harness.report.tables import means
+from harness.report.tables.main import Table
+from harness.report.text.formatting import plural
 from harness.results.map_files import UNREADABLE
 
 TITLE = "Where the variants look"
-METRICS = {  # title, unit, meaning
-    "deletion": ("Deletion", "", "area under the probability while patches go, the most relevant first; low is good"),
-    "insertion": ("Insertion", "", "the same while patches come, the most relevant first; high is good"),
-    "random_deletion": ("Random order", "", "the same area while patches go in random orders"),
-    "coverage": ("Coverage", "%", "share of the relevance that lies on the object"),
-    "object_area": ("Object", "%", "share of the image that the object takes: coverage by chance"),
-}
 MOST = 10  # variants in the panel
 SIZE, EDGE, GAP = 0.8, 0.12, 0.05  # inches: of an image, around the panel, between images
 HEAD = 0.6  # inches for the names, which are slanted
@@ -51,45 +44,11 @@ class Saliency:
 
 def saliency(setting: Setting, files: Mapping[str, Path], name: str) -> Saliency | None:
     """None where no variant has a score. files: by cell."""
-    whole = table(setting)
+    whole = means.table(setting, "saliency")
     if whole is None:
         return None
     found = arrays(setting, files)
     return Saliency(whole, how(setting), [draw(found, name)] if found else [])
-
-
-def table(setting: Setting) -> Table | None:
-    """A mean over seeds with its interval in each column; None where no variant has a number."""
-    rows = setting.rows[setting.rows["metric"].isin(METRICS) & setting.rows["value"].notna()]
-    if rows.empty:
-        return None
-    notes, lines = Footnotes(), []
-    columns = [
-        Column(metric, "On the object" if unit else "Probability of the chosen class", title, unit, meaning)
-        for metric, (title, unit, meaning) in METRICS.items()
-        if (rows["metric"] == metric).any()
-    ]
-    for variant in setting.variants:
-        mine, cells = rows[rows["variant"] == variant], []
-        if mine.empty and not (setting.named("deletion", variant)["value"].isna()).any():
-            continue
-        for column in columns:
-            here = mine[mine["metric"] == column.key]
-            seeds = dict(zip(here["seed"], here["value"].astype(float), strict=True))
-            values = [seeds[seed] for seed in sorted(seeds, key=by_number)]
-            cells.append(_cell(mean(values, _why(setting, variant), bool(here["stale"].any())), column, notes))
-        lines.append(Line(variant, setting.families.get(variant, ""), variant == setting.baseline, cells))
-    return Table(columns, lines, notes.sentences)
-
-
-def _cell(found: Any, column: Column, notes: Footnotes) -> Cell:
-    return mean_cell(found, lambda value: grouped(value, 1 if column.unit else 3), notes)
-
-
-def _why(setting: Setting, variant: str) -> str:
-    failed = setting.named("deletion", variant)
-    failed = failed[failed["value"].isna()]
-    return str(failed["note"].iloc[-1]) if len(failed) else "not measured"
 
 
 def how(setting: Setting) -> str:

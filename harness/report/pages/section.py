@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.analysis import ablation, crossover, latency, learning
+from harness.report.analysis import ablation, crossover, learning
 from harness.report.analysis import low_data as fractions
-from harness.report.analysis.condition import Condition, chosen
-from harness.report.analysis.elsewhere import Elsewhere, elsewhere
 from harness.report.analysis.summary import Summary
+from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere, image_times
 from harness.report.figures import convergence, forest_plot, low_data, resolution, tradeoff, transfer
 from harness.report.figures.style import captions
 from harness.report.figures.style.chart import Drawing
@@ -18,8 +17,9 @@ from harness.report.pages import binarized, maps, saliency
 from harness.report.study import rules
 from harness.report.study.published import Pair, Published, beside
 from harness.report.study.study import Setting
-from harness.report.tables import columns, reached, shift
-from harness.report.tables.main import Table, level, table
+from harness.report.tables import reached
+from harness.report.tables.main import Table, level, measured, table
+from harness.report.tables.means import Means, means
 from harness.report.text import verdict
 from harness.report.text.formatting import plural
 
@@ -63,8 +63,7 @@ class Section:
     compared: int
     drawings: list[Drawing]
     rules: list[tuple[list[str], str]]
-    shift: Table | None
-    shift_how: str
+    means: list[Means]
     training: Training | None
     timings: list[Drawing]
     legend: list[str]
@@ -122,8 +121,8 @@ def section(
     found = list(found)
     inference, training, alone = (chosen(setting, prefix) for prefix in KINDS)
     by_px = {kind: crossover.curves(setting, kind) for kind in ("", "train_") if speed_of == number}
-    curves, timed = transfer.curves(setting), latency.times(setting)
-    whole = table(found, setting.baseline, inference, training, alone)
+    curves, timed = transfer.curves(setting), image_times(setting)
+    whole, unmeasured = measured(table(found, setting.baseline, inference, training, alone))
     prefix, factors = f"s{number}-", ablation.of_settings(found)
     drawn = [
         tradeoff.draw(found, look, prefix + "tradeoff", captions.tradeoff(found, inference)),
@@ -159,14 +158,13 @@ def section(
         headline=verdict.headline(setting, found),
         verdicts=verdict.verdicts(found, setting.baseline),
         bars=verdict.axis_words(found, setting.baseline),
-        table=columns.measured(whole),
-        unmeasured=columns.unmeasured(whole),
+        table=whole,
+        unmeasured=unmeasured,
         level=level(found),
         compared=sum(s.difference is not None and s.difference.estimate.low is not None for s in challengers),
         drawings=drawings,
         rules=rules.rules(setting),
-        shift=shift.table(setting),
-        shift_how=captions.shift(setting),
+        means=means(setting),
         training=learned,
         timings=timings,
         legend=unlabelled(setting.variants, every),

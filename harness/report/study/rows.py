@@ -6,20 +6,22 @@ so the last word counts.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
+from harness.results.metrics import APART, SHARES, TIMED
 from harness.results.store import WHAT
 
 TEXTS = (*WHAT, "metric", "unit", "note", "recipe_hash", "source_hash", "code", "when")
 FLOAT32 = 1e-5  # what a percentage loses in one, at most
-SAME = (*(column for column in WHAT if column not in ("cell", "kind")), "metric", "recipe", "round")
+SAME = (*(column for column in WHAT if column not in ("cell", "kind")), "metric", "part", "recipe", "round")
 TRY = (*(column for column in SAME if column not in ("epoch", "layer", "backend", "grid", "batch_size", "round")),)
-# ends of metrics that are comparable within one run's rounds alone
-TIMED = ("images_per_s", "ratio", "peak_mib", "mfu", "latency_ms", "ceiling_gmac_per_s")
+UNKNOWN = ("test_px", "part")  # what a failure may not know of where it was
 
 
 def text(cell: Any) -> str:
@@ -32,7 +34,10 @@ def text(cell: Any) -> str:
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows in order of time, with text columns and `stale`: of other source than the newest row."""
+    """The rows in order of time, with text columns, `stale` and `part`: the params that tell a metric's numbers apart.
+
+    `round` is the cell of what is comparable within its rounds alone.
+    """
     rows = frame.copy()
     rows.attrs = {}  # which pandas copies deeply into every slice
     for column in TEXTS:
@@ -44,9 +49,33 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     rows["params"] = [cell if isinstance(cell, dict) else {} for cell in frame["params"]]
     rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
     rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
-    rows["stale"] = rows["source_hash"] != rows["source_hash"].iloc[-1]
-    rows["round"] = rows["cell"].where(rows["metric"].str.endswith(TIMED), "")
+    rows["part"] = [part(metric, params) for metric, params in zip(rows["metric"], rows["params"], strict=True)]
+    rows["stale"] = stale(rows)
+    rows["round"] = rows["cell"].where(rows["metric"].isin(TIMED), "")
     return rows
+
+
+def part(metric: str, params: dict[str, Any]) -> str:
+    """What tells two numbers of a metric apart, as a text; "" where nothing does, or the row does not know it."""
+    known = {name: params[name] for name in APART.get(metric, ()) if name in params}
+    return json.dumps(known) if known else ""
+
+
+def stale(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is of other source than the newest that its source hash can be compared with.
+
+    "KIND+VARIANT": its first half with the newest row of the same kind of cell, its second with that of the same
+    variant. A hash of one half, or without a kind, hashes the whole source, and is compared with the newest row.
+    """
+    halves = rows["source_hash"].str.partition("+")
+    parted = (halves[2] != "") & (rows["kind"] != "")
+    found = rows["source_hash"] != rows["source_hash"].iloc[-1]
+    of_kind, of_variant = (
+        half[parted] != half[parted].groupby(rows.loc[parted, column]).transform("last")
+        for half, column in ((halves[0], "kind"), (halves[2], "variant"))
+    )
+    found[parted] = of_kind | of_variant
+    return found
 
 
 def whole_images(metric: pd.Series, value: pd.Series, n: pd.Series) -> pd.Series:
@@ -55,20 +84,20 @@ def whole_images(metric: pd.Series, value: pd.Series, n: pd.Series) -> pd.Series
     Else equal differences would seem to spread, by what rounding left, and have an interval around them.
     """
     shares = 100 * (value * n / 100).round() / n
-    return shares.where(metric.str.endswith(("top1", "top5")) & ((shares - value).abs() < FLOAT32), value)
+    return shares.where(metric.isin(SHARES) & ((shares - value).abs() < FLOAT32), value)
 
 
 def superseded(rows: pd.DataFrame) -> pd.Series:
     """Whether a later row says the same thing anew; `rows` are in order of time and have a `recipe`.
 
     Timings of another run's rounds are another thing. A failure knows little of where it was, so whatever the same
-    attempt gave later, at the same resolution if it knows that, replaces it.
+    attempt gave later, at the same resolution and of the same part if it knows them, replaces it.
     """
-    anew = rows.duplicated(list(SAME), keep="last")
-    anywhere = rows["test_px"] == ""
-    again = rows.duplicated(list(TRY), keep="last")
-    again |= anywhere & rows.duplicated([column for column in TRY if column != "test_px"], keep="last")
-    return anew | (rows["value"].isna() & again)
+    again = pd.Series(False, index=rows.index)
+    for unknown in (these for size in range(len(UNKNOWN) + 1) for these in combinations(UNKNOWN, size)):
+        later = rows.duplicated([column for column in TRY if column not in unknown], keep="last")
+        again |= later & (rows[list(unknown)] == "").all(axis=1)
+    return rows.duplicated(list(SAME), keep="last") | (rows["value"].isna() & again)
 
 
 def side(px: str) -> float:

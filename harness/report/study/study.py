@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from harness.backbone.sizes import in_full
 from harness.report.study.recipes import COLUMNS, Recipes, images, recipe_labels, targets
-from harness.report.study.rows import TIMED, by_number, natural, side, superseded, tidy
+from harness.report.study.rows import by_number, natural, side, superseded, tidy
 from harness.report.text.formatting import share
+from harness.results.metrics import TIMED, TRAINED
 from harness.results.store import Damage
 
 DEFAULT_BASELINE = "sa"
@@ -34,10 +36,6 @@ WORDS = {
 }
 BETWEEN = " · "
 CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
-# Metrics of trained weights; all others, where no seed is named, are the same whatever share of the images was used.
-TRAINED = {
-    "top1", "top5", "val_top1", "loss", "train_s", "finetuned_top1", "shift_px_consistency", "shift_patch_consistency",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,48 @@ class Setting:
         """The rows of a metric, oldest first."""
         return self._named.get((metric, variant), self.rows.iloc[:0])
 
+    def at(
+        self, metric: str, variant: str, px: str | None = None, part: str = "", epoch: str | None = None
+    ) -> pd.DataFrame:
+        """The rows of a metric at a resolution, the training's where none is named, of a part (study/rows.py).
+
+        epoch: those after so many epochs alone.
+        """
+        rows = self.named(metric, variant)
+        sizes = {self.train_px, ""} if px is None else {px}
+        inside = rows["part"].isin({part, ""}) & (rows["test_px"].isin(sizes) | (px is None and not self.train_px))
+        return rows[inside if epoch is None else inside & (rows["epoch"] == epoch)]
+
+    def by_seed(
+        self, metric: str, variant: str, px: str | None = None, part: str = "", epoch: str | None = None
+    ) -> dict[str, float]:
+        """The values of these rows by seed, in order: of two about one seed the newer, of several layers the mean."""
+        found: dict[str, dict[str, float]] = {}
+        rows = self.at(metric, variant, px, part, epoch)
+        for seed, layer, value in zip(rows["seed"], rows["layer"], rows["value"], strict=True):
+            if value == value:
+                found.setdefault(seed, {})[layer] = float(value)
+        return {seed: fmean(found[seed].values()) for seed in sorted(found, key=by_number)}
+
+    @cached_property
+    def _failed(self) -> Mapping[str, pd.DataFrame]:
+        return dict(iter(self.rows[self.rows["value"].isna()].groupby("variant", sort=False)))
+
+    @cached_property
+    def _measured(self) -> frozenset[str]:
+        return frozenset(self.rows[self.rows["value"].notna()]["variant"])
+
+    def failures(self, variant: str) -> pd.DataFrame:
+        """The null rows of a variant, oldest first."""
+        return self._failed.get(variant, self.rows.iloc[:0])
+
+    def has_values(self, variant: str) -> bool:
+        """Whether anything of a variant was measured."""
+        return variant in self._measured
+
     @cached_property
     def _under(self) -> Mapping[tuple[str, ...], pd.DataFrame]:
-        measured = self.rows[self.rows["value"].notna() & self.rows["metric"].str.endswith(TIMED)]
+        measured = self.rows[self.rows["value"].notna() & self.rows["metric"].isin(TIMED)]
         return dict(iter(measured.groupby(["metric", "variant", *CONDITION], sort=False)))
 
     def under(self, metric: str, variant: str, condition: tuple[str, ...]) -> pd.DataFrame:
@@ -120,7 +157,8 @@ def study(
     rows = tidy(frame)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
     rows["recipe"] = rows["recipe_hash"].map(labels(rows, known, told))
-    rows.loc[~rows["metric"].isin(TRAINED) & (rows["seed"] == ""), "train_fraction"] = ""
+    untrained = ~rows["metric"].isin(TRAINED) & (rows["seed"] == "")
+    rows.loc[untrained, "train_fraction"] = ""  # the same whatever share of the images was used
     rows["superseded"] = superseded(rows)
     newest = known.get(rows["recipe_hash"].iloc[-1], {}).get("baseline")
     baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE

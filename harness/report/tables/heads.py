@@ -8,10 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.report.analysis.quantity import Quantity, mean
-from harness.report.analysis.summary import failure
+from harness.report.analysis.summary import failure, seed_mean
 from harness.report.study.maps import OWN, Books
-from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
 from harness.report.tables.main import Cell, Column, Footnotes, Line, Table, mean_cell
 from harness.report.text.formatting import grouped, plural
@@ -59,8 +57,7 @@ def table(setting: Setting, found: Sequence[Books]) -> Table | None:
     kept = [place for place in range(len(COLUMNS)) if any(line.cells[place].sort is not None for line in lines)]
     if not kept:
         return None
-    lines = [replace(line, cells=[line.cells[place] for place in kept]) for line in lines]
-    return Table([COLUMNS[place] for place in kept], lines, notes.sentences)
+    return Table(COLUMNS, lines, notes.sentences).keep(kept)
 
 
 def how(found: Sequence[Books]) -> str:
@@ -77,21 +74,9 @@ def how(found: Sequence[Books]) -> str:
     )
 
 
-def _by_seed(setting: Setting, variant: str, metric: str) -> dict[str, float]:
-    """The mean over layers of a metric, seed by seed."""
-    rows = setting.named(metric, variant)
-    rows = rows[rows["value"].notna()]
-    found = {str(seed): float(mine["value"].mean()) for seed, mine in rows.groupby("seed")}
-    return {seed: found[seed] for seed in sorted(found, key=by_number)}
-
-
-def _quantity(setting: Setting, variant: str, metric: str, why: str) -> Quantity:
-    stale = bool(setting.named(metric, variant)["stale"].any())
-    return mean(list(_by_seed(setting, variant, metric).values()), why, stale)
-
-
 def _mean(setting: Setting, variant: str, metric: str, why: str, notes: Footnotes) -> Cell:
-    return mean_cell(_quantity(setting, variant, metric, why), _two, notes)
+    """The mean over seeds of the means over layers."""
+    return mean_cell(seed_mean(setting, metric, variant, why), _two, notes)
 
 
 def _end(setting: Setting, variant: str, kind: str, end: str) -> Cell:
@@ -105,10 +90,9 @@ def _end(setting: Setting, variant: str, kind: str, end: str) -> Cell:
 
 def _alike(setting: Setting, variant: str, kind: str, notes: Footnotes) -> Cell:
     """The mean correlation of heads; under it in how many layers it lies beyond its chance."""
-    quantity = _quantity(setting, variant, f"{kind}_complementarity", "")
-    if quantity.value is None:
+    if not setting.by_seed(f"{kind}_complementarity", variant):
         return Cell("")
-    cell = mean_cell(quantity, _two, notes)
+    cell = _mean(setting, variant, f"{kind}_complementarity", "", notes)
     found = setting.named(f"{kind}_complementarity", variant)
     drawn = setting.named(f"{kind}_complementarity_chance", variant)
     ends = {(s, at): two for s, at, two in zip(drawn["seed"], drawn["layer"], drawn["samples"], strict=True)}

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.report.analysis.condition import Condition
-from harness.report.analysis.quantity import Quantity
+from harness.report.analysis.quantity import Quantity, Untried
 from harness.report.analysis.summary import Summary
-from harness.report.analysis.timing import Latency, Speed
+from harness.report.analysis.timing import Condition, Latency, Speed
 from harness.report.text.formatting import (
     DASH,
     confidence,
     count,
     grouped,
     interval,
+    listing,
     p_value,
     percent,
     plural,
     points,
     significant,
 )
+from harness.results.metrics import METRICS, Metric
+from harness.results.stats import Difference
+
+SHOWN = ("size", "inference", "latency", "training", "accuracy")  # groups of metrics
+SPEED = ("Inference", "Training")  # headings that may be left out; the others always stand
 
 
 @dataclass(frozen=True)
 class Column:
-    """`group` heads several columns; `meaning` is the header's tooltip and the note under the table."""
+    """`group` heads several columns; `meaning` is the header's tooltip and the note under the table.
+
+    printed: whether LaTeX and Markdown have it, too. judged: whether its numbers are resolved from the baseline's.
+    """
 
     key: str
     group: str
     title: str
     unit: str
     meaning: str
+    printed: bool = False
+    judged: bool = False
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`sort` is the bare number, None last; `notes` are numbers of the table's footnotes."""
+    """`sort` is the bare number, None last; `notes` are numbers of the table's footnotes; `tried` as in Quantity."""
 
     text: str
     sort: float | None = None
@@ -44,6 +54,7 @@ class Cell:
     remark: str = ""
     tone: str = ""
     notes: list[int] = field(default_factory=list)
+    tried: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,15 @@ class Table:
                 spans.append((column.group, 1))
         return spans
 
+    def keep(self, places: Sequence[int]) -> Table:
+        """The table of these columns alone, its footnotes numbered anew."""
+        notes, lines = Footnotes(), []
+        for line in self.lines:
+            kept = [line.cells[place] for place in places]
+            cells = [replace(c, notes=[notes.number(self.notes[n - 1]) for n in c.notes]) for c in kept]
+            lines.append(replace(line, cells=cells))
+        return Table([self.columns[place] for place in places], lines, notes.sentences)
+
 
 class Footnotes:
     """Sentences numbered as they come up, each once."""
@@ -95,23 +115,23 @@ STALE = "Stale: measured with another state of the source than the newest row."
 
 
 def columns(baseline: str) -> list[Column]:
-    """The columns, left to right; `meaning` is what hovering a heading shows."""
-    step = "as for inference, of a step: forward, backward and update"
-    of_baseline = f"{TIMES} {baseline}"
+    """The columns, left to right: those of the metrics, then what is made of top-1."""
+    top1 = METRICS["top1"].heading
+    assert top1 is not None
     return [
-        Column("params", "Model", "Params", "", "trainable parameters"),
-        Column("gmac", "Model", "GMACs", "per image", "multiply-adds of the forward pass at the training resolution"),
-        Column("images_per_s", "Inference", "Images/s", "", "batch size over the median time of an iteration; MFU"),
-        Column("ratio", "Inference", "Time", of_baseline, "median over interleaved rounds of time over the baseline's"),
-        Column("peak_mib", "Inference", "Peak", "MiB", "peak memory of a batch"),
-        Column("latency_ms", "Inference", "Latency", "ms", "median time of a single image"),
-        Column("train_images_per_s", "Training", "Images/s", "", step),
-        Column("train_ratio", "Training", "Time", of_baseline, step),
-        Column("train_peak_mib", "Training", "Peak", "MiB", "peak memory of a training batch"),
-        Column("top1", "Top-1 accuracy", "Mean", "%", "of the test split, over seeds, with its 95 % t interval"),
-        Column("difference", "Top-1 accuracy", "Difference", f"to {baseline}, points", "mean over paired seeds"),
-        Column("seeds", "Top-1 accuracy", "Seeds", "", "seeds with a top-1"),
+        *(column_of(metric, baseline) for metric in METRICS.values() if metric.group in SHOWN and metric.heading),
+        Column("difference", top1.over, "Difference", f"to {baseline}, points", "mean over paired seeds", True, True),
+        Column("seeds", top1.over, "Seeds", "", "seeds with a top-1", True),
     ]
+
+
+def column_of(metric: Metric, baseline: str, part: Sequence[str] = ()) -> Column:
+    """The column of a metric, or of one `part` of it: ("Noise", "severity 2") heads it in the place of its heading."""
+    heading = metric.heading
+    assert heading is not None, metric.name
+    over, title, unit = (words.format(baseline=baseline) for words in (heading.over, heading.title, heading.unit))
+    over = ", ".join(part) or over
+    return Column(metric.name, over, title, unit, metric.about, heading.printed, heading.judged)
 
 
 def table(
@@ -139,12 +159,31 @@ def table(
     return Table(columns(baseline), lines, notes.sentences)
 
 
+def measured(whole: Table) -> tuple[Table, str]:
+    """The table without the columns of speed that nobody tried to measure, and the sentence that says so."""
+    tried = {
+        column.group
+        for place, column in enumerate(whole.columns)
+        if column.group not in SPEED or not whole.lines or any(line.cells[place].tried for line in whole.lines)
+    }
+    left = [group[:1].lower() + group[1:] for group in dict(whole.groups()) if group not in tried]
+    if not left:
+        return whole, ""
+    table = whole.keep([place for place, column in enumerate(whole.columns) if column.group in tried])
+    return table, f"Not measured, and left out of the table: {listing(left)}."
+
+
 def number_cell(quantity: Quantity, form: Form, notes: Footnotes, detail: str = "") -> Cell:
     """A number, or a dash with its reason as a footnote."""
     if quantity.value is None:
-        return Cell(DASH, notes=[notes.number(sentence(quantity.reason))])
+        return gap(quantity.reason, notes)
     marks = [notes.number(STALE)] if quantity.stale else []
     return Cell(form(quantity.value), quantity.value, detail, notes=marks)
+
+
+def gap(reason: str, notes: Footnotes) -> Cell:
+    """A dash with its reason."""
+    return Cell(DASH, notes=[notes.number(sentence(reason))], tried=not isinstance(reason, Untried))
 
 
 def _speed(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> list[Cell]:
@@ -202,23 +241,28 @@ def _difference(s: Summary, several: bool, notes: Footnotes) -> Cell:
     if s.is_baseline and s.top1.value is not None:
         return Cell("0", 0.0, tone="open", notes=[notes.number(TESTED)] if several else [])
     if s.difference is None:
-        return Cell(DASH, notes=[notes.number(sentence(s.unpaired))])
-    estimate = s.difference.estimate
-    marks = [notes.number(sentence(s.unpaired))] if s.unpaired else []
-    if estimate.n < len(s.seeds):
-        marks.append(notes.number(f"Over the {plural(estimate.n, 'seed')} that it shares with the baseline."))
+        return gap(s.unpaired, notes)
+    marks, n = [notes.number(sentence(s.unpaired))] if s.unpaired else [], s.difference.estimate.n
+    if n < len(s.seeds):
+        marks.append(notes.number(f"Over the {plural(n, 'seed')} that it shares with the baseline."))
     if s.remark:
         marks.append(notes.number(f"{s.remark[:1].upper()}{s.remark[1:]}."))
-    resolved = s.difference.resolved
-    if resolved and s.over_images is not None and not s.over_images.excludes(0.0):
+    if s.difference.resolved and s.over_images is not None and not s.over_images.excludes(0.0):
         marks.append(notes.number(THESE_IMAGES))
-    tests = [] if resolved else ["not resolved"]
-    if s.p is not None:
-        tests.append(p_value(s.p))
-        tests += [f"P {grouped(s.improvement.any_runs, 2)}"] if s.improvement is not None else []
-    tone = "open" if not resolved else "more" if estimate.center > 0 else "less"
-    ends = interval(estimate.low, estimate.high, points)
-    return Cell(points(estimate.center), estimate.center, ends, "; ".join(tests), tone, marks)
+    tests = [] if s.p is None else [p_value(s.p)]
+    if s.p is not None and s.improvement is not None:
+        tests.append(f"P {grouped(s.improvement.any_runs, 2)}")
+    return difference_cell(s.difference, points, marks, tests)
+
+
+def difference_cell(
+    difference: Difference, form: Form, notes: list[int], tests: Sequence[str] = (), less_is_better: bool = False
+) -> Cell:
+    """A difference to the baseline with its interval, coloured where it is resolved; under it what else was tested."""
+    one, resolved = difference.estimate, difference.resolved
+    tone = "open" if not resolved else "more" if (one.center > 0) != less_is_better else "less"
+    remark = "; ".join([*([] if resolved else ["not resolved"]), *tests])
+    return Cell(form(one.center), one.center, interval(one.low, one.high, form), remark, tone, notes)
 
 
 def _seeds(s: Summary, notes: Footnotes) -> Cell:

@@ -41,17 +41,25 @@ def count(value: float) -> str:
     return significant(value)
 
 
+def fixed(value: float, decimals: int | None) -> str:
+    """So many decimals; three significant digits where they are None or the number is very large."""
+    return significant(value) if decimals is None or abs(value) >= 1e6 else grouped(value, decimals)
+
+
+def signed(value: float, decimals: int | None) -> str:
+    """A difference, with its sign unless it is 0 as written."""
+    body = fixed(abs(value), decimals)
+    return ("+" if value > 0 else MINUS) + body if body.strip("0.") else body
+
+
 def points(value: float) -> str:
     """A difference in percentage points, always with its sign."""
-    if abs(value) >= 1e6:
-        return ("+" if value > 0 else "") + significant(value)
-    body = grouped(abs(value), 2)
-    return body if float(abs(value)) < 0.005 else ("+" if value > 0 else MINUS) + body
+    return signed(value, 2)
 
 
 def percent(value: float) -> str:
     """Accuracy in %, two decimals, no sign."""
-    return grouped(value, 2) if abs(value) < 1e6 else significant(value)
+    return fixed(value, 2)
 
 
 def interval(low: float | None, high: float | None, form: object = percent) -> str:

@@ -9,13 +9,13 @@ where it is known which of them were right, the verdict also says what other ima
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.report.analysis.summary import UNMEASURED, Summary
+from harness.report.analysis.summary import Summary
 from harness.report.study.study import Setting
 from harness.report.text.formatting import confidence, grouped, listing, p_value, percent, plural, points, significant
-from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
+from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, Difference, pareto_front
 
 BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
 
@@ -80,26 +80,26 @@ def headline(setting: Setting, found: list[Summary]) -> str:
 
 def trained(found: list[Summary]) -> bool:
     """Whether an accuracy was measured or tried."""
-    return any(summary.top1.value is not None or summary.top1.reason != UNMEASURED for summary in found)
+    return any(summary.top1.tried for summary in found)
 
 
 def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     """The baseline, then the others by falling mean difference; those without one last."""
-    axis = _axis(found)
+    axis = axis_of(summary.difference for summary in found)
     fronts = _fronts(found)
     base = next((summary for summary in found if summary.is_baseline), None)
     listed = []
-    for summary in sorted(found, key=_rank):
+    for summary in sorted(found, key=lambda one: rank(one.is_baseline, one.difference)):
         accuracy = _accuracy(summary, baseline) if trained(found) else ""
         sentences = [accuracy, _cost(summary, base), fronts.get(summary.variant, "")]
         text = " ".join(sentence for sentence in sentences if sentence)
-        listed.append(Verdict(summary.variant, outcome(summary), text, _bar(summary, axis), summary.stale))
+        listed.append(Verdict(summary.variant, outcome(summary), text, bar(summary.difference, axis), summary.stale))
     return listed
 
 
-def _rank(summary: Summary) -> tuple[bool, bool, float]:
-    center = None if summary.difference is None else summary.difference.estimate.center
-    return (not summary.is_baseline, center is None, -(center or 0.0))
+def rank(is_baseline: bool, difference: Difference | None) -> tuple[bool, bool, float]:
+    """The sorting key that puts the baseline first, then falling mean differences, then those without one."""
+    return not is_baseline, difference is None, 0.0 if difference is None else -difference.estimate.center
 
 
 def _accuracy(summary: Summary, baseline: str) -> str:
@@ -219,27 +219,26 @@ def _placed(found: list[Summary], gains: Mapping[str, float | None], what: str, 
     return said
 
 
-def _axis(found: list[Summary]) -> tuple[float, float]:
-    ends = [0.0]
-    for summary in found:
-        if summary.difference is not None:
-            estimate = summary.difference.estimate
-            ends += [end for end in (estimate.low, estimate.center, estimate.high) if end is not None]
-    low, high = min(ends), max(ends)
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
+def axis_of(differences: Iterable[Difference | None]) -> tuple[float, float]:
+    """The ends of the axis on which all bars of a list are drawn."""
+    estimates = [one.estimate for one in differences if one is not None]
+    ends = [0.0, *(end for e in estimates for end in (e.low, e.center, e.high) if end is not None)]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin
 
 
-def _bar(summary: Summary, axis: tuple[float, float]) -> Bar | None:
-    if summary.difference is None:
+def bar(difference: Difference | None, axis: tuple[float, float]) -> Bar | None:
+    """A difference on that axis; None where there is none."""
+    if difference is None:
         return None
     low, high = axis
 
-    def place(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - low) / (high - low), 2)
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
 
-    estimate = summary.difference.estimate
-    return Bar(place(0.0) or 0.0, place(estimate.center) or 0.0, place(estimate.low), place(estimate.high))
+    one = difference.estimate
+    left, right = (None if end is None else place(end) for end in (one.low, one.high))
+    return Bar(place(0.0), place(one.center), left, right)
 
 
 def axis_words(found: list[Summary], baseline: str) -> str:

@@ -10,7 +10,7 @@ from harness.report.analysis.summary import failure, summaries
 from harness.report.figures import transfer
 from harness.report.study import rules
 from harness.report.study.study import study as take_apart
-from harness.report.tables import shift
+from harness.report.tables import means
 from harness.results import stats, store
 from tests.support import rows as made
 from tests.support.page import HOSTILE, Page, cells, render, table_of
@@ -93,9 +93,10 @@ def test_the_rule_for_a_new_resolution_is_told_once_a_variant(page, tmp_path, ro
     found = rules.rules(setting_of(tmp_path, rows))
     assert found == [(["sa", made.CONTROL, "psa"], "position embedding resampled"),
                      (["sp_sa"], "sp_sa recomputed; position embedding resampled")]  # fmt: skip
-    assert rules.rule(f"{made.BY_DATA}; fine-tuned 5 epochs at 12 px: psa cut") == "psa cut"
-    assert rules.beside(f"{made.BY_DATA}; zero-shot: psa cut") == made.BY_DATA
-    assert rules.rule("the loss became NaN") == ""
+    clipped = [r | {"params": r["params"] | {"rule": "clipped"}} if (r["variant"], r.get("test_px")) == ("psa", 12)
+               and r["params"] else r for r in rows]  # fmt: skip
+    told = {variants[-1]: words for variants, words in rules.rules(setting_of(tmp_path / "clipped", clipped))}
+    assert told["psa"] == ("position embedding resampled (10 px); psa clipped; position embedding resampled (12 px)")
 
 
 # ---- shift consistency
@@ -111,14 +112,15 @@ def test_shift_consistency_is_a_mean_over_seeds_with_its_interval(page, rows):
 
 
 def test_shift_consistency_of_pixel_and_patch_are_not_swapped(tmp_path, rows):
-    table = shift.table(setting_of(tmp_path, rows))
-    assert [column.key for column in table.columns] == list(shift.METRICS)
+    table = means.table(setting_of(tmp_path, rows), "shift")
+    assert [column.key for column in table.columns] == ["shift_px_consistency", "shift_patch_consistency"]
+    assert [column.title for column in table.columns] == ["By a pixel", "By a patch"]
     assert all(line.cells[0].sort > line.cells[1].sort for line in table.lines if line.cells[0].sort)
 
 
 def test_without_shift_rows_there_is_no_table(tmp_path):
     setting = setting_of(tmp_path, made.accuracy(NAMES, range(3), [8]))
-    assert shift.table(setting) is None
+    assert means.table(setting, "shift") is None
     assert "Shift consistency" not in Page(render(tmp_path, made.study(NAMES), name="none")).text
 
 

@@ -28,7 +28,7 @@ def test_every_metric_of_the_committed_studies_has_its_unit():
 def test_each_metric_is_whole():
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.unit and metric.group and metric.kind and metric.about
+        assert all((metric.unit, metric.group, metric.kind, metric.about))
         assert metric.better in (UP, DOWN, "")
         assert not (metric.timed and metric.trained)
         assert not metric.shares or metric.unit == "%"
@@ -37,7 +37,7 @@ def test_each_metric_is_whole():
 def test_every_group_with_a_table_has_columns():
     for name, group in metrics.GROUPS.items():
         assert any(metric.heading for metric in metrics.of_group(name)), name
-        assert group.title and group.how
+        assert all((group.title, group.how))
 
 
 def test_a_metric_that_is_not_in_the_table_is_refused_with_a_remedy():

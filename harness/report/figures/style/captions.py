@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from harness.report.analysis import crossover as overtake
 from harness.report.analysis.ablation import Factor
-from harness.report.analysis.condition import Condition
-from harness.report.analysis.latency import Times
 from harness.report.analysis.learning import Learning, device
 from harness.report.analysis.low_data import Group
 from harness.report.analysis.summary import Summary
+from harness.report.analysis.timing import Condition, Times
 from harness.report.figures.convergence import floor, lines
 from harness.report.figures.tradeoff import GMAC, THROUGHPUT, axes_of
 from harness.report.figures.transfer import Curve, dots, finetune_epochs
 from harness.report.study.study import Setting
-from harness.report.tables.shift import images
 from harness.report.text.formatting import grouped, plural, tick
 from harness.results.stats import FEWEST_SEEDS
 
@@ -108,14 +106,6 @@ def reached(setting: Setting, targets: list[float]) -> str:
         "The first validated epoch at which the accuracy on the validation split is at the target or above, and the "
         "seconds of training till its end: means over the seeds that reach it. In brackets: 95 % t intervals, where "
         f"all seeds do.{asked}"
-    )
-
-
-def shift(setting: Setting) -> str:
-    return (
-        f"Higher is steadier. The share of predictions{images(setting)} that stay the same when the image moves by a "
-        "pixel or by a patch, over the four directions; the border is repeated. In brackets: 95 % t "
-        "intervals over seeds."
     )
 
 

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from harness.report.analysis import condition, crossover
+from harness.report.analysis import crossover
 from harness.report.analysis.quantity import Quantity
-from harness.report.analysis.timing import Speed
+from harness.report.analysis.timing import Condition, Speed
 from harness.report.study.study import study as take_apart
 from harness.report.text import formatting
 from harness.results import stats, store
@@ -83,7 +83,7 @@ def curve(*outcomes, missing=()):
     """A curve at 8, 16, ... px; an outcome is a time ratio, and text that of one which is not resolved."""
     points = []
     for place, ratio in enumerate(outcomes, start=1):
-        here = condition.Condition(("cpu", "fp32", "64", str(8 * place), "cell"), 0.01, Quantity())
+        here = Condition(("cpu", "fp32", "64", str(8 * place), "cell"), 0.01, Quantity())
         speed = Speed(Quantity(), Quantity(float(ratio)), Quantity(), Quantity(), not isinstance(ratio, str), "sdpa")
         points.append(crossover.Point(here, speed))
     return crossover.Curve("psa", points, list(missing))

@@ -6,13 +6,13 @@ import io
 import numpy as np
 import pytest
 
-from harness.report.analysis import ablation, crossover, latency
+from harness.report.analysis import ablation, crossover, timing
 from harness.report.analysis.summary import summaries
 from harness.report.figures import resolution
 from harness.report.figures.style import palette
 from harness.report.pages import section
 from harness.report.pages.page import page
-from harness.report.tables import columns
+from harness.report.tables import main
 from harness.results import stats
 from tests.support import rows as made
 
@@ -194,10 +194,10 @@ def test_under_transfer_stands_the_time_of_an_image(tmp_path, timed):
 def test_the_latency_of_one_image_is_taken_where_it_was_timed_at_several_resolutions(tmp_path, timed):
     one = [r for r in timed if r["metric"].startswith("latency")]
     rows = timed + [r | {"test_px": 12, "value": 2 * r["value"]} for r in one]
-    found = latency.times(made.take(tmp_path, rows).settings[0])
+    found = timing.image_times(made.take(tmp_path, rows).settings[0])
     assert found.batch == "1"
     assert found.by_variant["psa"]["12"].value == 2 * value(timed, "psa", "latency_ms", 8)["value"]
-    batch = latency.times(made.take(tmp_path / "batch", timed).settings[0])
+    batch = timing.image_times(made.take(tmp_path / "batch", timed).settings[0])
     assert batch.batch == "64"
 
 
@@ -255,4 +255,7 @@ def test_speed_that_nobody_measured_is_a_sentence_and_no_columns(tmp_path, timed
             assert all(0 < number <= len(bare.table.notes) for number in cell.notes)
     failed = made.row("psa", "images_per_s", None, note="out of memory")
     assert len(tables([r for r in timed if r["metric"] == "top1"] + [failed], "failed").table.columns) == 9
-    assert columns.unmeasured(whole.table) == ""
+    assert main.measured(whole.table) == (whole.table, "")
+    said = [r for r in timed if r["metric"] == "top1"] + [made.row(v, "images_per_s", None, note="Not measured.")
+                                                          for v in ("sa", "sp_sa", "psa")]  # fmt: skip
+    assert len(tables(said, "said").table.columns) == 9  # a failure is shown, whatever its words

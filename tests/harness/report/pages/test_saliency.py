@@ -144,13 +144,21 @@ TIMES = {
 }
 
 
+def mask(name):
+    """The params of an arm, by the name that the tests give it."""
+    spec, _, rest = name.partition(" kept ")
+    keep, _, how = rest.partition(" %")
+    return {"spec": spec, "keep": float(keep), "by": "mass" if "mass" in how else "", "ones": "prior 1" in how}
+
+
 def masked():
     """Rows as harness.binarize leaves them."""
     found = made.accuracy(["sa", "sp_sa"], SEEDS, [8])
     plain = {row["seed"]: row["value"] for row in found if (row["variant"], row["metric"]) == ("sp_sa", "top1")}
     for name, (loss, left, pairs) in ARMS.items():
         for seed in SEEDS:
-            about = {"seed": seed, "test_px": 8, "family": "binarised", "cell": f"{name}-{seed}"}
+            about = {"seed": seed, "test_px": 8, "family": "binarised", "cell": f"{name}-{seed}",
+                     "params": mask(name)}  # fmt: skip
             found.append(made.row(name, "kept_top1", plain[seed] - loss, unit="%", n=360, **about))
             tuned = {"unit": "%", "n": 360, "epoch": 4}
             found.append(made.row(name, "kept_finetuned_top1", plain[seed] - left, **about, **tuned))
@@ -163,19 +171,27 @@ def masked():
     for (name, px), value in TIMES.items():
         for backend, more in (("eager", 0.4), ("flex", 0.2), ("gathered", 0.0)):
             samples = [value + more + 0.001 * number for number in range(5)]
-            about = {"test_px": px, "grid": "8x8" if px == 8 else "32x32", "backend": backend, "n": 5}
+            about = {"test_px": px, "grid": "8x8" if px == 8 else "32x32", "backend": backend, "n": 5,
+                     "params": mask(name)}  # fmt: skip
             found.append(
                 made.row(name, "kept_ratio", samples[2], samples=samples, family="binarised", **about, **where)
             )
     return found
 
 
-def test_names_are_read_as_they_are_written():
-    assert binarized.arm("sp_sa[hidden=16]+swin kept 12.5 % by deviation, prior 1") == binarized.Arm(
-        "sp_sa[hidden=16]+swin kept 12.5 % by deviation, prior 1", "sp_sa[hidden=16]+swin", 12.5, "deviation", True
-    )
-    assert binarized.arm("sp_sa kept 100 %").by == ""
-    assert binarized.arm("sp_sa") is None
+def test_arms_are_what_params_say_whatever_the_rows_are_called(tmp_path):
+    params = {"spec": "sp_sa[hidden=16]+swin", "keep": 12.5, "by": "deviation", "ones": True}
+    found = binarized.arms(first_setting(made.save(tmp_path, [
+        *masked(), made.row("some arm", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params=params),
+        made.row("sp_sa kept 9 %", "kept_top1", 90.0, seed=0, test_px=8, family="binarised"),
+    ])))  # fmt: skip
+    assert found["sp_sa[hidden=16]+swin"] == [
+        binarized.Arm("some arm", "sp_sa[hidden=16]+swin", 12.5, "deviation", True)
+    ]
+    assert [(one.keep, one.by, one.ones) for one in found["sp_sa"]] == [
+        (100.0, "", False), (100.0, "", True), (50.0, "mass", False), (50.0, "mass", True), (10.0, "mass", False),
+        (10.0, "mass", True),
+    ]  # fmt: skip
 
 
 def wrong(table):
@@ -228,9 +244,11 @@ def test_a_mask_alone_pays_only_beyond_what_dropping_the_prior_saves(tmp_path):
     about = {"family": "binarised", "backend": "sdpa", "samples": samples, "n": 5}
     said = {}
     for control in (0.6, 0.9):
-        rows = [*masked(), made.row("sp_sa kept 10 % by mass, prior 1", "kept_ratio", 0.601, **about, **where)]
+        rows = [*masked(), made.row("sp_sa kept 10 % by mass, prior 1", "kept_ratio", 0.601, **about, **where,
+                                   params=mask("sp_sa kept 10 % by mass, prior 1"))]  # fmt: skip
         every = about | {"samples": [control] * 4 + [control + 0.001]}
-        rows += [made.row("sp_sa kept 100 %, prior 1", "kept_ratio", control, **every, **where)]
+        kept = "sp_sa kept 100 %, prior 1"
+        rows += [made.row(kept, "kept_ratio", control, **every, **where, params=mask(kept))]
         (shown,) = binarized.binarised(first_setting(made.save(tmp_path / str(control), rows)), "s1-")
         said[control] = dict(shown.sentences)["32x32 grid"]
     assert said[0.6].startswith("2 masks of 3 pay")
