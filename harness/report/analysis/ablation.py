@@ -11,13 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.report.analysis.summary import Summary
+from harness.report.analysis.summary import Found, Summary
 from harness.report.study.recipes import COLUMNS, as_json, called, differing, value_words
 from harness.report.study.rows import by_number, natural
-from harness.report.study.study import SETTING, Setting, alike
+from harness.report.study.study import Setting, alike
 
 BRACKETS = re.compile(r"\[[^\[\]]*\]")
-RECIPE = SETTING.index("recipe")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
     return factors
 
 
-def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Recipes]:
+def of_recipes(settings: Sequence[Setting], found: Found) -> list[Recipes]:
     """The factors across settings; `found` by the key of its setting.
 
     An entry of the recipe is a factor, its arms those that agree in all others. Arms that no factor has are in one
@@ -85,15 +84,13 @@ def of_recipes(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequ
     return together
 
 
-def _of_variant(
-    variant: str, members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]
-) -> list[Factor]:
+def _of_variant(variant: str, members: Sequence[Setting], found: Found) -> list[Factor]:
     """The factors of one variant across settings that differ in their recipe alone."""
     arms, recipes = [], []
     for setting in members:
         for summary in found[setting.key]:
             if summary.variant == variant and summary.difference is not None:
-                arms.append(Arm(setting.key[RECIPE] or "recipe as kept", summary, baseline_seeds(found[setting.key])))
+                arms.append(Arm(setting.key.recipe or "recipe as kept", summary, baseline_seeds(found[setting.key])))
                 recipes.append(setting.recipe)
     entries = differing([recipe for recipe in recipes if recipe is not None], COLUMNS)
     factors, placed = [], set()

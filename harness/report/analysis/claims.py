@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.backbone.sizes import SIZES
-from harness.report.analysis.summary import Summary
+from harness.report.analysis.summary import Found, Summary
 from harness.report.figures.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting, alike
@@ -81,7 +81,7 @@ LAYERS = "plain attention in the last two layers is more accurate than in the la
 FINETUNED = "fine-tuning at {} px gains more than it does for plain attention"
 
 
-def claims(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Claims]:
+def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
     """By what settings have in common beside their recipe; `found` by the key of its setting."""
     together = []
     for name, unsorted in alike(settings, "recipe"):
@@ -90,7 +90,7 @@ def claims(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence
         pairs = list({pair[0]: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
         pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
         enough = [pair for pair in pairs if len(pair[2].keys() & pair[3].keys()) >= FEWEST_SEEDS]
-        tested = [one for pair in enough if (one := judged(*pair, compared=len(enough))) is not None]
+        tested = [one for pair in enough if (one := judge(*pair, compared=len(enough))) is not None]
         if len(tested) > 1:
             level = confidence(tested[0].difference.estimate.confidence)
             together.append(Claims(name, level, tested))
@@ -110,7 +110,7 @@ def within(found: Sequence[Summary]) -> list[Pair]:
     ]
 
 
-def across(members: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Pair]:
+def across(members: Sequence[Setting], found: Found) -> list[Pair]:
     """The findings that compare sp_sa in two recipes which differ in one entry alone."""
     arms = []
     for setting in members:
@@ -146,7 +146,7 @@ def finetuned(setting: Setting) -> list[Pair]:
     ]
 
 
-def judged(words: str, arms: str, one: BySeed, other: BySeed, at_most: float | None, compared: int) -> Tested | None:
+def judge(words: str, arms: str, one: BySeed, other: BySeed, at_most: float | None, compared: int) -> Tested | None:
     """The verdict of a finding; None where the seeds give no interval."""
     difference = paired_difference(one, other, compared)
     if difference is None or difference.estimate.low is None or difference.estimate.high is None:

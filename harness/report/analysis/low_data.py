@@ -7,15 +7,13 @@ over the variants of a share.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.analysis.summary import Summary
-from harness.report.study.study import SETTING, Setting, alike
+from harness.report.analysis.summary import Found, Summary
+from harness.report.study.study import Key, Setting, alike
 from harness.report.text.formatting import listing, plural, points, share
 from harness.report.text.verdict import BETTER, OPEN, WORSE, outcome
-
-PLACE = SETTING.index("train_fraction")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Group:
     members: list[Member]
 
 
-def groups(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence[Summary]]) -> list[Group]:
+def groups(settings: Sequence[Setting], found: Found) -> list[Group]:
     """The groups of two shares and more in which something has a top-1; `found` by the key of its setting."""
     shown = {
         setting.key: Member(fraction, setting, found[setting.key])
@@ -59,10 +57,10 @@ def groups(settings: Sequence[Setting], found: Mapping[tuple[str, ...], Sequence
     return together
 
 
-def leaders(settings: Sequence[Setting]) -> dict[tuple[str, ...], Setting]:
+def leaders(settings: Sequence[Setting]) -> dict[Key, Setting]:
     """By its key, the first setting that has the same speeds: that of the largest share of the images."""
-    first: dict[tuple[str, ...], Setting] = {}
-    return {setting.key: first.setdefault(_rest(setting), setting) for setting in settings}
+    first: dict[Key, Setting] = {}
+    return {one.key: first.setdefault(one.key._replace(train_fraction=""), one) for one in settings}
 
 
 def sentences(group: Group) -> list[tuple[str, str]]:
@@ -71,25 +69,18 @@ def sentences(group: Group) -> list[tuple[str, str]]:
 
 
 def _sentence(member: Member, baseline: str) -> str:
-    parts: list[str] = []
-    for word in (BETTER, WORSE):
-        these = [s for s in member.found if s.difference and outcome(s) == word]
-        by_size = {s.variant: s.difference.estimate.center for s in these if s.difference}
-        names = [f"{name} ({points(by_size[name])})" for name in sorted(by_size, key=lambda name: -abs(by_size[name]))]
-        if names:
-            parts.append(f"{word}{'' if parts else f' than {baseline}'}: {listing(names)}")
     if not any(s.difference for s in member.found):
         return f"nothing is compared with {baseline}."
+    parts: list[str] = []
+    for word in (BETTER, WORSE):
+        sizes = {s.variant: s.difference.estimate.center for s in member.found if s.difference and outcome(s) == word}
+        names = [f"{name} ({points(sizes[name])})" for name in sorted(sizes, key=lambda name: -abs(sizes[name]))]
+        if names:
+            parts.append(f"{word}{'' if parts else f' than {baseline}'}: {listing(names)}")
     left = sum(outcome(s) == OPEN for s in member.found)
-    if not parts:
-        return f"no variant is resolved from {baseline}."
-    if left:
+    if parts and left:
         parts.append(f"not resolved: {plural(left, 'variant')}")
-    return f"{'; '.join(parts)}."
-
-
-def _rest(setting: Setting) -> tuple[str, ...]:
-    return tuple("" if place == PLACE else part for place, part in enumerate(setting.key))
+    return f"{'; '.join(parts) or f'no variant is resolved from {baseline}'}."
 
 
 def _number(text: str) -> float | None:

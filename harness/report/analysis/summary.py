@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.analysis import timing
 from harness.report.analysis.quantity import UNMEASURED, Quantity, last, mean, no_interval
 from harness.report.study import images
 from harness.report.study.rows import by_number
-from harness.report.study.study import Setting
+from harness.report.study.study import Key, Setting
 from harness.report.text.sentences import pairing
 from harness.results.metrics import WORKS, follows_training, of_group
 from harness.results.stats import (
@@ -53,6 +53,9 @@ class Summary:
     @property
     def stale(self) -> bool:
         return any(quantity.stale for quantity in (self.params, self.gmac, self.top1))
+
+
+Found = Mapping[Key, Sequence[Summary]]  # by the key of its setting
 
 
 def summaries(setting: Setting) -> list[Summary]:

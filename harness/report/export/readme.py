@@ -23,7 +23,7 @@ from harness.report.figures.style.palette import css_variables, looks
 from harness.report.figures.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
-from harness.report.study.study import SETTING, Setting, Study, alike
+from harness.report.study.study import SETTING, Key, Setting, Study, alike
 from harness.report.text.formatting import DASH, interval, listing, percent, plural, points
 from harness.report.text.formatting import count as amount
 from harness.results import store
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 DATASET, SIZE = SETTING.index("dataset"), SETTING.index("size")
 TUNED = ", fine-tuned"
 MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
-Found = Mapping[tuple[str, ...], Sequence[Summary]]
+Found = dict[Key, list[Summary]]
 
 
 @dataclass(frozen=True)

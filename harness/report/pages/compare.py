@@ -24,6 +24,7 @@ from harness.report.study.matched import cautions, matches
 from harness.report.study.source import Side
 from harness.report.tables import compare as compare_table
 from harness.report.tables.main import Table
+from harness.report.text.bars import Bar
 from harness.report.text.formatting import (
     DASH,
     confidence,
@@ -35,7 +36,6 @@ from harness.report.text.formatting import (
     points,
     significant,
 )
-from harness.report.text.verdict import Bar
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from typing import Any
 from harness.report.study import recipes
 from harness.report.study.recipes import COLUMNS, entry_words
 from harness.report.study.source import Side
-from harness.report.study.study import SETTING, Setting, title
+from harness.report.study.study import Key, Setting, title
 from harness.report.text.formatting import DASH, listing, plural
-
-STUDY, RECIPE = SETTING.index("study"), SETTING.index("recipe")
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ def matches(a: Side, b: Side) -> tuple[list[Match], list[str]]:
     return found, [*alone, *(f"Only in B: {setting.name}." for setting in left)]
 
 
-def _place(setting: Setting) -> tuple[str, ...]:
-    return tuple("" if place in (STUDY, RECIPE) else part for place, part in enumerate(setting.key))
+def _place(setting: Setting) -> Key:
+    return setting.key._replace(study="", recipe="")
 
 
 def differing(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> list[str]:

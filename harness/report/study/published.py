@@ -10,25 +10,22 @@ import csv
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from harness.report.analysis.quantity import Quantity, mean
 from harness.report.figures.transfer import curves, finetune_epochs
 from harness.report.study.rows import side
-from harness.report.study.study import SETTING, Setting
+from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, percent, plural
 
 FOLDER = Path(__file__).resolve().parents[3] / "results" / "published"
-COLUMNS = (
-    "dataset", "model", "variant", "size", "train_px", "test_px", "finetuned", "params_m", "gmac", "top1", "top5",
-    "source", "tag", "note",
-)  # fmt: skip
 DATASET = "imagenet1k"
 NUMBERS = ("params_m", "gmac", "top1", "top5")
-PART = re.compile(r"([0-9.]+) % of the training images")  # in a note: trained on a share of them
+# The files quote their sources, and a published model trained on a share of the images says so in its note alone:
+# a column for it would be empty in all lines but those, so the note is read here, and nowhere else.
+PART = re.compile(r"([0-9.]+) % of the training images")
 IMAGENET = re.compile(r"(imagenet|ilsvrc)[-_]?(1k|2012)?", re.IGNORECASE)
-SIZE = SETTING.index("size")
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,9 @@ class Pair:
         return interval(self.ours.low, self.ours.high)
 
 
+COLUMNS = tuple(column.name for column in fields(Published))
+
+
 def read(folder: Path = FOLDER) -> list[Published]:
     """Every published model of the folder's CSV files, none where there is no such folder.
 
@@ -87,13 +87,12 @@ def read(folder: Path = FOLDER) -> list[Published]:
 
 def beside(setting: Setting, known: Sequence[Published]) -> list[Pair]:
     """The published models of this setting's variants, size, images and resolution, tested as these were."""
-    if not imagenet_1k(setting.key[SETTING.index("dataset")]):
+    if not imagenet_1k(setting.key.dataset):
         return []
-    size = setting.key[SIZE]
     ours = {curve.variant: curve for curve in curves(setting)}
     found = []
     for one in known:
-        same = (one.dataset, one.size, one.train_px) == (DATASET, size, setting.train_px)
+        same = (one.dataset, one.size, one.train_px) == (DATASET, setting.key.size, setting.train_px)
         if same and one.variant in ours and f"{one.train_fraction:g}" == (setting.train_fraction or "1"):
             tuned = one.finetuned == "1"
             curve = ours[one.variant]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -25,17 +25,23 @@ from harness.results.store import Damage
 
 DEFAULT_BASELINE = "sa"
 DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
-SETTING = ("study", "dataset", "size", "train_px", "train_fraction", "recipe")
-WORDS = {
-    "study": "study {}",
-    "dataset": "{}",
-    "size": "{}",
-    "train_px": "{} px",
-    "train_fraction": "{} training images",
-    "recipe": "{}",
-}
+WORDS = {"study": "study {}", "train_px": "{} px", "train_fraction": "{} training images"}
 BETWEEN = " · "
 CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
+
+
+class Key(NamedTuple):
+    """What is held fixed in a setting, each as text, "" where the rows leave it open; `recipe`: a label."""
+
+    study: str
+    dataset: str
+    size: str
+    train_px: str
+    train_fraction: str
+    recipe: str
+
+
+SETTING = Key._fields
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Setting:
     """
 
     name: str
-    key: tuple[str, ...]
+    key: Key
     train_px: str
     baseline: str
     variants: list[str]
@@ -66,7 +72,7 @@ class Setting:
 
     @property
     def train_fraction(self) -> str:
-        return self.key[SETTING.index("train_fraction")]
+        return self.key.train_fraction
 
     @property
     def challengers(self) -> list[str]:
@@ -181,28 +187,26 @@ def labels(rows: pd.DataFrame, known: Recipes, told: set[str]) -> dict[str, str]
     return found
 
 
-def setting_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-    """The distinct settings; one that is another with fields left empty is a part of it, not a setting."""
-    keys = [tuple(key) for key in rows[list(SETTING)].drop_duplicates().itertuples(index=False)]
+def setting_keys(rows: pd.DataFrame) -> list[Key]:
+    """The distinct settings; one that is another with fields left empty is a part of it, not a setting.
+
+    Recipe by recipe, each with its largest share of the training images first.
+    """
+    keys = [Key(*key) for key in rows[list(SETTING)].drop_duplicates().itertuples(index=False)]
     keys = [key for key in keys if not any(_within(key, other) for other in keys)]
-    return sorted(keys, key=_order)
+    return sorted(keys, key=lambda key: (
+        *map(natural, (key.study, key.dataset, key.size)), side(key.train_px) if side(key.train_px) >= 0 else 0.0,
+        key.train_px, natural(key.recipe), -by_number(key.train_fraction)[0], key.train_fraction,
+    ))  # fmt: skip
 
 
-def _order(key: tuple[str, ...]) -> tuple[Any, ...]:
-    """Recipe by recipe, each with its largest share of the training images first."""
-    study, dataset, size, px, fraction, recipe = key
-    pixels = side(px) if side(px) >= 0 else 0.0
-    whole_first = -by_number(fraction)[0]
-    return natural(study), natural(dataset), natural(size), pixels, px, natural(recipe), whole_first, fraction
-
-
-def _within(key: tuple[str, ...], other: tuple[str, ...]) -> bool:
+def _within(key: Key, other: Key) -> bool:
     return key != other and all(not mine or mine == theirs for mine, theirs in zip(key, other, strict=True))
 
 
 def setting(
     rows: pd.DataFrame,
-    key: tuple[str, ...],
+    key: Key,
     baseline: str,
     recipes: Recipes,
     correct: Mapping[str, Path],
@@ -210,7 +214,7 @@ def setting(
 ) -> Setting:
     """The rows of one setting, its baseline first, then by family and name."""
     inside = pd.Series(True, index=rows.index)
-    for column, part in zip(SETTING, key, strict=True):
+    for column, part in key._asdict().items():
         inside &= rows[column].isin(["", part])
     mine = rows[inside]
     families: dict[str, str] = {}
@@ -221,19 +225,18 @@ def setting(
     order = sorted(families, key=lambda variant: (variant != baseline, families[variant], natural(variant)))
     several = {column: len(set(rows[column]) - {""}) > 1 for column in ("study", "train_fraction")}
     hashes = mine["recipe_hash"].tolist()
-    px, asked = key[SETTING.index("train_px")], targets(dict.fromkeys(hashes), recipes)
+    asked = targets(dict.fromkeys(hashes), recipes)
     recipe = next((recipes[name] for name in reversed(hashes) if name in recipes), None)
     name = title(key, several, images(recipe))
-    return Setting(name, key, px, baseline, order, families, mine, recipe, asked, correct, maps)
+    return Setting(name, key, key.train_px, baseline, order, families, mine, recipe, asked, correct, maps)
 
 
 def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
     """Settings that are one but for `column`, together, and what they have in common in words."""
-    place = SETTING.index(column)
-    together: dict[tuple[str, ...], list[Setting]] = {}
+    together: dict[Key, list[Setting]] = {}
     for setting in settings:
-        together.setdefault((*setting.key[:place], "", *setting.key[place + 1 :]), []).append(setting)
-    several = {name: len({key[SETTING.index(name)] for key in together}) > 1 for name in ("study", "train_fraction")}
+        together.setdefault(setting.key._replace(**{column: ""}), []).append(setting)
+    several = {name: len({getattr(key, name) for key in together}) > 1 for name in ("study", "train_fraction")}
     found = []
     for rest, members in together.items():
         limits = {member.images for member in members}
@@ -241,17 +244,17 @@ def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Sett
     return found
 
 
-def title(key: tuple[str, ...], several: Mapping[str, bool], limit: int | None = None) -> str:
+def title(key: Key, several: Mapping[str, bool], limit: int | None = None) -> str:
     """A setting in words; study and training fraction are named where there are `several`.
 
     limit: of how many training images the fraction is, None for all that the dataset has.
     """
     parts, whole = [], f"{limit:,}" if limit else "the"
-    for column, part in zip(SETTING, key, strict=True):
+    for column, part in key._asdict().items():
         if not part or (column == "study" and not several[column]):
             continue
         if column != "train_fraction":
-            parts.append(WORDS[column].format(part))
+            parts.append(WORDS.get(column, "{}").format(part))
         elif part != "1":
             parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
         elif several[column]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from harness.report.analysis.quantity import Quantity, Untried
 from harness.report.analysis.summary import Summary
@@ -73,13 +74,7 @@ class Table:
 
     def groups(self) -> list[tuple[str, int]]:
         """Headings over columns and how many each spans."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + 1)
-            else:
-                spans.append((column.group, 1))
-        return spans
+        return [(group, len(list(these))) for group, these in groupby(self.columns, lambda column: column.group)]
 
     def keep(self, places: Sequence[int]) -> Table:
         """The table of these columns alone, its footnotes numbered anew."""
@@ -111,6 +106,11 @@ TESTED = (
     "better, a tie being half."
 )
 THESE_IMAGES = "On these test images: taken as a sample, too, they leave an interval that holds 0."
+NO_FLOOR = "Time ratio not resolved: this run has no A/A floor to judge it by."
+UNSETTLED = (
+    "Time ratio not resolved: its interval holds 1, or it differs from 1 by no more than the baseline differs from "
+    "itself (the A/A floor, below)."
+)
 STALE = "Stale: measured with another state of the source than the newest row."
 
 
@@ -195,37 +195,26 @@ def _speed(speed: Speed, is_baseline: bool, condition: Condition | None, notes: 
 
 
 def _ratio(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
-    ratio = speed.ratio
-    cell = number_cell(ratio, lambda value: grouped(value, 2), notes)
-    if ratio.value is None:
-        return cell
-    if is_baseline:
-        return Cell("1", 1.0, notes=cell.notes)
-    ends = interval(ratio.low, ratio.high, lambda value: grouped(value, 2))
-    if speed.resolved:
-        return Cell(cell.text, cell.sort, ends, notes=cell.notes)
-    marks = [*cell.notes, notes.number(_unresolved(condition))]
-    return Cell(cell.text, cell.sort, ends, "not resolved", "open", marks)
+    cell = number_cell(speed.ratio, percent, notes, interval(speed.ratio.low, speed.ratio.high))
+    if cell.sort is None or is_baseline:
+        return cell if cell.sort is None else Cell("1", 1.0, notes=cell.notes)
+    return cell if speed.resolved else _unresolved(replace(cell, tone="open"), condition, notes)
 
 
 def _latency(latency: Latency, baseline: str, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
-    ms, ratio = latency.ms, latency.ratio
+    ms, ratio = latency.ms, latency.ratio.value
     cell = number_cell(ms, significant, notes, interval(ms.low, ms.high, significant))
-    if is_baseline or ms.value is None or ratio.value is None:
+    if is_baseline or ms.value is None or ratio is None:
         return cell
-    cell = replace(cell, remark=f"{grouped(ratio.value, 2)} {TIMES} {baseline}")
-    if latency.resolved:
-        return cell
-    return replace(cell, remark="not resolved", notes=[*cell.notes, notes.number(_unresolved(condition))])
+    if not latency.resolved:
+        return _unresolved(cell, condition, notes)
+    return replace(cell, remark=f"{grouped(ratio, 2)} {TIMES} {baseline}")
 
 
-def _unresolved(condition: Condition | None) -> str:
-    if condition is None or condition.floor is None:
-        return "Time ratio not resolved: this run has no A/A floor to judge it by."
-    return (
-        "Time ratio not resolved: its interval holds 1, or it differs from 1 by no more than the baseline differs "
-        "from itself (the A/A floor, below)."
-    )
+def _unresolved(cell: Cell, condition: Condition | None, notes: Footnotes) -> Cell:
+    """The cell of a time that is not told from the baseline's."""
+    why = UNSETTLED if condition is not None and condition.floor is not None else NO_FLOOR
+    return replace(cell, remark="not resolved", notes=[*cell.notes, notes.number(why)])
 
 
 def mean_cell(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
@@ -266,12 +255,10 @@ def difference_cell(
 
 
 def _seeds(s: Summary, notes: Footnotes) -> Cell:
-    if not s.failed_seeds:
-        return Cell(str(len(s.seeds)), float(len(s.seeds)))
+    number, failed = len(s.seeds), len(s.failed_seeds)
     why = f"No top-1 of {s.variant} for seed {', '.join(s.failed_seeds)}: see the failures below."
-    return Cell(
-        f"{len(s.seeds)} of {len(s.seeds) + len(s.failed_seeds)}", float(len(s.seeds)), notes=[notes.number(why)]
-    )
+    text = f"{number} of {number + failed}" if failed else str(number)
+    return Cell(text, float(number), notes=[notes.number(why)] if failed else [])
 
 
 def sentence(words: str) -> str:
@@ -283,7 +270,5 @@ def sentence(words: str) -> str:
 
 def level(found: list[Summary]) -> str:
     """The confidence of a single simultaneous interval, in words; "" where none is formed."""
-    formed = [
-        s.difference.estimate for s in found if s.difference is not None and s.difference.estimate.low is not None
-    ]
-    return confidence(formed[0].confidence) if formed else ""
+    formed = (s.difference.estimate for s in found if s.difference is not None)
+    return next((confidence(one.confidence) for one in formed if one.low is not None), "")

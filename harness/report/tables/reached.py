@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.report.analysis.learning import Learning, Reach, reach, unlearned
 from harness.report.analysis.quantity import Quantity
 from harness.report.study.study import Setting
-from harness.report.tables.main import Cell, Column, Footnotes, Form, Line, Table, mean_cell
+from harness.report.tables.main import Cell, Column, Footnotes, Form, Line, Table, gap, mean_cell, number_cell
 from harness.report.text.formatting import grouped, significant, tick
 from harness.results.stats import FEWEST_SEEDS
 
@@ -38,20 +38,22 @@ def _columns(target: float) -> list[Column]:
 
 def _cells(setting: Setting, variant: str, one: Learning | None, target: float, notes: Footnotes) -> list[Cell]:
     if one is None:
-        why = Quantity(reason=unlearned(setting, variant))
-        return [mean_cell(why, grouped_once, notes), mean_cell(why, significant, notes)]
+        why = gap(unlearned(setting, variant), notes)
+        return [why, why]
     found = reach(one, target)
     return [_cell(found, found.epochs, grouped_once, notes), _cell(found, found.seconds, significant, notes)]
 
 
 def _cell(found: Reach, quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
     """A mean; in place of an interval that all seeds alike do not give, or not all seeds, how many there are."""
-    some = Quantity(quantity.value, n=quantity.n, stale=quantity.stale)
+    remark = ""
     if quantity.value is not None and found.reached < found.seeds:
-        return replace(mean_cell(some, form, notes), remark=f"{found.reached} of {found.seeds} seeds")
-    if quantity.value is not None and quantity.low is None and quantity.n >= FEWEST_SEEDS:
-        return replace(mean_cell(some, form, notes), remark=f"all {quantity.n} seeds alike")
-    return mean_cell(quantity, form, notes)
+        remark = f"{found.reached} of {found.seeds} seeds"
+    elif quantity.value is not None and quantity.low is None and quantity.n >= FEWEST_SEEDS:
+        remark = f"all {quantity.n} seeds alike"
+    if not remark:
+        return mean_cell(quantity, form, notes)
+    return replace(number_cell(quantity, form, notes), remark=remark)
 
 
 def grouped_once(value: float) -> str:

@@ -9,25 +9,17 @@ where it is known which of them were right, the verdict also says what other ima
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.report.analysis.summary import Summary
 from harness.report.study.study import Setting
+from harness.report.text.bars import Bar, axis, bar, rank
 from harness.report.text.formatting import confidence, grouped, listing, p_value, percent, plural, points, significant
-from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, Difference, pareto_front
+from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
 
 BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A difference and its interval drawn on an axis of 0 to 100; None where it has no interval."""
-
-    zero: float
-    center: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -63,19 +55,10 @@ def headline(setting: Setting, found: list[Summary]) -> str:
             f"The baseline {setting.baseline} has no top-1 in these rows, so no difference can be formed; "
             "the figures below stand alone."
         )
-    by_outcome = {
-        word: [s.variant for s in challengers if outcome(s) == word] for word in (BETTER, WORSE, OPEN, MISSING)
-    }
-    total, parts = len(challengers), []
-    if by_outcome[BETTER]:
-        parts.append(f"{len(by_outcome[BETTER])} more accurate than {setting.baseline}")
-    if by_outcome[WORSE]:
-        parts.append(f"{len(by_outcome[WORSE])} less accurate")
-    if by_outcome[OPEN]:
-        parts.append(f"{len(by_outcome[OPEN])} not resolved")
-    if by_outcome[MISSING]:
-        parts.append(f"{len(by_outcome[MISSING])} without an accuracy")
-    return f"Of {plural(total, 'variant')} compared with {setting.baseline}: {listing(parts)}."
+    counts = Counter(outcome(summary) for summary in challengers)
+    said = {BETTER: f"{BETTER} than {setting.baseline}", WORSE: WORSE, OPEN: OPEN, MISSING: "without an accuracy"}
+    parts = [f"{counts[word]} {words}" for word, words in said.items() if counts[word]]
+    return f"Of {plural(len(challengers), 'variant')} compared with {setting.baseline}: {listing(parts)}."
 
 
 def trained(found: list[Summary]) -> bool:
@@ -85,21 +68,17 @@ def trained(found: list[Summary]) -> bool:
 
 def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     """The baseline, then the others by falling mean difference; those without one last."""
-    axis = axis_of(summary.difference for summary in found)
+    ends = axis(s.difference.estimate for s in found if s.difference is not None)
     fronts = _fronts(found)
     base = next((summary for summary in found if summary.is_baseline), None)
     listed = []
-    for summary in sorted(found, key=lambda one: rank(one.is_baseline, one.difference)):
+    for summary in sorted(found, key=lambda s: rank(s.is_baseline, s.difference)):
         accuracy = _accuracy(summary, baseline) if trained(found) else ""
         sentences = [accuracy, _cost(summary, base), fronts.get(summary.variant, "")]
         text = " ".join(sentence for sentence in sentences if sentence)
-        listed.append(Verdict(summary.variant, outcome(summary), text, bar(summary.difference, axis), summary.stale))
+        drawn = bar(summary.difference.estimate, ends) if summary.difference is not None else None
+        listed.append(Verdict(summary.variant, outcome(summary), text, drawn, summary.stale))
     return listed
-
-
-def rank(is_baseline: bool, difference: Difference | None) -> tuple[bool, bool, float]:
-    """The sorting key that puts the baseline first, then falling mean differences, then those without one."""
-    return not is_baseline, difference is None, 0.0 if difference is None else -difference.estimate.center
 
 
 def _accuracy(summary: Summary, baseline: str) -> str:
@@ -166,18 +145,14 @@ def _cost(summary: Summary, base: Summary | None) -> str:
     if summary.is_baseline:
         return ""
     times = [
-        (what, grouped(speed.ratio.value, 2), speed.resolved)
+        (f"{what} {grouped(speed.ratio.value, 2)}", speed.resolved)
         for what, speed in (("inference", summary.inference), ("training", summary.training))
         if speed.ratio.value is not None
     ]
-    settled = " and ".join(f"{what} {ratio}" for what, ratio, resolved in times if resolved)
-    unsettled = " and ".join(f"{what} {ratio}" for what, ratio, resolved in times if not resolved)
-    parts = []
-    if settled:
-        parts.append(f"Time relative to the baseline: {settled}.")
-    if unsettled:
-        parts.append(f"Time not resolved from the baseline's: {unsettled} measured.")
-    return " ".join(parts) or _counted(summary, base)
+    settled, unsettled = (" and ".join(words for words, one in times if one == resolved) for resolved in (True, False))
+    said = [f"Time relative to the baseline: {settled}."] if settled else []
+    said += [f"Time not resolved from the baseline's: {unsettled} measured."] if unsettled else []
+    return " ".join(said) or _counted(summary, base)
 
 
 def _counted(summary: Summary, base: Summary | None) -> str:
@@ -217,28 +192,6 @@ def _placed(found: list[Summary], gains: Mapping[str, float | None], what: str, 
         more = f" (and {len(over) - 3} more)" if len(over) > 3 else ""
         said[variant] = f"By the means, dominated by {listing(over[:3])}{more}: at least as accurate and as {how}."
     return said
-
-
-def axis_of(differences: Iterable[Difference | None]) -> tuple[float, float]:
-    """The ends of the axis on which all bars of a list are drawn."""
-    estimates = [one.estimate for one in differences if one is not None]
-    ends = [0.0, *(end for e in estimates for end in (e.low, e.center, e.high) if end is not None)]
-    margin = 0.06 * (max(ends) - min(ends)) or 1.0
-    return min(ends) - margin, max(ends) + margin
-
-
-def bar(difference: Difference | None, axis: tuple[float, float]) -> Bar | None:
-    """A difference on that axis; None where there is none."""
-    if difference is None:
-        return None
-    low, high = axis
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    one = difference.estimate
-    left, right = (None if end is None else place(end) for end in (one.low, one.high))
-    return Bar(place(0.0), place(one.center), left, right)
 
 
 def axis_words(found: list[Summary], baseline: str) -> str:
