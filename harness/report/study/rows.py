@@ -93,11 +93,12 @@ def superseded(rows: pd.DataFrame) -> pd.Series:
     Timings of another run's rounds are another thing. A failure knows little of where it was, so whatever the same
     attempt gave later, at the same resolution and of the same part if it knows them, replaces it.
     """
-    again = pd.Series(False, index=rows.index)
+    found = rows.duplicated(list(SAME), keep="last")
     for unknown in (these for size in range(len(UNKNOWN) + 1) for these in combinations(UNKNOWN, size)):
-        later = rows.duplicated([column for column in TRY if column not in unknown], keep="last")
-        again |= later & (rows[list(unknown)] == "").all(axis=1)
-    return rows.duplicated(list(SAME), keep="last") | (rows["value"].isna() & again)
+        failed = rows["value"].isna() & (rows[list(unknown)] == "").all(axis=1)
+        if failed.any():
+            found |= failed & rows.duplicated([column for column in TRY if column not in unknown], keep="last")
+    return found
 
 
 def side(px: str) -> float:
