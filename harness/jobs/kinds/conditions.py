@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.jobs.experiment import Experiment
+from harness.results.metrics import unit_of
 
 FEWEST = 3  # rounds: a median of fewer has no interval
-UNITS = {"images_per_s": "1/s", "ms": "ms", "peak_mib": "MiB", "ceiling_gmac_per_s": "GMAC/s"}
 Fact = dict[str, Any]
 
 
@@ -40,7 +40,7 @@ class Condition:
     def null(self, variant: str, word: str, why: str) -> Fact:
         """The fact that there is none, with the sentence that says why."""
         metric = self.prefix + word
-        return {"variant": variant, "metric": metric, "value": None, "unit": UNITS.get(word, "1"), "note": why}
+        return {"variant": variant, "metric": metric, "value": None, "unit": unit_of(metric), "note": why}
 
 
 def conditions(experiment: Experiment) -> list[Condition]:
