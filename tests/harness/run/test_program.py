@@ -176,8 +176,7 @@ def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there):
     first = store.load("results/digits")
     assert program.main(["--variants", "sp_sa", "--baseline", "psa", *flags]) == 0
     assert program.main(["--variants", "sp_sa,psa", *flags]) == 0
-    from harness.report.analysis.condition import chosen
-    from harness.report.analysis.timing import speed
+    from harness.report.analysis.timing import chosen, speed
     from harness.report.study.study import study
 
     page = study(store.load("results/digits"), store.recipes(Path("results/digits"))).settings[0]
