@@ -68,7 +68,7 @@ def arms(setting: Setting) -> dict[str, list[Arm]]:
     rows = setting.rows[setting.rows["metric"].isin([metric.name for metric in of_group("binarized")])]
     found: dict[str, dict[str, Arm]] = {}
     for name, params in zip(rows["variant"], rows["params"], strict=True):
-        if "keep" in params:
+        if params.keys() >= {"spec", "keep", "by", "ones"} and isinstance(params["keep"], int | float):
             one = Arm(name, params["spec"], float(params["keep"]), params["by"], params["ones"])
             found.setdefault(one.spec, {})[name] = one
     return {spec: sorted(each.values(), key=lambda a: (-a.keep, a.by, a.ones)) for spec, each in found.items()}

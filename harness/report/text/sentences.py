@@ -64,6 +64,6 @@ def part(params: Params, names: tuple[str, ...]) -> tuple[str, ...]:
     """What tells two numbers of one metric apart, each as a heading says it: ("Noise", "severity 2")."""
     said = [(name, params[name]) for name in names if params.get(name) is not None]
     return tuple(
-        f"{name} {tick(value)}" if isinstance(value, int | float) else f"{value[:1].upper()}{value[1:]}"
+        f"{name} {tick(value)}" if isinstance(value, int | float) else f"{value}"[:1].upper() + f"{value}"[1:]
         for name, value in said
     )

@@ -184,6 +184,8 @@ def test_arms_are_what_params_say_whatever_the_rows_are_called(tmp_path):
     found = binarized.arms(first_setting(made.save(tmp_path, [
         *masked(), made.row("some arm", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params=params),
         made.row("sp_sa kept 9 %", "kept_top1", 90.0, seed=0, test_px=8, family="binarised"),
+        made.row("half", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params={"keep": 50.0}),
+        made.row("odd", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params=params | {"keep": "most"}),
     ])))  # fmt: skip
     assert found["sp_sa[hidden=16]+swin"] == [
         binarized.Arm("some arm", "sp_sa[hidden=16]+swin", 12.5, "deviation", True)

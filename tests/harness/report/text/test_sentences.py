@@ -46,3 +46,4 @@ def test_parts_are_headings():
     names = ("corruption", "severity")
     assert sentences.part({"corruption": "noise", "severity": 2, "seed": 1}, names) == ("Noise", "severity 2")
     assert sentences.part({}, names) == ()
+    assert sentences.part({"corruption": ["x"], "severity": None}, names) == ("['x']",)
