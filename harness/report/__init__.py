@@ -1,7 +1,7 @@
 """Rows to one self-contained HTML page: `render` draws it, `python -m harness.report` is the program.
 
-The chain inside, each link from the rows before it: rows -> study -> summary ->
-verdict, table, figures, appendix -> page; and of two studies: sides -> matched -> compare -> compare_page.
+Inside, one chain goes from the rows to the page: study -> analysis -> text, tables, figures -> pages. A page of two
+studies takes study/matched, analysis/compare, tables/compare and pages/compare.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.report.study.source import Source
     from harness.results.store import Damage
 
 
@@ -28,19 +29,10 @@ def render(folder: Path, output: Path) -> Report:
     Raises ValueError where there are no rows to show, OSError where a file cannot be read or written.
     """
     from harness.report.pages.page import page
-    from harness.report.study.study import study
-    from harness.results import store
+    from harness.report.study.source import read
 
-    folder, output = Path(folder), Path(output)
-    frame = store.load(folder)
-    damaged = list(frame.attrs["damaged"])
-    if frame.empty:
-        raise ValueError(f"none of the {len(damaged)} lines at {folder} can be read; the first: {damaged[0]}")
-    beside = folder if folder.is_dir() else folder.parent
-    maps = store.beside(beside, ".maps.npz") | store.beside(beside, ".saliency.npz")  # by cell, and cells differ
-    whole = study(frame, store.recipes(beside), store.correct(beside), maps)
-    store.write_bytes(output, page(whole).encode())
-    return Report(output, damaged)
+    one = read(str(folder))
+    return write(Path(output), page(one.study), one)
 
 
 def render_comparison(a: str, b: str, output: Path) -> Report:
@@ -49,9 +41,15 @@ def render_comparison(a: str, b: str, output: Path) -> Report:
     Raises ValueError where there are no rows to compare, OSError where a file cannot be read or written.
     """
     from harness.report.pages.compare import page
-    from harness.report.study.source import side
+    from harness.report.study.source import read
+
+    one, two = read(a), read(b)
+    return write(Path(output), page(one, two), one, two)
+
+
+def write(output: Path, html: str, *sources: Source) -> Report:
+    """Writes a page, whole or not at all."""
     from harness.results import store
 
-    one, two = side("A", a), side("B", b)
-    store.write_bytes(Path(output), page(one, two).encode())
-    return Report(Path(output), [*one.damaged, *two.damaged])
+    store.write_bytes(output, html.encode())
+    return Report(output, [damage for one in sources for damage in one.study.damaged])

@@ -8,6 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.run.arguments import Parser
+from harness.run.console import in_words
+
+if TYPE_CHECKING:
+    from harness.report import Report
 
 EXPORTS = {
     "csv": "all rows as one tidy CSV",
@@ -18,72 +25,78 @@ EXPORTS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line."""
+    p = Parser(
         prog="python -m harness.report",
         description="Render a study's rows as one self-contained HTML page; of two studies, what changed from the "
         "first to the second.",
         epilog="results/NAME@COMMIT stands for the rows that one commit wrote, so that two commits of a study can be "
         "compared. Exit codes: 0, done; 1, a line is damaged (the rest is rendered); 2, bad input, nothing rendered.",
     )
-    parser.add_argument("folder", metavar="results/NAME", help="the folder of rows, or one .jsonl file")
-    parser.add_argument("other", nargs="?", metavar="results/OTHER", help="a second one, to be compared with")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
+    p.add_argument("folder", metavar="results/NAME", help="the folder of rows, or one .jsonl file")
+    p.add_argument("other", nargs="?", metavar="results/OTHER", help="a second one, to be compared with")
+    p.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     for name, what in EXPORTS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=f"write {what}, too")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write table and figures into a Markdown file, too")
-    parser.add_argument(
+        p.add_argument(flag(name), type=Path, metavar="FILE", help=f"write {what}, too")
+    p.add_argument("--readme", type=Path, metavar="FILE", help="write table and figures into a Markdown file, too")
+    p.add_argument(
         "--figures", type=Path, default=Path("reports/figures"), metavar="DIR", help="where --readme's figures go"
     )
-    chosen = parser.parse_args(arguments)
-    names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (chosen.folder, chosen.other) if one]
-    output = chosen.report or Path("reports") / f"{'-vs-'.join(names)}.html"
-    asked = {name: getattr(chosen, name) for name in (*EXPORTS, "readme") if getattr(chosen, name)}
+    return p
 
-    from harness.report import render, render_comparison
-    from harness.results import store  # late, so that --help answers at once
 
-    try:
-        if chosen.other is not None:
-            if asked:
-                flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
-                raise ValueError(f"{flags} with two studies: an export is of one; name one alone")
-            report = render_comparison(chosen.folder, chosen.other, output)
-        else:
-            if "parquet" in asked:
-                store.require_pyarrow()  # before anything is written
-            report = render(Path(chosen.folder), output)
-            export(Path(chosen.folder), asked, chosen.figures)
-    except ValueError as error:
-        print(f"harness.report: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"harness.report: {error.filename or output}: {error.strerror or error}", file=sys.stderr)
-        return 2
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program; returns the exit code."""
+    args = parser().parse_args(arguments)
+    return in_words("harness.report", lambda: run(args), resumes=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Renders one study with its exports, or two side by side."""
+    from harness.report import render_comparison
+
+    names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (args.folder, args.other) if one]
+    output = args.report or Path("reports") / f"{'-vs-'.join(names)}.html"
+    asked = {name: getattr(args, name) for name in (*EXPORTS, "readme") if getattr(args, name)}
+    if args.other is not None and asked:
+        flags = ", ".join(map(flag, asked))
+        raise ValueError(f"{flags} with two studies: an export is of one; name one alone")
+    if args.other is not None:
+        report = render_comparison(args.folder, args.other, output)
+    else:
+        report = export(args.folder, output, asked, args.figures)
     for damage in report.damaged:
         print(damage, file=sys.stderr)
     print(report.path)
     return 1 if report.damaged else 0
 
 
-def export(folder: Path, asked: dict[str, Path], figures: Path) -> None:
-    """Writes the exports that were asked for, by name."""
-    if not asked:
-        return
+def export(folder: str, output: Path, asked: dict[str, Path], figures: Path) -> Report:
+    """Reads a study once; writes its page, then the exports that were asked for, by name."""
+    from harness.report import write
     from harness.report.export import formats, readme
-    from harness.report.study.study import study
+    from harness.report.pages.page import page
+    from harness.report.study.source import read
     from harness.results import store
 
-    frame = store.load(folder)
-    for name, write in (("csv", store.to_csv), ("parquet", store.to_parquet)):
+    if "parquet" in asked:
+        store.require_pyarrow()  # before anything is written
+    source = read(folder)
+    report = write(output, page(source.study), source)
+    for name, save in (("csv", store.to_csv), ("parquet", store.to_parquet)):
         if name in asked:
-            write(frame, asked[name])
-    whole = study(frame, store.recipes(folder if folder.is_dir() else folder.parent))
+            save(source.frame, asked[name])
     for name, text in (("timm_csv", formats.timm_csv), ("latex", formats.latex), ("markdown", formats.markdown)):
         if name in asked:
-            store.write_bytes(asked[name], text(whole).encode())
+            store.write_bytes(asked[name], text(source.study).encode())
     if "readme" in asked:
-        readme.write(whole, folder.resolve().name, asked["readme"], figures)
+        readme.write(source.study, Path(folder).resolve().name, asked["readme"], figures)
+    return report
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from harness.report import Report
 
 
-def in_words(program: str, job: Callable[[], int]) -> int:
-    """Runs a job that records cells and returns its exit code.
+def in_words(program: str, job: Callable[[], int], resumes: bool = True) -> int:
+    """Runs a job and returns its exit code.
 
-    Bad input (2), a full disk or a lost process (1) and Ctrl-C (130) end it with one sentence.
+    Bad input (2), a full disk or a lost process (1) and Ctrl-C (130) end it with one sentence. resumes: the job records
+    cells, so the same command goes on where it ended; else an error of a file is bad input.
     """
-    goes_on = "what was recorded is whole, and the same command goes on"
+    goes_on = "; what was recorded is whole, and the same command goes on" if resumes else ""
     try:
         return job()
     except ValueError as error:
@@ -27,13 +28,14 @@ def in_words(program: str, job: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        code, words = 1, f"{error}; {goes_on}"
+        plain = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code, words = (1, f"{error}{goes_on}") if resumes else (2, plain)
     except KeyboardInterrupt:
-        code, words = 130, f"interrupted; {goes_on}"
+        code, words = 130, f"interrupted{goes_on}"
     except RuntimeError as error:
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             raise
-        code, words = 1, f"{str(error).splitlines()[0]}; this process ends, since all end together; {goes_on}"
+        code, words = 1, f"{str(error).splitlines()[0]}; this process ends, since all end together{goes_on}"
     if code != 2 or spoken():
         print(f"{program}: {words}", file=sys.stderr)
     return code

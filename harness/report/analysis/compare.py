@@ -12,11 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.analysis.quantity import Quantity
 from harness.report.analysis.summary import Summary, summaries
 from harness.report.analysis.timing import CONDITION, Condition, Speed, chosen
-from harness.report.study.matched import Match
-from harness.report.study.source import Side
+from harness.report.study.matched import Match, newest
+from harness.report.study.source import Source
 from harness.results.stats import (
     FEWEST_SEEDS,
     Difference,
@@ -29,7 +28,9 @@ from harness.results.stats import (
 
 PAIRED, WELCH = "paired by seed", "Welch"
 MORE, LESS, OPEN, SAME, MISSING = "more accurate", "less accurate", "not resolved", "the same", "no accuracy"
+SLOWER, FASTER = "slower", "faster"
 ONLY_A, ONLY_B = "only in A", "only in B"
+BASELINES = "the baselines differ"
 KINDS = {"": "inference", "train_": "training"}
 
 
@@ -42,6 +43,13 @@ class Time:
     change: Estimate | None
     resolved: bool
     reason: str = ""
+
+    @property
+    def word(self) -> str:
+        """Slower or faster where the change is resolved; else ""."""
+        if self.change is None or not self.resolved:
+            return ""
+        return SLOWER if self.change.center > 1 else FASTER
 
 
 @dataclass(frozen=True)
@@ -94,27 +102,23 @@ class Comparison:
         return next((c.top1 for c in self.variants if c.top1 is not None and c.top1.estimate.low is not None), None)
 
 
-def compare(a: Side, b: Side, match: Match) -> Comparison:
+def compare(a: Source, b: Source, match: Match) -> Comparison:
     """All variants of a setting, those of A first, in the order of the pages."""
     mine, theirs = ({one.variant: one for one in summaries(setting)} for setting in (match.a, match.b))
     known = match.a.recipe is not None and match.b.recipe is not None
     paired = known and not match.recipes
     pairs = [(mine.get(name), theirs.get(name)) for name in dict.fromkeys([*mine, *theirs])]
-    counted = max(1, sum(_few(one) >= FEWEST_SEEDS and _few(two) >= FEWEST_SEEDS for one, two in pairs))
+    compared = max(1, sum(all(s is not None and len(s.seeds) >= FEWEST_SEEDS for s in pair) for pair in pairs))
     conditions = {prefix: (chosen(match.a, prefix), chosen(match.b, prefix)) for prefix in KINDS}
-    alike = _same_machine(a, b), a.study.baseline == b.study.baseline
+    unlike = _unlike(a, b)
     found = []
     for one, two in pairs:
-        top1, how = _difference(one, two, paired, counted)
         there = one or two
         assert there is not None
-        times = {prefix: _time(one, two, prefix, conditions[prefix], *alike) for prefix in KINDS}
+        top1, how = _difference(one, two, paired, compared)
+        times = {prefix: _time(one, two, prefix, conditions[prefix], unlike) for prefix in KINDS}
         found.append(Compared(there.variant, there.family, one, two, top1, how, times))
     return Comparison(match, paired, found, conditions)
-
-
-def _few(summary: Summary | None) -> int:
-    return 0 if summary is None else len(summary.seeds)
 
 
 def _difference(one: Summary | None, two: Summary | None, paired: bool, compared: int) -> tuple[Difference | None, str]:
@@ -126,33 +130,31 @@ def _difference(one: Summary | None, two: Summary | None, paired: bool, compared
     return welch_difference(list(one.seeds.values()), list(two.seeds.values()), compared), WELCH
 
 
+def _unlike(a: Source, b: Source) -> str:
+    """Why no time of the two studies can be compared; "" where it can."""
+    if a.study.baseline != b.study.baseline:
+        return BASELINES
+    machine = newest(a, "machine")
+    return "" if machine and machine == newest(b, "machine") else "the machines differ"
+
+
 def _time(
-    one: Summary | None, two: Summary | None, prefix: str, conditions: Sequence[Condition | None],
-    same_machine: bool, same_baseline: bool,
-) -> Time:  # fmt: skip
+    one: Summary | None, two: Summary | None, prefix: str, conditions: Sequence[Condition | None], unlike: str
+) -> Time:
     """The time ratios and their change, or why it is not judged."""
     a, b = ((s.training if prefix else s.inference) if s is not None else None for s in (one, two))
-    ratios = [speed.ratio if speed is not None else Quantity() for speed in (a, b)]
     here, there = conditions
-    if not ratios[0].value or not ratios[1].value or here is None or there is None:
+    if a is None or b is None or not a.ratio.value or not b.ratio.value or here is None or there is None:
         return Time(a, b, None, False)
-    if not same_baseline:
-        return Time(a, b, None, False, "the baselines differ")
-    change = ratio_change(*(_estimate(ratio) for ratio in ratios))
+    if unlike == BASELINES:
+        return Time(a, b, None, False, unlike)
+    change = ratio_change(
+        *(Estimate(ratio.value or math.nan, ratio.low, ratio.high, ratio.n, 0.95) for ratio in (a.ratio, b.ratio))
+    )
     if here.key[: CONDITION.index("cell")] != there.key[: CONDITION.index("cell")]:
         return Time(a, b, change, False, f"timed on {here.words()} in A, on {there.words()} in B")
-    if not same_machine:
-        return Time(a, b, change, False, "the machines differ")
+    if unlike:
+        return Time(a, b, change, False, unlike)
     if here.floor is None or there.floor is None:
         return Time(a, b, change, False, "a run has no A/A floor")
     return Time(a, b, change, ratio_resolved(change, here.floor + there.floor))
-
-
-def _estimate(ratio: Quantity) -> Estimate:
-    return Estimate(ratio.value if ratio.value is not None else math.nan, ratio.low, ratio.high, ratio.n, 0.95)
-
-
-def _same_machine(a: Side, b: Side) -> bool:
-    """Whether the newest rows of both name the same machine."""
-    newest = [[cell for cell in side.study.rows["machine"] if isinstance(cell, dict)][-1:] for side in (a, b)]
-    return bool(newest[0]) and newest[0] == newest[1]

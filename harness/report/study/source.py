@@ -1,7 +1,7 @@
-"""What `python -m harness.report A B` compares: a folder of rows, one .jsonl file, or either's rows of one commit.
+"""Where a study is read from: a folder of rows, one .jsonl file, or the rows of one commit in either.
 
-`results/NAME@COMMIT` is the rows that a commit wrote, named by as many of its first digits as tell it from the others;
-with "+dirty", only those that were written with uncommitted changes.
+`results/NAME@COMMIT` stands for the rows that a commit wrote. The commit is named by as many of its first digits as
+tell it from the others; with "+dirty", only the rows written with uncommitted changes count.
 """
 
 from __future__ import annotations
@@ -13,47 +13,46 @@ import pandas as pd
 
 from harness.report.study.study import Study, study
 from harness.results import store
-from harness.results.store import Damage
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of two: what it was asked for by, and its study."""
+class Source:
+    """What was asked for, the rows as they were read, and the study that they make up."""
 
-    letter: str
     asked: str
+    frame: pd.DataFrame
     study: Study
-    damaged: list[Damage]
 
     @property
     def commits(self) -> list[str]:
-        """The commits that wrote its rows, the newest last."""
+        """The commits that wrote the rows, the newest last."""
         return [commit for commit in dict.fromkeys(self.study.rows["code"]) if commit]
 
     @property
     def when(self) -> str:
-        """The days on which its rows were written; "" where none says."""
+        """The days on which the rows were written; "" where no row says."""
         days = sorted({when[:10] for when in self.study.rows["when"] if when})
         return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
 
 
-def side(letter: str, asked: str) -> Side:
-    """Reads a side. Raises ValueError where there are no rows, or the commit is not, or not the only one, there."""
+def read(asked: str) -> Source:
+    """Reads a study. Raises ValueError where there are no rows, or not exactly one commit is meant."""
     path, commit = split(asked)
     frame = store.load(path)
-    damaged = list(frame.attrs["damaged"])
     if frame.empty:
+        damaged = frame.attrs["damaged"]
         raise ValueError(f"none of the {len(damaged)} lines at {path} can be read; the first: {damaged[0]}")
     if commit:
         frame = written_by(frame, commit, path)
     beside = path if path.is_dir() else path.parent
-    return Side(letter, asked, study(frame, store.recipes(beside), store.correct(beside)), damaged)
+    maps = store.beside(beside, ".maps.npz") | store.beside(beside, ".saliency.npz")  # by cell, and cells differ
+    return Source(asked, frame, study(frame, store.recipes(beside), store.correct(beside), maps))
 
 
 def split(asked: str) -> tuple[Path, str]:
-    """The path and the commit, "" where none is named; what exists as a whole is a path.
+    """The path and the commit, "" where none is named; a path that exists is taken whole.
 
-    Raises ValueError for nothing after the @.
+    Raises ValueError where nothing follows the @.
     """
     path, _, commit = asked.rpartition("@")
     if not path or Path(asked).exists():
@@ -64,11 +63,11 @@ def split(asked: str) -> tuple[Path, str]:
 
 
 def written_by(frame: pd.DataFrame, commit: str, path: Path) -> pd.DataFrame:
-    """The rows of a commit. Raises ValueError where it is none or several."""
+    """The rows of a commit. Raises ValueError where no commit, or more than one, has this name."""
     codes = [code if isinstance(code, str) else "" for code in frame["code"]]
     there = [code for code in dict.fromkeys(codes) if code]
-    found = [code for code in there if code == commit or (code.startswith(commit) and "+" not in commit)]
-    if len({code.partition("+")[0] for code in found}) != 1:
-        many = f"more than one commit at {path} begins with {commit}" if found else f"no row at {path} is of {commit}"
+    named = [code for code in there if code == commit or (code.startswith(commit) and "+" not in commit)]
+    if len({code.partition("+")[0] for code in named}) != 1:
+        many = f"more than one commit at {path} begins with {commit}" if named else f"no row at {path} is of {commit}"
         raise ValueError(f"{many}; there are {', '.join(there) or 'none named'}")
-    return frame[[code in found for code in codes]].reset_index(drop=True)
+    return frame[[code in named for code in codes]].reset_index(drop=True)

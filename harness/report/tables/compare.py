@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.report.analysis.compare import SAME, Compared, Comparison, Time
+from harness.report.analysis.compare import FASTER, SAME, SLOWER, Compared, Comparison, Time
 from harness.report.analysis.quantity import Quantity
-from harness.report.analysis.summary import Summary
-from harness.report.analysis.timing import Speed
 from harness.report.tables.main import (
     TIMES,
     Cell,
@@ -17,24 +14,26 @@ from harness.report.tables.main import (
     Form,
     Line,
     Table,
+    columns,
     mean_cell,
     number_cell,
-    sentence,
 )
-from harness.report.text.formatting import DASH, count, grouped, interval, percent, points, significant, tick
+from harness.report.text.formatting import DASH, MINUS, count, grouped, interval, percent, points, significant, tick
 
 ARROW = "\N{RIGHTWARDS ARROW}"
+MEANINGS = {column.key: column for column in columns("")}  # of the main table
 
 
 def accuracy(found: Comparison) -> Table:
     """What a model has and what it reaches."""
     notes = Footnotes()
+    mean = "mean over seeds, with its 95 % t interval"
     columns = [
-        Column("params", "Model", "Params", "", "trainable parameters"),
-        Column("gmac", "Model", "GMACs", "per image", "multiply-adds of the forward pass at the training resolution"),
-        Column("a", "Top-1 accuracy", "A", "%", "mean over seeds, with its 95 % t interval"),
-        Column("b", "Top-1 accuracy", "B", "%", "mean over seeds, with its 95 % t interval"),
-        Column("difference", "Top-1 accuracy", f"B {chr(0x2212)} A", "points", "with its simultaneous 95 % interval"),
+        MEANINGS["params"],
+        MEANINGS["gmac"],
+        Column("a", "Top-1 accuracy", "A", "%", mean),
+        Column("b", "Top-1 accuracy", "B", "%", mean),
+        Column("difference", "Top-1 accuracy", f"B {MINUS} A", "points", "with its simultaneous 95 % interval"),
         Column("seeds", "Top-1 accuracy", "Seeds", "A, B", "seeds with a top-1"),
     ]
     lines = []
@@ -43,7 +42,7 @@ def accuracy(found: Comparison) -> Table:
         cells = [
             _exact(one, "params", count, notes),
             _exact(one, "gmac", significant, notes),
-            *(_mean(one, s, notes) for s in (one.a, one.b)),
+            *(mean_cell(top1, percent, notes) for top1 in _both(one.a, one.b, "top1")),
             _difference(one, notes),
             Cell(", ".join(seeds), float(len(one.a.seeds)) if one.a is not None else None),
         ]
@@ -53,27 +52,31 @@ def accuracy(found: Comparison) -> Table:
 
 def speed(found: Comparison, prefix: str) -> Table | None:
     """Time over the baseline's and images/s of inference ("") or training; None where neither was timed."""
-    if not any(s is not None and s.images_per_s.value for one in found.variants for s in _speeds(one.times[prefix])):
+    times = {one.variant: one.times[prefix] for one in found.variants}
+    if not any(s is not None and s.images_per_s.value for time in times.values() for s in (time.a, time.b)):
         return None
     notes = Footnotes()
-    base, meaning = f"{TIMES} {found.baseline}", "median over interleaved rounds of time over the baseline's"
+    base, meaning, rate = f"{TIMES} {found.baseline}", MEANINGS["ratio"].meaning, MEANINGS["images_per_s"]
     columns = [
         Column("a", "Time", "A", base, meaning),
         Column("b", "Time", "B", base, meaning),
         Column("change", "Time", "B / A", "", "how the time over the baseline's changed, with its 95 % interval"),
-        Column("images_a", "Images/s", "A", "", "batch size over the median time of an iteration"),
-        Column("images_b", "Images/s", "B", "", "batch size over the median time of an iteration"),
+        Column("images_a", rate.title, "A", "", "batch size over the median time of an iteration"),
+        Column("images_b", rate.title, "B", "", "batch size over the median time of an iteration"),
     ]
     lines = []
     for one in found.variants:
-        time, is_baseline = one.times[prefix], one.variant == found.baseline
-        ratios = [_ratio(one, s, is_baseline, notes) for s in _speeds(time)]
-        cells = [*ratios, _change(time, is_baseline, notes), *(_images(one, s, notes) for s in _speeds(time))]
-        first, second = (s.images_per_s.value if s is not None else None for s in _speeds(time))
-        if first and second:
-            change = f"{points(100 * (second / first - 1))} %"
-            cells[-1] = replace(cells[-1], remark=change)
-        lines.append(_line(one, found, cells))
+        time, is_baseline = times[one.variant], one.variant == found.baseline
+        ratios = [
+            Cell("1", 1.0) if is_baseline and ratio.value is not None else _measured(ratio, _times, notes)
+            for ratio in _both(time.a, time.b, "ratio")
+        ]
+        change = _change(time, is_baseline, notes)
+        first, second = _both(time.a, time.b, "images_per_s")
+        images = [_measured(rate, significant, notes) for rate in (first, second)]
+        if first.value and second.value:
+            images[1] = replace(images[1], remark=f"{points(100 * (second.value / first.value - 1))} %")
+        lines.append(_line(one, found, [*ratios, change, *images]))
     return Table(columns, lines, notes.sentences)
 
 
@@ -81,13 +84,19 @@ def _line(one: Compared, found: Comparison, cells: list[Cell]) -> Line:
     return Line(one.variant, one.family, one.variant == found.baseline, cells)
 
 
-def _speeds(time: Time) -> Sequence[Speed | None]:
-    return time.a, time.b
+def _both(a: object | None, b: object | None, name: str) -> list[Quantity]:
+    """A quantity of A and of B; where a study has not got the variant, that is the reason."""
+    return [Quantity(reason=f"Not in {letter}.") if one is None else getattr(one, name)
+            for letter, one in (("A", a), ("B", b))]  # fmt: skip
 
 
-def _gap(one: Compared, notes: Footnotes) -> Cell:
-    """A dash where a side has not got the variant."""
-    return Cell(DASH, notes=[notes.number(f"Not in {'A' if one.a is None else 'B'}.")])
+def _times(value: float) -> str:
+    return grouped(value, 2)
+
+
+def _measured(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
+    """A number with its interval, or a dash with its reason."""
+    return number_cell(quantity, form, notes, interval(quantity.low, quantity.high, form))
 
 
 def _exact(one: Compared, name: str, form: Form, notes: Footnotes) -> Cell:
@@ -112,15 +121,11 @@ def in_full(value: float) -> str:
     return grouped(value, 0) if value >= 1000 else tick(value)
 
 
-def _mean(one: Compared, summary: Summary | None, notes: Footnotes) -> Cell:
-    return _gap(one, notes) if summary is None else mean_cell(summary.top1, percent, notes)
-
-
 def _difference(one: Compared, notes: Footnotes) -> Cell:
-    if one.a is None or one.b is None:
-        return _gap(one, notes)
     if one.top1 is None:
-        return Cell(DASH, notes=[notes.number(sentence("no difference: a side has no top-1"))])
+        missing = [letter for letter, s in (("A", one.a), ("B", one.b)) if s is None]
+        why = f"Not in {missing[0]}." if missing else "No difference: a side has no top-1."
+        return Cell(DASH, notes=[notes.number(why)])
     estimate = one.top1.estimate
     if one.outcome == SAME:
         return Cell("0", 0.0, "", "the same", "open")
@@ -131,32 +136,13 @@ def _difference(one: Compared, notes: Footnotes) -> Cell:
     return Cell(points(estimate.center), estimate.center, ends, f"not resolved; {one.how}", "open", marks)
 
 
-def _ratio(one: Compared, speed: Speed | None, is_baseline: bool, notes: Footnotes) -> Cell:
-    if speed is None:
-        return _gap(one, notes)
-    if is_baseline and speed.ratio.value is not None:
-        return Cell("1", 1.0)
-    ends = interval(speed.ratio.low, speed.ratio.high, lambda value: grouped(value, 2))
-    return number_cell(speed.ratio, lambda value: grouped(value, 2), notes, ends)
-
-
 def _change(time: Time, is_baseline: bool, notes: Footnotes) -> Cell:
     if is_baseline:
         return Cell("1", 1.0, tone="open")
     marks = [notes.number(f"Not judged: {time.reason}.")] if time.reason else []
     if time.change is None:
         return Cell(DASH, notes=marks or [notes.number("Not timed on both sides.")])
-    change = time.change
-    ends = interval(change.low, change.high, lambda value: grouped(value, 2))
-    if time.resolved:
-        tone = "less" if change.center > 1 else "more"
-        return Cell(grouped(change.center, 2), change.center, ends, "slower" if change.center > 1 else "faster", tone)
-    word = "not judged" if time.reason else "not resolved"
-    return Cell(grouped(change.center, 2), change.center, ends, word, "open", marks)
-
-
-def _images(one: Compared, speed: Speed | None, notes: Footnotes) -> Cell:
-    if speed is None:
-        return _gap(one, notes)
-    images = speed.images_per_s
-    return number_cell(images, significant, notes, interval(images.low, images.high, significant))
+    word = time.word or ("not judged" if time.reason else "not resolved")
+    tone = {SLOWER: "less", FASTER: "more"}.get(time.word, "open")
+    ends = interval(time.change.low, time.change.high, _times)
+    return Cell(_times(time.change.center), time.change.center, ends, word, tone, marks)

@@ -12,7 +12,8 @@ from harness.report.__main__ import main
 from harness.report.analysis import compare as judging
 from harness.report.analysis.compare import PAIRED, WELCH, compare
 from harness.report.study.matched import cautions, matches
-from harness.report.study.source import side, split
+from harness.report.study.source import read, split
+from harness.report.text.formatting import MINUS
 from harness.results import stats, store
 from tests.support import rows as made
 from tests.support.page import HOSTILE, Page
@@ -45,15 +46,15 @@ def slower(rows, variant, factor):
     return found
 
 
-def sides(tmp_path, a, b, recipe_b=made.RECIPE):
+def sources(tmp_path, a, b, recipe_b=made.RECIPE):
     return (
-        side("A", str(made.save(tmp_path / "a", a))),
-        side("B", str(made.save(tmp_path / "b", b, recipe_b))),
+        read(str(made.save(tmp_path / "a", a))),
+        read(str(made.save(tmp_path / "b", b, recipe_b))),
     )
 
 
 def compared(tmp_path, a, b, recipe_b=made.RECIPE):
-    one, two = sides(tmp_path, a, b, recipe_b)
+    one, two = sources(tmp_path, a, b, recipe_b)
     comparison = compare(one, two, matches(one, two)[0][0])
     return {found.variant: found for found in comparison.variants}
 
@@ -135,7 +136,7 @@ def test_images_a_second_of_two_runs_are_never_judged(tmp_path):
     b = [r | {"value": r["value"] / 2, "samples": [2 * s for s in r["samples"]]} if r["metric"] == "images_per_s" else r
          for r in moved(a)]  # fmt: skip
     page, _ = drawn(tmp_path, a, b)
-    assert f"{format.MINUS}50.00 %" in page.text
+    assert f"{MINUS}50.00 %" in page.text
     assert "slower" not in page.text
     assert "Images/s of two runs drift with the machine and are not judged" in page.text
 
@@ -205,7 +206,7 @@ def test_variants_and_settings_of_one_side_are_named(tmp_path):
 
 def test_settings_are_matched_by_what_they_are_and_not_by_the_studys_name(tmp_path):
     a = made.low_data(["sa", "psa"], range(3), fractions=(0.1, 1.0))
-    one, two = sides(tmp_path, a, [r | {"study": "renamed"} for r in moved(a)])
+    one, two = sources(tmp_path, a, [r | {"study": "renamed"} for r in moved(a)])
     found, alone = matches(one, two)
     assert [match.name for match in found] == ["digits · micro · 8 px · all training images",
                                                "digits · micro · 8 px · 10\u00a0% of the training images"]  # fmt: skip
@@ -218,7 +219,7 @@ def test_of_several_recipes_those_that_train_alike_are_matched(tmp_path):
     for name in ("a", "b"):
         folder = made.save(tmp_path / name, rows + longer)
         store.write_recipe(folder, "b" * 16, made.RECIPE | {"epochs": 300})
-    found, alone = matches(side("A", str(tmp_path / "a")), side("B", str(tmp_path / "b")))
+    found, alone = matches(read(str(tmp_path / "a")), read(str(tmp_path / "b")))
     assert [(match.a.key, match.recipes) for match in found] == [(match.b.key, []) for match in found]
     assert (len(found), alone) == (2, [])
 
@@ -226,10 +227,10 @@ def test_of_several_recipes_those_that_train_alike_are_matched(tmp_path):
 # ---- two commits in one folder
 
 
-def test_a_commit_of_a_folder_is_a_side(tmp_path, capsys, monkeypatch):
+def test_a_commit_of_a_folder_is_a_source_of_its_own(tmp_path, capsys, monkeypatch):
     a = made.accuracy(["sa", "psa"], range(3), [8])
     folder = made.save(tmp_path / "study", a + moved(a, points=-2.0, spread=0.1))
-    one, two = side("A", f"{folder}@abc"), side("B", f"{folder}@1234567")
+    one, two = read(f"{folder}@abc"), read(f"{folder}@1234567")
     assert (one.commits, two.commits) == (["abcdef0"], ["1234567+dirty"])
     assert {len(one.study.rows), len(two.study.rows)} == {len(a)}
     monkeypatch.chdir(tmp_path)
