@@ -13,6 +13,7 @@ import pandas as pd
 from harness.report.study.rows import by_number, text
 from harness.report.study.study import Study
 from harness.report.text.formatting import DASH, plural, share, significant
+from harness.report.text.sentences import proof
 
 COMPARED = {
     "parity": "the plain formula, in this run",
@@ -71,19 +72,17 @@ def recipes(study: Study) -> Facts | None:
     used = [name for name in dict.fromkeys(study.rows["recipe_hash"]) if name in study.recipes]
     if not used:
         return None
-    keys = dict.fromkeys(key for name in used for key in study.recipes[name])
-    return Facts(used, [(key, [_entry(study.recipes[name], key) for name in used]) for key in keys])
+    return _facts(used, [study.recipes[name] for name in used])
 
 
 def records(rows: pd.DataFrame, column: str) -> Facts | None:
     """The distinct dicts of `machine` or `versions`; one that is not a dict is shown as it is."""
-    kept = {json.dumps(cell, sort_keys=True, default=str): cell for cell in rows[column] if not _missing(cell)}
+    cells = [cell for cell in rows[column] if cell is not None and cell == cell]
+    kept = {json.dumps(cell, sort_keys=True, default=str): cell for cell in cells}
     if not kept:
         return None
     dicts: list[Mapping[str, Any]] = [cell if isinstance(cell, dict) else {column: cell} for cell in kept.values()]
-    keys = dict.fromkeys(key for record in dicts for key in record)
-    titles = [column if len(dicts) == 1 else f"{column} {number}" for number in range(1, len(dicts) + 1)]
-    return Facts(titles, [(str(key), [_entry(record, key) for record in dicts]) for key in keys])
+    return _facts([column if len(dicts) == 1 else f"{column} {number}" for number in range(1, len(dicts) + 1)], dicts)
 
 
 def code(study: Study) -> list[str]:
@@ -100,14 +99,14 @@ def code(study: Study) -> list[str]:
 def parity(study: Study) -> list[tuple[str, str, str, str]]:
     """Variant, what is compared, with what, and the largest relative difference; the worst over resolutions."""
     rows = study.rows[study.rows["metric"].isin(COMPARED) & ~study.rows["superseded"]]
+    rows = rows.assign(against=_against(rows))
     found = []
-    for (variant, metric, note, backend, device, precision), group in rows.groupby(
-        ["variant", "metric", "note", "backend", "device", "precision"], sort=True
+    for (variant, metric, words, *how), group in rows.groupby(
+        ["variant", "metric", "against", "backend", "device", "precision"], sort=True
     ):
-        where = " ".join(part for part in (backend, device, precision) if part)
         worst = group["value"].max()
         value = DASH if math.isnan(worst) else significant(float(worst), 2)
-        found.append((str(variant), where, str(note) or COMPARED[metric], value))
+        found.append((str(variant), " ".join(filter(None, map(str, how))), str(words) or COMPARED[metric], value))
     return found
 
 
@@ -115,19 +114,25 @@ def proved(study: Study) -> dict[str, str]:
     """Variant -> against what its plain formula was proved; those with a proof only."""
     rows = study.rows[(study.rows["metric"] == "parity") & ~study.rows["superseded"] & study.rows["value"].notna()]
     rows = rows[rows["precision"] == "float64"]  # a backend is compared in the run's own precision
-    return dict(zip(rows["variant"], rows["note"], strict=True))
+    return dict(zip(rows["variant"], _against(rows), strict=True))
+
+
+def _against(rows: pd.DataFrame) -> list[str]:
+    """What each row of parity was compared with; studies recorded before say it in the note."""
+    return [proof(params) or note for params, note in zip(rows["params"], rows["note"], strict=True)]
+
+
+def _facts(titles: list[str], records: list[Mapping[str, Any]]) -> Facts:
+    keys = dict.fromkeys(key for record in records for key in record)
+    return Facts(titles, [(str(key), [_entry(record, key) for record in records]) for key in keys])
 
 
 def _entry(record: Mapping[str, Any], key: Any) -> str:
     if key not in record:
-        return "—"
+        return DASH
     value = record[key]
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return text(value)
-
-
-def _missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell)
