@@ -14,32 +14,9 @@ from harness.report.figures.style.palette import looks
 from harness.report.pages.template import fill
 from harness.report.study.published import Published, read
 from harness.report.study.rows import natural, tidy
+from harness.report.tables.main import TIMES, Cell, Column, Footnotes, Line, Table
 from harness.report.text.formatting import DASH, MINUS, count, grouped, significant
 from harness.results import store
-
-BODY = "as published"  # how the note of a published model's own body begins
-MULTIPLE = "\N{MULTIPLICATION SIGN}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A variant at one size: parameters in words and beyond plain attention's, and a cell for each resolution."""
-
-    variant: str
-    family: str
-    params: str
-    beyond: str
-    cells: list[Cell]
-    why_not: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """GMACs of all pairs, over those of sa, and of the attended pairs alone where a mask leaves some out."""
-
-    gmac: str
-    over: str
-    attended: str
 
 
 @dataclass(frozen=True)
@@ -80,14 +57,15 @@ def render(folder: Path, output: Path) -> Report:
 def page(frame: pd.DataFrame) -> str:
     """The HTML of the rows."""
     rows = tidy(frame)
-    rows = rows.drop_duplicates(["variant", "size", "train_px", "metric", "note"], keep="last")
-    published = rows["note"].str.startswith(BODY)
-    found = costs(rows[~published])
+    rows["body"] = [params.get("body", "") for params in rows["params"]]
+    rows = rows.drop_duplicates(["variant", "size", "train_px", "metric", "body"], keep="last")
+    as_published = rows["body"] != ""
+    found = costs(rows[~as_published])
     look = looks(list(dict.fromkeys(v for one in found for v in one.variants)), "sa")
-    tables = [(one, lines(one), draw(one, look)) for one in found]
+    tables = [(one, table(one), draw(one, look)) for one in found]
     return fill(
-        "costs.html", tables=tables, look=look, pairs=beside(rows[published], read()), codes=sorted(set(rows["code"])),
-        newest=rows["when"].iloc[-1],
+        "costs.html", tables=tables, look=look, pairs=beside(rows[as_published], read()),
+        codes=sorted(set(rows["code"])), newest=rows["when"].iloc[-1],
     )  # fmt: skip
 
 
@@ -106,24 +84,37 @@ def costs(rows: pd.DataFrame) -> list[Costs]:
     return sorted(found, key=lambda one: one.value.get(("sa", one.pixels[0], "params"), 0.0))
 
 
-def lines(one: Costs) -> list[Line]:
-    """The table's lines."""
-    first, found = one.pixels[0], []
+def table(one: Costs) -> Table:
+    """A line a variant: parameters and those beyond sa's, then GMACs and their ratio to sa's at each resolution.
+
+    Under the GMACs of all pairs stand those of the attended pairs alone, where a mask leaves some out.
+    """
+    first, notes = one.pixels[0], Footnotes()
+    columns = [Column("params", "", "Parameters", f"M at {first} px", "trainable parameters; those beyond sa's")]
+    columns += [
+        Column(str(px), "", f"{px} px", "GMAC, over sa", "multiply-adds of an image; their ratio to sa's")
+        for px in one.pixels
+    ]
+    lines = []
     for variant in one.variants:
         params, base = (one.value.get((v, first, "params")) for v in (variant, "sa"))
+        is_baseline = variant == "sa"
         if params is None:
-            found.append(Line(variant, one.families[variant], DASH, "", [], one.refused.get(variant, "")))
-            continue
-        beyond = "" if base is None or variant == "sa" else signed(params - base)
-        cells = []
-        for px in one.pixels:
-            gmac, attended = (one.value.get((variant, px, metric)) for metric in ("gmac", "attended_gmac"))
-            ratio = one.ratio(variant, px)
-            over = "" if ratio is None or variant == "sa" else f"{MULTIPLE}{ratio:.3f}"
-            cells.append(Cell(DASH if gmac is None else grouped(gmac, 3), over,
-                              "" if attended is None else f"attended {grouped(attended, 3)}"))  # fmt: skip
-        found.append(Line(variant, one.families[variant], grouped(params / 1e6, 3), beyond, cells))
-    return found
+            marks = [notes.number(one.refused.get(variant) or "Not counted.")]
+            cells = [Cell(DASH, notes=marks) for _ in columns]
+        else:
+            beyond = "" if base is None or is_baseline else signed(params - base)
+            cells = [Cell(grouped(params / 1e6, 3), params, beyond), *(_gmac(one, variant, px) for px in one.pixels)]
+        lines.append(Line(variant, one.families[variant], is_baseline, cells))
+    return Table(columns, lines, notes.sentences)
+
+
+def _gmac(one: Costs, variant: str, px: int) -> Cell:
+    gmac, attended = (one.value.get((variant, px, metric)) for metric in ("gmac", "attended_gmac"))
+    ratio = one.ratio(variant, px)
+    over = "" if ratio is None or variant == "sa" else f"{TIMES}{ratio:.3f}"
+    shown = DASH if gmac is None else grouped(gmac, 3)
+    return Cell(shown, gmac, over, "" if attended is None else f"attended {grouped(attended, 3)}")
 
 
 def signed(number: float) -> str:
