@@ -14,15 +14,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.run.arguments import Parser
-from harness.run.catalogue import GRID, LAYER, WIDTH, Entry, entries, typical
-from variants.attention import Attention
-from variants.relation import total_bias, total_prior
+from harness.run.console import in_words
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from harness.run.catalogue import Entry
+    from variants.attention import Attention
 
 BADGES = Path("results/parity/badges.jsonl")
 MOST = 4  # heads
@@ -41,6 +43,11 @@ class Picture:
 
 def pictures(layer: Attention) -> Iterator[Picture]:
     """What a layer does by place alone, map by map; a term that it does not have is left out."""
+    import torch
+
+    from harness.run.catalogue import GRID, WIDTH
+    from variants.relation import total_bias, total_prior
+
     h, w = GRID
     middle = (h // 2) * w + w // 2
     with torch.no_grad():
@@ -61,6 +68,7 @@ def pictures(layer: Attention) -> Iterator[Picture]:
 
 def drawn(title: str, maps: Tensor, neutral: float | None = None) -> Picture:
     """Maps [H or 1, a, b] on one scale: around `neutral` in two colours, else from nothing upwards in one."""
+    import numpy as np
     from matplotlib import colormaps
 
     values = maps[:MOST].double().numpy()
@@ -75,6 +83,7 @@ def drawn(title: str, maps: Tensor, neutral: float | None = None) -> Picture:
 
 def png(pixels: np.ndarray) -> str:
     """RGBA [a, b, 4] in 0..1 as a data URI."""
+    import numpy as np
     from matplotlib import image
 
     file = io.BytesIO()
@@ -85,6 +94,7 @@ def png(pixels: np.ndarray) -> str:
 def page(found: Sequence[Entry], proofs: dict[str, str]) -> str:
     """The HTML of the variants and of what each was proved against."""
     from harness.report.pages.template import fill
+    from harness.run.catalogue import LAYER, typical
 
     shown = [(one, list(pictures(typical(one.name)))) for one in found]
     return fill("gallery.html", variants=shown, proofs=proofs, layer=LAYER)
@@ -92,6 +102,7 @@ def page(found: Sequence[Entry], proofs: dict[str, str]) -> str:
 
 def proved(path: Path) -> dict[str, str]:
     """Variant -> against what it was proved, by the recorded badges; nothing where there are none."""
+    from harness.report.text.sentences import oracles
     from harness.results import store
 
     if not path.exists():
@@ -102,10 +113,14 @@ def proved(path: Path) -> dict[str, str]:
             f"{rows.attrs['damaged'][0]}; record the badges anew: pytest tests/variants/published --badges {path}"
         )
     rows = rows[rows["metric"] == "parity"]
-    return {name: note.removeprefix(f"{name}: ") for name, note in zip(rows["variant"], rows["note"], strict=True)}
+    # Badges recorded before rows had params say their oracles in the note, after the variant's name.
+    return {
+        name: oracles(params["oracles"]) if isinstance(params, dict) else str(note).removeprefix(f"{name}: ")
+        for name, params, note in zip(rows["variant"], rows["params"], rows["note"], strict=True)
+    }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
     p = Parser(prog="python -m harness.gallery", description="Draw one page with every variant there is.")
     p.add_argument("--report", type=Path, default=Path("reports/variants.html"), metavar="FILE", help="(%(default)s)")
@@ -116,20 +131,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, or 2 for bad input."""
+    args = parser().parse_args(argv)
+    return in_words("harness.gallery", lambda: run(args), resumes=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws the page."""
     from harness.jobs.variant_file import load
     from harness.results import store
+    from harness.run.catalogue import entries
 
-    args = parser().parse_args(argv)
-    try:
-        for path in args.variant_file:
-            load(path)
-        store.write_bytes(args.report, page(entries(), proved(args.badges)).encode())
-    except ValueError as error:
-        print(f"harness.gallery: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"harness.gallery: {error.filename or args.report}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    for path in args.variant_file:
+        load(path)
+    store.write_bytes(args.report, page(entries(), proved(args.badges)).encode())
     print(args.report)
     return 0
 

@@ -30,6 +30,7 @@ from typing import Any
 
 from harness.results.store import write_bytes
 from harness.run.arguments import Parser
+from harness.run.console import in_words
 
 CONFIDENCE = 0.95  # that no ratio of a whole comparison is called slower by chance
 BUSY = 0.15  # of the cores at other processes: more, and even a ratio is not that of a quiet machine
@@ -211,34 +212,38 @@ def slim(recording: Recording) -> bytes:
     return (json.dumps(head)[:-1] + ', "benchmarks": [\n' + ",\n".join(lines) + "\n]}\n").encode()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Compares; returns 0, 1 where something got worse, 2 for bad input."""
-    parser = Parser(
+def parser() -> Parser:
+    """The command line."""
+    p = Parser(
         prog="python -m harness.regress",
         description="Compare two recordings of tests/benchmarks: ratios to the baseline beyond the noise of both, and "
         "exact counters.",
         epilog="Exit codes: 0, nothing got worse; 1, something did, and is named; 2, bad input.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("base", type=Path, metavar="BASE.json", help="the recording to compare with")
-    parser.add_argument("new", type=Path, metavar="NEW.json", help="the recording to judge")
-    parser.add_argument("--short", action="store_true", help="only what the benchmarks' short form (-m short) runs")
-    parser.add_argument(
+    p.add_argument("base", type=Path, metavar="BASE.json", help="the recording to compare with")
+    p.add_argument("new", type=Path, metavar="NEW.json", help="the recording to judge")
+    p.add_argument("--short", action="store_true", help="only what the benchmarks' short form (-m short) runs")
+    p.add_argument(
         "--least", type=_percent, default=0.0, metavar="PERCENT", help="let a ratio grow by this much in any case (0)"
     )
-    parser.add_argument("--record", action="store_true", help="write what is compared of NEW.json to BASE.json instead")
-    args = parser.parse_args(argv)
-    try:
-        new = read(args.new)
-        if args.record:
-            write_bytes(args.base, slim(new))
-            return 0
-        found = compare(read(args.base), new, args.short, args.least)
-    except (ValueError, OSError) as error:
-        print(f"harness.regress: {error}", file=sys.stderr)
-        return 2
-    for line in [*found.lines, "", *found.notes, *found.failures]:
-        print(line)
+    p.add_argument("--record", action="store_true", help="write what is compared of NEW.json to BASE.json instead")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns 0, 1 where something got worse, 2 for bad input."""
+    args = parser().parse_args(argv)
+    return in_words("harness.regress", lambda: run(args), resumes=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares and prints, or records."""
+    new = read(args.new)
+    if args.record:
+        write_bytes(args.base, slim(new))
+        return 0
+    found = compare(read(args.base), new, args.short, args.least)
+    print(*found.lines, "", *found.notes, *found.failures, sep="\n")
     print(f"{len(found.failures)} got worse" if found.failures else "nothing got worse")
     return 1 if found.failures else 0
 

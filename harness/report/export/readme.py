@@ -16,7 +16,8 @@ from pathlib import Path
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
 from harness.report.analysis.summary import Summary, differences_of, summaries
-from harness.report.export.formats import marked, row, seeds_words, span
+from harness.report.export.formats import seeds_words
+from harness.report.export.sheet import Sheet, Value, markdown, marked, row
 from harness.report.figures import forest_plot
 from harness.report.figures.style import captions
 from harness.report.figures.style.palette import css_variables, looks
@@ -24,8 +25,8 @@ from harness.report.figures.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
 from harness.report.study.study import SETTING, Key, Setting, Study, alike
-from harness.report.text.formatting import DASH, interval, listing, percent, plural, points
 from harness.report.text.formatting import count as amount
+from harness.report.text.formatting import interval, listing, percent, plural, points
 from harness.results import store
 from harness.results.stats import Difference
 
@@ -149,20 +150,18 @@ def apart(setting: Setting, first: Setting) -> list[str]:
 
 def table(study: Study, shown: Sequence[Column]) -> str:
     """Parameters and top-1 in the leading setting, and the difference to the baseline in every setting."""
-    lead, others = shown[0], shown[1:]
-    heads = [f"{marked(lead.words)}: top-1, %", "minus " + study.baseline]
-    heads += [f"{marked(column.words)}: minus {study.baseline}" for column in others]
-    lines = [row(["Variant", "Parameters", *heads]), row(["---", *["---:"] * (len(heads) + 1)])]
+    lead, minus = shown[0], f"minus {study.baseline}"
+    headings = ["Parameters", f"{lead.words}: top-1, %", minus, *(f"{column.words}: {minus}" for column in shown[1:])]
+    lines = []
     for variant in [study.baseline, *listed(shown)]:
-        s = lead.of(variant)
-        cells = [amount(s.params.value) if s is not None and s.params.value is not None else DASH]
-        if s is None or s.top1.value is None:
-            cells.append(DASH)
-        else:
-            cells.append(marked(f"{percent(s.top1.value)} {interval(s.top1.low, s.top1.high)}".strip()))
-        cells += [difference(one.difference if (one := column.of(variant)) else None) for column in shown]
-        lines.append(row([span(variant), *cells]))
-    return "\n".join(lines)
+        s, values = lead.of(variant), [Value(), Value()]
+        if s is not None and s.params.value is not None:
+            values[0] = Value(amount(s.params.value))
+        if s is not None and s.top1.value is not None:
+            values[1] = Value(percent(s.top1.value), interval(s.top1.low, s.top1.high))
+        values += [difference(one.difference if (one := column.of(variant)) else None) for column in shown]
+        lines.append((variant, values))
+    return markdown(Sheet("Variant", [("", words) for words in headings], lines))
 
 
 def listed(shown: Sequence[Column]) -> list[str]:
@@ -191,22 +190,22 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
             tuple(column.setting.key[SETTING.index(part)] for part in ("dataset", "size", "train_px")), column
         )
     columns = [
-        (f"{marked(lead.words)}, {px} px{TUNED * finetuned}", by_variant)
+        (f"{lead.words}, {px} px{TUNED * finetuned}", by_variant)
         for lead in leads.values()
         for finetuned in (False, True)
         for px, by_variant in transferred(lead.setting, finetuned).items()
     ]
     if not columns:
         return []
-    baseline = shown[0].setting.baseline
-    lines = [row([f"Minus {baseline} at", *(words for words, _ in columns)]), row(["---", *["---:"] * len(columns)])]
+    lines = []
     for variant in listed(shown):
         found = [by_variant.get(variant) for _, by_variant in columns]
         if (any(found) and shown[0].of(variant)) or any(one.resolved for one in found if one):
-            lines.append(row([span(variant), *map(difference, found)]))
-    tuned = any(words.endswith(TUNED) for words, _ in columns)
-    told = f", zero-shot; those {TUNED.strip(', ')} were trained on there" if tuned else ", zero-shot"
-    return [*lines, "", f"The same weights at other resolutions{told}.", ""]
+            lines.append((variant, [difference(one) for one in found]))
+    told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
+    corner = f"Minus {shown[0].setting.baseline} at"
+    whole = markdown(Sheet(corner, [("", words) for words, _ in columns], lines))
+    return [whole, "", f"The same weights at other resolutions, zero-shot{told}.", ""]
 
 
 def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
@@ -225,13 +224,12 @@ def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str
     return found
 
 
-def difference(found: Difference | None) -> str:
+def difference(found: Difference | None) -> Value:
     """ "+1.02 [0.10, 1.94]", bold where it is resolved; a dash where there is none."""
     if found is None:
-        return DASH
+        return Value()
     one = found.estimate
-    center = f"**{points(one.center)}**" if found.resolved else points(one.center)
-    return f"{center} {marked(interval(one.low, one.high, points))}".strip()
+    return Value(points(one.center), interval(one.low, one.high, points), found.resolved)
 
 
 def caption(study: Study, shown: Sequence[Column]) -> str:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from harness.report.__main__ import main
-from harness.report.export import formats
+from harness.report.export import formats, sheet
 from harness.report.study.study import study as take_apart
 from harness.results import stats, store
 from tests.support import rows as made
@@ -168,7 +168,7 @@ def test_hostile_names_are_inert_in_latex(tmp_path, monkeypatch):
     assert is_inert(formats.latex(hostile))
     for letter in "\\{#_%^|":  # without one entry of the table it is not
         with monkeypatch.context() as patch:
-            patch.setattr(formats, "TEX", {key: value for key, value in formats.TEX.items() if key != letter})
+            patch.setattr(sheet, "TEX", {key: value for key, value in sheet.TEX.items() if key != letter})
             assert not is_inert(formats.latex(hostile)), letter
 
 
