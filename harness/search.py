@@ -8,7 +8,7 @@ preset writes down by hand.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from itertools import product
@@ -23,6 +23,8 @@ from harness.run.console import in_words, work, writable
 from harness.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.jobs.cell import Cell
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {  # by dataset
@@ -48,20 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def search(study: Study, output: Path) -> int:
-    """Trains what is missing of the grid, prints the table, best point first."""
-    from harness.jobs.kinds.points import words_of
+    """Trains the points that are missing, prints the table, the best point first."""
     from harness.results import store
 
     folder = output / study.name
     cells = points(study)
     writable(folder)
     failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
-    rows = store.load(folder)
-    current = rows[rows["cell"].isin([c.key for c in cells])]  # not those of another recipe or source
-    current = current.assign(point=current["params"].map(lambda params: words_of(params or {})))
-    found = current.groupby("point")["value"].agg(["mean", "min", "max", "count"])
-    print(found.sort_values("mean", ascending=False).round(2).to_string())
+    print(table(store.load(folder), {c.key for c in cells}))
     return 1 if failures else 0
+
+
+def table(rows: pd.DataFrame, cells: Collection[str]) -> str:
+    """Validation accuracy over seeds by point of the grid; rows of another recipe or source have other cells."""
+    from harness.jobs.kinds.points import words_of
+
+    current = rows[rows["cell"].isin(cells)]
+    found = current.groupby(current["params"].map(words_of))["value"].agg(["mean", "min", "max", "count"])
+    return found.rename_axis("point").sort_values("mean", ascending=False).round(2).to_string()
 
 
 def points(study: Study, slot: int = 0) -> list[Cell]:

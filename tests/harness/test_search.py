@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from harness import search
@@ -22,11 +23,27 @@ def test_it_reads_the_baseline_and_the_validation_split_alone(tmp_path, capsys):
     frame = store.load(tmp_path / "digits")
     assert set(frame["metric"]) == {"val_top1"}
     assert set(frame["variant"]) == {"sa"}
-    assert sorted(frame["note"]) == ["lr=0.001 pos_std=0.5", "lr=0.002 pos_std=0.5"]
-    assert "lr=0.002 pos_std=0.5" in capsys.readouterr().out
+    assert sorted(params["lr"] for params in frame["params"]) == [0.001, 0.002]
+    assert {params["pos_std"] for params in frame["params"]} == {0.5}
+    shown = capsys.readouterr().out
+    best = frame.loc[frame["value"].idxmax(), "params"]
+    assert shown.splitlines()[2].startswith(f"lr={best['lr']:g} pos_std=0.5")
     before = {f.name: f.read_bytes() for f in tmp_path.rglob("*.jsonl")}
     assert search.main(["--output", str(tmp_path)]) == 0
     assert before == {f.name: f.read_bytes() for f in tmp_path.rglob("*.jsonl")}
+
+
+def test_the_table_groups_by_point_and_leaves_out_other_cells():
+    points = [{"lr": 0.001, "pos_std": 1.0}, {"lr": 0.002, "pos_std": 1.0}]
+    rows = pd.DataFrame(
+        [{"cell": f"{place}{seed}", "params": point, "value": 70.0 + 10 * place + seed}
+         for place, point in enumerate(points) for seed in (0, 2)]
+        + [{"cell": "another", "params": points[0], "value": 99.0}]
+    )  # fmt: skip
+    lines = search.table(rows, ["00", "02", "10", "12"]).splitlines()
+    assert [line.split() for line in lines[2:]] == [
+        ["lr=0.002", "pos_std=1", "81.0", "80.0", "82.0", "2"], ["lr=0.001", "pos_std=1", "71.0", "70.0", "72.0", "2"],
+    ]  # fmt: skip
 
 
 def test_ctrl_c_and_bad_input_are_sentences(tmp_path, monkeypatch, capsys):
