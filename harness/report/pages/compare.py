@@ -38,6 +38,7 @@ from harness.report.text.formatting import (
     points,
     significant,
 )
+from harness.report.text.verdict import Verdict
 from harness.results.stats import Estimate
 
 FACTS = ("Asked for", "Study", "Commits", "Source, the newest", "Measured", "Rows", "Baseline")
@@ -48,23 +49,13 @@ SAID = {
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a variant's change is, in words and as a bar."""
-
-    variant: str
-    outcome: str
-    sentence: str
-    bar: Bar | None
-
-
-@dataclass(frozen=True)
 class Setting:
     """All that is shown of a setting that is in both."""
 
     id: str
     name: str
     headline: str
-    changes: list[Change]
+    changes: list[Verdict]
     bars: str
     accuracy: Table
     level: str
@@ -102,7 +93,7 @@ def _facts(source: Source) -> list[str]:
 def _setting(found: Comparison, id: str, look: dict[str, Look]) -> Setting:
     ends = axis(one.top1.estimate for one in found.variants if one.top1 is not None and not one.same)
     changes = [
-        Change(one.variant, one.outcome, _sentences(one, found), _bar(one, ends))
+        Verdict(one.variant, one.outcome, _sentences(one, found), _bar(one, ends), stale=False)
         for one in sorted(found.variants, key=lambda one: rank(one.variant == found.baseline, one.top1))
     ]
     speeds = []
