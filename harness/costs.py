@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.jobs.cell import Cell
     from harness.jobs.experiment import Experiment
 
-VARIANTS = "all,psa[init=normal],gpsa[init=normal]"  # the local start wants a square of heads, which few sizes have
+VARIANTS = "all,psa[init=normal],gpsa[init=normal]"  # the local start needs a square of heads, which few sizes have
 OF_SIZES = ("tiny", "small", "base", "convit_small", "sp_vit_s")
 OF_PIXELS = (224, 384, 512)
 
@@ -64,11 +64,11 @@ def run(args: argparse.Namespace, command: str) -> int:
 
 
 def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:
-    """The experiment of a size and a resolution. Raises ValueError for what is not to be had."""
+    """The experiment of a size and a resolution. Raises ValueError where the size or the resolution is not available."""
     from harness.jobs.plan import StudyArm, experiment_of
 
     if not str(px).isdecimal():
-        raise ValueError(f"--resolutions {px} is no side in pixels; write 224,384,512")
+        raise ValueError(f"--resolutions {px} must be a number of pixels; write 224,384,512")
     size_of(size)
     made = experiment_of(StudyArm(study(size, int(px))), tuple(args.variant_file), "cpu")
     made.check()

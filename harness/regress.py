@@ -64,7 +64,7 @@ def read(path: Path) -> Recording:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # json's and unicode's
-        raise ValueError(f"{path} is damaged or no JSON ({error}); record it again") from error
+        raise ValueError(f"{path} is damaged or not JSON ({error}); record it again") from error
     try:
         machine = {key: content["machine_info"]["cpu"].get(key) for key in ("brand_raw", "family", "model")}
         machine |= {key: content["machine_info"].get(key) for key in ("cores", "threads", "torch")}
@@ -72,8 +72,8 @@ def read(path: Path) -> Recording:
         for one in found.values():
             _check(one)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no recording of tests/benchmarks ({error!r} is not as expected); record one with "
-                         f"pytest tests/benchmarks --benchmark-only --benchmark-json FILE") from error  # fmt: skip
+        raise ValueError(f"{path} is not a recording of tests/benchmarks ({error!r} is not as expected); record "
+                         f"one with pytest tests/benchmarks --benchmark-only --benchmark-json FILE") from error  # fmt: skip
     if not found:
         raise ValueError(f"{path} holds no benchmark; record it again")
     return Recording(path, machine, found, content)
@@ -203,9 +203,8 @@ def _percent(word: str) -> float:
 
 def slim(recording: Recording) -> bytes:
     """A recording with what is compared and no more, a benchmark a line, as it is committed."""
-    info = recording.content["machine_info"]
-    machine = {key: recording.machine[key] for key in ("cores", "threads", "torch")}
-    machine["cpu"] = {key: info["cpu"].get(key) for key in ("brand_raw", "family", "model")}
+    machine: dict[str, Any] = {key: recording.machine[key] for key in ("cores", "threads", "torch")}
+    machine["cpu"] = {key: recording.machine[key] for key in ("brand_raw", "family", "model")}
     head = {"machine_info": machine, "datetime": recording.content.get("datetime")}
     lines = [json.dumps({"name": name, "extra_info": {k: v for k, v in one.items() if k != "name"}})
              for name, one in recording.benchmarks.items()]  # fmt: skip

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 EXPORTS = {
     "csv": "all rows as one tidy CSV",
     "parquet": "all rows as one Parquet file, raw samples too; needs pyarrow",
-    "timm_csv": "a line a variant under timm's column names",
+    "timm-csv": "a line a variant under timm's column names",
     "latex": "the main table for LaTeX, with booktabs' rules",
     "markdown": "the main table for a pull request",
+    "readme": "table and figures into a Markdown file",
 }
 
 
@@ -38,16 +39,11 @@ def parser() -> Parser:
     p.add_argument("other", nargs="?", metavar="results/OTHER", help="a second one, to be compared with")
     p.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     for name, what in EXPORTS.items():
-        p.add_argument(flag(name), type=Path, metavar="FILE", help=f"write {what}, too")
-    p.add_argument("--readme", type=Path, metavar="FILE", help="write table and figures into a Markdown file, too")
+        p.add_argument(f"--{name}", dest=name, type=Path, metavar="FILE", help=f"write {what}, too")
     p.add_argument(
         "--figures", type=Path, default=Path("reports/figures"), metavar="DIR", help="where --readme's figures go"
     )
     return p
-
-
-def flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
 
     names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (args.folder, args.other) if one]
     output = args.report or Path("reports") / f"{'-vs-'.join(names)}.html"
-    asked = {name: getattr(args, name) for name in (*EXPORTS, "readme") if getattr(args, name)}
-    if args.other is not None and asked:
-        flags = ", ".join(map(flag, asked))
-        raise ValueError(f"{flags} with two studies: an export is of one; name one alone")
-    if args.other is not None:
-        report = render_comparison(args.folder, args.other, output)
-    else:
+    asked = {name: path for name in EXPORTS if (path := getattr(args, name))}
+    if args.other is None:
         report = export(args.folder, output, asked, args.figures)
+    elif asked:
+        flags = ", ".join(f"--{name}" for name in asked)
+        raise ValueError(f"{flags} with two studies: an export is of one; name one alone")
+    else:
+        report = render_comparison(args.folder, args.other, output)
     for damage in report.damaged:
         print(damage, file=sys.stderr)
     print(report.path)
@@ -88,14 +84,14 @@ def export(folder: str, output: Path, asked: dict[str, Path], figures: Path) -> 
         store.require_pyarrow()  # before anything is written
     source = read(folder)
     report = write(output, page(source.study), source)
-    for name, save in (("csv", store.to_csv), ("parquet", store.to_parquet)):
-        if name in asked:
-            save(source.frame, asked[name])
-    for name, text in (("timm_csv", formats.timm_csv), ("latex", formats.latex), ("markdown", formats.markdown)):
-        if name in asked:
-            store.write_bytes(asked[name], text(source.study).encode())
-    if "readme" in asked:
-        readme.write(source.study, Path(folder).resolve().name, asked["readme"], figures)
+    texts = {"timm-csv": formats.timm_csv, "latex": formats.latex, "markdown": formats.markdown}
+    for name, path in asked.items():
+        if name in texts:
+            store.write_bytes(path, texts[name](source.study).encode())
+        elif name == "readme":
+            readme.write(source.study, Path(folder).resolve().name, path, figures)
+        else:
+            (store.to_csv if name == "csv" else store.to_parquet)(source.frame, path)
     return report
 
 

@@ -98,7 +98,7 @@ def test_published_numbers_are_compared_to_the_digits_they_have(ours, published,
 @pytest.mark.parametrize(
     ("flags", "words"),
     [(["--variants", "sp_sb"], "sp_sb"), (["--sizes", "huge"], "no size 'huge'; choose micro"),
-     (["--resolutions", "big"], "--resolutions big is no side in pixels; write 224,384,512"),
+     (["--resolutions", "big"], "--resolutions big must be a number of pixels; write 224,384,512"),
      (["--resolutions", "100"], "100")],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(flags, words, tmp_path, capsys):

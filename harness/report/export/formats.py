@@ -6,7 +6,7 @@ baseline: a difference whose simultaneous interval leaves 0 out, a time ratio th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +129,7 @@ def caption(setting: Setting, found: list[Summary]) -> str:
     )
 
 
-def seeds_words(found: Sequence[Summary]) -> str:
+def seeds_words(found: Iterable[Summary]) -> str:
     """ "5 seeds", "3 to 5 seeds"."""
     seeds = sorted({len(s.seeds) for s in found if s.seeds})
     if len(seeds) > 1:

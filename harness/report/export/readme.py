@@ -47,15 +47,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Column:
-    """A setting of the table: what is at its head, whether it is the first of its dataset and share, its summaries."""
+    """A setting of the table: its heading, whether it is the first of its dataset and share, summaries by variant."""
 
     words: str
     first: bool
     setting: Setting
-    found: Sequence[Summary]
-
-    def of(self, variant: str) -> Summary | None:
-        return next((s for s in self.found if s.variant == variant), None)
+    found: Mapping[str, Summary]
 
 
 def write(study: Study, name: str, readme: Path, figures: Path) -> None:
@@ -121,14 +118,10 @@ def chosen(study: Study, found: Found) -> list[Column]:
             body = [setting.key[SIZE]] if len(bodies) > 1 else []
             size = [f"{setting.train_px} px"] if sides.count(setting.key[DATASET]) > 1 else []
             words = ", ".join([heading(setting), *body, *size, *(apart(setting, first) if place else [])])
-            rank = (-side(setting.train_px), place, -most(found[setting.key]), -by_number(setting.train_fraction)[0])
-            ranked.append((rank, Column(words, place == 0, setting, found[setting.key])))
+            seeds = max(len(s.seeds) for s in found[setting.key])
+            rank = (-side(setting.train_px), place, -seeds, -by_number(setting.train_fraction)[0])
+            ranked.append((rank, Column(words, place == 0, setting, {s.variant: s for s in found[setting.key]})))
     return [column for _, column in sorted(ranked, key=lambda one: one[0])]
-
-
-def most(found: Sequence[Summary]) -> int:
-    """How many seeds the variant with the most has."""
-    return max((len(s.seeds) for s in found), default=0)
 
 
 def heading(setting: Setting) -> str:
@@ -154,12 +147,12 @@ def table(study: Study, shown: Sequence[Column]) -> str:
     headings = ["Parameters", f"{lead.words}: top-1, %", minus, *(f"{column.words}: {minus}" for column in shown[1:])]
     lines = []
     for variant in [study.baseline, *listed(shown)]:
-        s, values = lead.of(variant), [Value(), Value()]
+        s, values = lead.found.get(variant), [Value(), Value()]
         if s is not None and s.params.value is not None:
             values[0] = Value(amount(s.params.value))
         if s is not None and s.top1.value is not None:
             values[1] = Value(percent(s.top1.value), interval(s.top1.low, s.top1.high))
-        values += [difference(one.difference if (one := column.of(variant)) else None) for column in shown]
+        values += [difference(one.difference if (one := column.found.get(variant)) else None) for column in shown]
         lines.append((variant, values))
     return markdown(Sheet("Variant", [("", words) for words in headings], lines))
 
@@ -172,7 +165,7 @@ def listed(shown: Sequence[Column]) -> list[str]:
     ranks: dict[str, tuple[int, float]] = {}
     times: dict[str, int] = {}
     for place, column in enumerate(shown):
-        for s in column.found:
+        for s in column.found.values():
             if s.top1.value is not None and not s.is_baseline:
                 ranks.setdefault(s.variant, (place, -s.difference.estimate.center if s.difference else math.inf))
                 times[s.variant] = times.get(s.variant, 0) + 1
@@ -200,7 +193,7 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
     lines = []
     for variant in listed(shown):
         found = [by_variant.get(variant) for _, by_variant in columns]
-        if (any(found) and shown[0].of(variant)) or any(one.resolved for one in found if one):
+        if (any(found) and variant in shown[0].found) or any(one.resolved for one in found if one):
             lines.append((variant, [difference(one) for one in found]))
     told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
     corner = f"Minus {shown[0].setting.baseline} at"
@@ -234,7 +227,7 @@ def difference(found: Difference | None) -> Value:
 
 def caption(study: Study, shown: Sequence[Column]) -> str:
     """How to read the tables, and how far the study went."""
-    many = listing([f"{column.words}: {seeds_words(column.found)}" for column in shown])
+    many = listing([f"{column.words}: {seeds_words(column.found.values())}" for column in shown])
     bodies = listing(sorted({column.setting.key[SIZE] for column in shown}))
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
@@ -249,8 +242,10 @@ def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Fa
     """The table's variants in some of its settings, as a figure's groups."""
     names, made = listed(shown), []
     for column in some:
-        baseline = ablation.baseline_seeds(column.found)
-        arms = [ablation.Arm(s.variant, s, baseline) for s in column.found if s.difference and s.variant in names]
+        baseline = column.found[column.setting.baseline].seeds
+        arms = [
+            ablation.Arm(s.variant, s, baseline) for s in column.found.values() if s.difference and s.variant in names
+        ]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:
             made.append(ablation.Factor(column.words, arms))
@@ -259,7 +254,7 @@ def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Fa
 
 def ablations(study: Study, found: Found, shown: Sequence[Column]) -> list[ablation.Factor]:
     """The factors of all settings, and those across recipes that the table's columns do not show already."""
-    told = {id(summary) for column in shown for summary in column.found}
+    told = {id(summary) for column in shown for summary in column.found.values()}
     beside = {column.setting.key for column in shown if not column.first}
     made = [
         (heading(setting), factor)

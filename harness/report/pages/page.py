@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims
 from harness.report.analysis.low_data import groups, leaders
@@ -60,18 +58,13 @@ def page(study: Study) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line of the contents: the id of a section, and its name without what all sections have in common."""
-
-    id: str
-    words: str
-
-
 def contents(
     findings: list[Claims], ablations: list[Across], overviews: list[Overview], sections: list[Section]
-) -> list[Entry]:
-    """The paper's findings, the ablations across recipes, the overviews, then the settings."""
+) -> list[tuple[str, str]]:
+    """The id and the name of each section: the paper's findings, ablations across recipes, overviews, settings.
+
+    A name leaves out what all sections have in common.
+    """
     names = [section.name.split(BETWEEN) for section in sections]
     common = set.intersection(*map(set, names)) if len(names) > 1 else set()
 
@@ -79,7 +72,7 @@ def contents(
         return BETWEEN.join(part for part in name.split(BETWEEN) if part not in common)
 
     whole = "Top-1 by share of the training images"
-    found = [Entry("findings", "The paper's findings, tested here")] if findings else []
-    found += [Entry(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
-    found += [Entry(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
-    return found + [Entry(section.id, own(section.name)) for section in sections]
+    found = [("findings", "The paper's findings, tested here")] if findings else []
+    found += [(one.id, ": ".join(filter(None, ["What the recipe changes", own(one.name)]))) for one in ablations]
+    found += [(one.id, ": ".join(filter(None, [whole, own(one.name)]))) for one in overviews]
+    return found + [(section.id, own(section.name)) for section in sections]
