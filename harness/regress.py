@@ -72,8 +72,10 @@ def read(path: Path) -> Recording:
         for one in found.values():
             _check(one)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a recording of tests/benchmarks ({error!r} is not as expected); record "
-                         f"one with pytest tests/benchmarks --benchmark-only --benchmark-json FILE") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is not a recording of tests/benchmarks ({error!r} is not as expected); record one with pytest "
+            f"tests/benchmarks --benchmark-only --benchmark-json FILE"
+        ) from error
     if not found:
         raise ValueError(f"{path} holds no benchmark; record it again")
     return Recording(path, machine, found, content)

@@ -243,9 +243,7 @@ def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Fa
     names, made = listed(shown), []
     for column in some:
         baseline = column.found[column.setting.baseline].seeds
-        arms = [
-            ablation.Arm(s.variant, s, baseline) for s in column.found.values() if s.difference and s.variant in names
-        ]
+        arms = [ablation.Arm(v, s, baseline) for v, s in column.found.items() if s.difference and v in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:
             made.append(ablation.Factor(column.words, arms))
