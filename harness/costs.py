@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 
 
 def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:
-    """The experiment of a size and a resolution. Raises ValueError where the size or the resolution is not available."""
+    """The experiment of a size and a resolution. Raises ValueError where either is not available."""
     from harness.jobs.plan import StudyArm, experiment_of
 
     if not str(px).isdecimal():

@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from harness import costs
@@ -75,6 +76,25 @@ def test_the_page_shows_the_numbers_of_the_rows(folder):
     assert f"attended {value(frame, 'swin[window=2]', 'tiny', 'attended_gmac'):.3f}" in text
     assert "wants a square number of heads" in text
     assert re.search(r"https?://(?!www\.w3\.org)", text) is None
+
+
+def test_a_published_body_stands_beside_its_numbers_and_out_of_the_tables(folder):
+    """DeiT-Ti's parameters, by params.body; a row of another body never takes the place of the study's own."""
+    frame = store.load(folder / "rows")
+    mine = frame[(frame["variant"] == "sa") & (frame["size"] == "tiny") & frame["metric"].isin(["params", "gmac"])]
+    body = mine.assign(
+        params=[{"body": "published"}] * len(mine), test_px=224, train_px=224,
+        value=[5_717_416 if metric == "params" else 1.26 for metric in mine["metric"]],
+    )  # fmt: skip
+    both = pd.concat([frame, body], ignore_index=True)
+    both.attrs = {"damaged": []}
+    text = page(both)
+    assert "Published numbers beside ours" not in page(frame)
+    assert "Published numbers beside ours" in text
+    assert re.search(r"<td>5\.72</td><td class=\"is\">equal</td>", text)
+    assert f"{value(frame, 'sa', 'tiny', 'gmac'):.3f}" in text
+    mixed = page(both.assign(params=None))  # as if the body were not told
+    assert "Published numbers beside ours" not in mixed
 
 
 def test_what_is_there_is_not_counted_again(folder, capsys):

@@ -120,6 +120,24 @@ def test_rows_of_another_study_are_no_proof(tmp_path):
     assert list(gallery.proved(tmp_path)) == ["sa"]
 
 
+def test_a_proof_is_said_from_params_as_from_the_note_of_before(tmp_path):
+    before = json.loads((ROOT / gallery.BADGES).read_text().splitlines()[0])
+    oracles = {"the equation by loops": 1e-09, "torch's scaled_dot_product_attention": 1e-09}
+    now = before | {"variant": "sa", "params": {"oracles": oracles}, "note": None}
+    old = before | {"variant": "psa", "note": "psa: the equation by loops (within 1e-09)", "params": None}
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(one) for one in (now, old)))
+    assert gallery.proved(tmp_path) == {
+        "sa": "the equation by loops (within 1e-09); torch's scaled_dot_product_attention (within 1e-09)",
+        "psa": "the equation by loops (within 1e-09)",
+    }
+
+
+def test_the_help_of_the_gallery_needs_no_torch():
+    code = "import sys; from harness import gallery; gallery.parser(); print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_what_is_written_in_a_users_class_is_inert(tmp_path):
     try:
 
