@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -20,18 +21,13 @@ from harness.report.study.rows import by_number
 from harness.report.study.study import Setting, Study
 from harness.report.tables.main import Cell, Column, level, table
 from harness.report.text.formatting import listing, plural
-from harness.results.stats import mean_interval
 
 TIMM = (
     "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
     "infer_samples_per_sec", "infer_step_time", "infer_batch_size", "infer_img_size", "infer_gmacs",
     "train_samples_per_sec", "train_step_time", "train_batch_size", "train_img_size",
 )  # fmt: skip
-SHOWN = (
-    "params", "gmac", "images_per_s", "ratio", "peak_mib", "train_ratio", "top1", "difference", "seeds",
-)  # fmt: skip  # of the page's columns, what fits on a sheet of paper; all else is in the CSVs
 MODEL = "Model"  # the group of columns whose titles say enough by themselves
-JUDGED = ("ratio", "train_ratio", "difference")  # columns in which a number is resolved from the baseline's, or not
 
 
 def timm_csv(study: Study) -> str:
@@ -52,7 +48,8 @@ def timm_csv(study: Study) -> str:
 def _timm_line(setting: Setting, s: Summary, inference: Condition | None, training: Condition | None) -> dict[str, Any]:
     """The fields of a line that are known."""
     line = {"model": s.variant, "img_size": setting.train_px, "interpolation": "bicubic", "setting": setting.name}
-    for name, value in (("top1", s.top1.value), ("top5", _top5(setting, s.variant))):
+    top5 = setting.by_seed("top5", s.variant).values()
+    for name, value in (("top1", s.top1.value), ("top5", fmean(top5) if top5 else None)):
         if value is not None:
             line |= {name: f"{value:.3f}", f"{name}_err": f"{100 - value:.3f}"}
     if s.params.value is not None:
@@ -67,11 +64,6 @@ def _timm_line(setting: Setting, s: Summary, inference: Condition | None, traini
                 step = f"{1e3 * float(condition.batch) / rate:.3f}"
                 line |= {f"{prefix}_step_time": step, f"{prefix}_batch_size": condition.batch}
     return line
-
-
-def _top5(setting: Setting, variant: str) -> float | None:
-    by_seed = setting.by_seed("top5", variant)
-    return mean_interval(list(by_seed.values())).center if by_seed else None
 
 
 def latex(study: Study) -> str:
@@ -94,24 +86,19 @@ def markdown(study: Study) -> str:
 
 
 def main(setting: Setting, found: list[Summary]) -> Sheet:
-    """The page's table of a setting, with those of its columns that are shown and not empty."""
+    """The page's table of a setting, with those of its columns that are printed and not empty."""
     whole = table(found, setting.baseline, *(chosen(setting, prefix) for prefix in ("", "train_", "latency_")))
-    shown = {
-        place: column
-        for place, column in enumerate(whole.columns)
-        if column.key in SHOWN and any(line.cells[place].sort is not None for line in whole.lines)
-    }
-    headings = [(column.group, f"{column.title} {column.unit}".strip()) for column in shown.values()]
-    lines = [(line.variant, [value(line.cells[place], column) for place, column in shown.items()])
-             for line in whole.lines]  # fmt: skip
-    return Sheet("Variant", headings, lines)
+    known = [any(line.cells[place].sort is not None for line in whole.lines) for place in range(len(whole.columns))]
+    whole = whole.keep([place for place, column in enumerate(whole.columns) if column.printed and known[place]])
+    headings = [(column.group, f"{column.title} {column.unit}".strip()) for column in whole.columns]
+    return Sheet(
+        "Variant", headings, [(line.variant, [*map(value, line.cells, whole.columns)]) for line in whole.lines]
+    )
 
 
 def value(cell: Cell, column: Column) -> Value:
     """A number and its interval, bold where it is resolved from the baseline's."""
-    return Value(
-        cell.text, cell.detail, column.key in JUDGED and cell.detail != "" and "not resolved" not in cell.remark
-    )
+    return Value(cell.text, cell.detail, column.judged and cell.detail != "" and "not resolved" not in cell.remark)
 
 
 def caption(setting: Setting, found: list[Summary]) -> str:

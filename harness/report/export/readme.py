@@ -24,14 +24,13 @@ from harness.report.figures.style.palette import css_variables, looks
 from harness.report.figures.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
-from harness.report.study.study import SETTING, Key, Setting, Study, alike
+from harness.report.study.study import Key, Setting, Study, alike
 from harness.report.text.formatting import count as amount
 from harness.report.text.formatting import interval, listing, percent, plural, points
 from harness.results import store
 from harness.results.stats import Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
-DATASET, SIZE = SETTING.index("dataset"), SETTING.index("size")
 TUNED = ", fine-tuned"
 MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
 Found = dict[Key, list[Summary]]
@@ -107,16 +106,16 @@ def chosen(study: Study, found: Found) -> list[Column]:
     Of the same images and body the recipe with the most variants, then the others that compare many, called by what
     differs.
     """
-    bodies = {setting.key[SIZE] for setting in study.settings}
-    sides = [dataset for dataset, _ in {(setting.key[DATASET], setting.train_px) for setting in study.settings}]
+    bodies = {setting.key.size for setting in study.settings}
+    sides = [dataset for dataset, _ in {(setting.key.dataset, setting.train_px) for setting in study.settings}]
     ranked = []
     for _, members in alike(study.settings, "recipe"):
         many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
         first, *others = sorted(members, key=lambda s: -many[s.key])
         shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]
         for place, setting in enumerate(shown):
-            body = [setting.key[SIZE]] if len(bodies) > 1 else []
-            size = [f"{setting.train_px} px"] if sides.count(setting.key[DATASET]) > 1 else []
+            body = [setting.key.size] if len(bodies) > 1 else []
+            size = [f"{setting.train_px} px"] if sides.count(setting.key.dataset) > 1 else []
             words = ", ".join([heading(setting), *body, *size, *(apart(setting, first) if place else [])])
             seeds = max(len(s.seeds) for s in found[setting.key])
             rank = (-side(setting.train_px), place, -seeds, -by_number(setting.train_fraction)[0])
@@ -126,7 +125,7 @@ def chosen(study: Study, found: Found) -> list[Column]:
 
 def heading(setting: Setting) -> str:
     """A setting in words: the dataset and how many images trained it, where the recipe says so."""
-    dataset = setting.key[DATASET]
+    dataset = setting.key.dataset
     fraction = by_number(setting.train_fraction or "1")[0]
     if setting.images:
         return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
@@ -136,7 +135,7 @@ def heading(setting: Setting) -> str:
 def apart(setting: Setting, first: Setting) -> list[str]:
     """The entries of a setting's recipe in which it is not as the first, in words."""
     if setting.recipe is None or first.recipe is None:
-        return [setting.key[SETTING.index("recipe")] or "recipe as kept"]
+        return [setting.key.recipe or "recipe as kept"]
     entries = differing([first.recipe, setting.recipe], {*COLUMNS, "train_images"})
     return [entry_words(key, setting.recipe.get(key)) for key in entries]
 
@@ -177,11 +176,9 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
 
     It has the variants of the leading setting and those of which anything is resolved.
     """
-    leads: dict[tuple[str, ...], Column] = {}
+    leads: dict[Key, Column] = {}
     for column in shown:
-        leads.setdefault(
-            tuple(column.setting.key[SETTING.index(part)] for part in ("dataset", "size", "train_px")), column
-        )
+        leads.setdefault(column.setting.key._replace(study="", train_fraction="", recipe=""), column)
     columns = [
         (f"{lead.words}, {px} px{TUNED * finetuned}", by_variant)
         for lead in leads.values()
@@ -228,7 +225,7 @@ def difference(found: Difference | None) -> Value:
 def caption(study: Study, shown: Sequence[Column]) -> str:
     """How to read the tables, and how far the study went."""
     many = listing([f"{column.words}: {seeds_words(column.found.values())}" for column in shown])
-    bodies = listing(sorted({column.setting.key[SIZE] for column in shown}))
+    bodies = listing(sorted({column.setting.key.size for column in shown}))
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(

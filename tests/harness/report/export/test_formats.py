@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -119,8 +120,11 @@ def test_bold_is_only_what_is_resolved(whole, monkeypatch):
     assert bold_is_what_is_resolved(formats.markdown(whole), r"\*\*([^*]*)\*\*")
     assert "\\textbf{$-$1.83}" in latex
     assert "& +1.06" in latex  # the best mean, and not resolved
+    right = formats.value
     for wrong in (("ratio", "train_ratio", "difference", "top1"), ("ratio", "difference")):
-        monkeypatch.setattr(formats, "JUDGED", wrong)
+        monkeypatch.setattr(
+            formats, "value", lambda cell, column, wrong=wrong: right(cell, replace(column, judged=column.key in wrong))
+        )
         assert not bold_is_what_is_resolved(formats.latex(whole), TEXTBF)
 
 
