@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from harness.report.analysis.costs import Costs
 from harness.report.figures.style import labels, svg
 from harness.report.figures.style.chart import Drawing, axes
 from harness.report.figures.style.palette import FAINT, PAPER, RULE, Look
-
-if TYPE_CHECKING:
-    from harness.report.pages.costs import Costs
 
 TITLE = "What the bias adds"
 LINE, FOOT, TOP = 0.21, 0.62, 0.12  # inches: a variant, the axis, above

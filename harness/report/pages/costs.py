@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from harness.report import Report
+from harness.report.analysis.costs import Costs, costs
 from harness.report.figures.costs import draw
 from harness.report.figures.style.palette import looks
 from harness.report.pages.template import fill
 from harness.report.study.published import Published, read
-from harness.report.study.rows import natural, tidy
+from harness.report.study.rows import tidy
 from harness.report.tables.main import TIMES, Cell, Column, Footnotes, Line, Table
 from harness.report.text.formatting import DASH, MINUS, count, grouped, significant
 from harness.results import store
@@ -28,23 +29,6 @@ class Beside:
     params_say: str
     gmac: str
     gmac_say: str
-
-
-@dataclass(frozen=True)
-class Costs:
-    """The numbers of one size: value[variant, px, metric], and the sentence of what could not be built."""
-
-    size: str
-    pixels: list[int]
-    variants: list[str]
-    families: Mapping[str, str]
-    value: Mapping[tuple[str, int, str], float]
-    refused: Mapping[str, str]
-
-    def ratio(self, variant: str, px: int) -> float | None:
-        """GMACs over those of sa."""
-        mine, base = self.value.get((variant, px, "gmac")), self.value.get(("sa", px, "gmac"))
-        return mine / base if mine is not None and base else None
 
 
 def render(folder: Path, output: Path) -> Report:
@@ -67,21 +51,6 @@ def page(frame: pd.DataFrame) -> str:
         "costs.html", tables=tables, look=look, pairs=beside(rows[as_published], read()),
         codes=sorted(set(rows["code"])), newest=rows["when"].iloc[-1],
     )  # fmt: skip
-
-
-def costs(rows: pd.DataFrame) -> list[Costs]:
-    """Size by size, the smallest first."""
-    found = []
-    for size, mine in rows.groupby("size", sort=False):
-        has = mine[mine["value"].notna()]
-        columns = [has[name] for name in ("variant", "train_px", "metric", "value")]
-        value = {(v, int(px), metric): float(x) for v, px, metric, x in zip(*columns, strict=True)}
-        null = mine[mine["value"].isna()]
-        families = dict(zip(mine["variant"], mine["family"], strict=True))
-        order = sorted(families, key=lambda v: (v != "sa", families[v], natural(v)))
-        refused = dict(zip(null["variant"], null["note"], strict=True))
-        found.append(Costs(str(size), sorted({int(px) for px in mine["train_px"]}), order, families, value, refused))
-    return sorted(found, key=lambda one: one.value.get(("sa", one.pixels[0], "params"), 0.0))
 
 
 def table(one: Costs) -> Table:
