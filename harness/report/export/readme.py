@@ -195,7 +195,7 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
     told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
     corner = f"Minus {shown[0].setting.baseline} at"
     whole = markdown(Sheet(corner, [("", words) for words, _ in columns], lines))
-    return [whole, "", f"The same weights at other resolutions, zero-shot{told}.", ""]
+    return [*whole.splitlines(), "", f"The same weights at other resolutions, zero-shot{told}.", ""]
 
 
 def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
