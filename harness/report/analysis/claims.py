@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.backbone.sizes import SIZES
 from harness.report.analysis.summary import Found, Summary
-from harness.report.figures.transfer import curves
+from harness.report.analysis.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting, alike
 from harness.report.text.formatting import confidence, interval, points

@@ -16,12 +16,11 @@ from pathlib import Path
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
 from harness.report.analysis.summary import Summary, differences_of, summaries
+from harness.report.analysis.transfer import curves
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked, row
 from harness.report.figures import forest_plot
-from harness.report.figures.style import captions
 from harness.report.figures.style.palette import css_variables, looks
-from harness.report.figures.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
 from harness.report.study.study import Key, Setting, Study, alike
@@ -88,13 +87,13 @@ def part(study: Study, name: str, folder: str) -> Part:
         "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
     }
     for key, (words, groups) in drawn.items():
-        drawing = forest_plot.draw(groups, look, study.baseline, key, "")
+        drawing = forest_plot.draw_factors(groups, look, study.baseline, key)
         if drawing is not None:
             figures[f"{name}-{key}.svg"] = alone(drawing.svg)
             lines += [f"![{words.format(study.baseline)}]({folder}/{name}-{key}.svg)", ""]
     if figures:
         every = [group for _, groups in drawn.values() for group in groups]
-        lines += [f"*{captions.ablation(every, study.baseline)}*", ""]
+        lines += [f"*{forest_plot.caption(every, study.baseline)}*", ""]
     for one in findings:
         lines += [*finding(one), ""]
     return Part("\n".join(lines).rstrip(), figures)

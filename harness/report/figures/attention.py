@@ -2,133 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from harness.report.figures.style import line_ends, svg
-from harness.report.figures.style.chart import SIZE, Drawing, axes
-from harness.report.figures.style.palette import FAINT, PAPER, Look
+from harness.report.figures.context import Context
+from harness.report.figures.style.chart import Drawing, Record, Table, interval
+from harness.report.figures.style.series import APART, Level, Panel, drawing, read
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
 from harness.report.text.formatting import grouped
-from harness.results.stats import FEWEST_SEEDS, Estimate, mean_interval
+from harness.results.stats import FEWEST_SEEDS, mean_interval
 
 METRICS = {"attention_distance": "attention distance", "attention_entropy": "attention entropy"}
 TITLE = "How far each layer looks, and how widely"
 MOST_DOTS = 1500  # heads of seeds in a panel; more would hide the means
+NEAR = 0.3  # of the way from layer to layer: how far variants are set apart, all together
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Of a variant: metric -> layer -> seed -> the value of each head."""
-
-    variant: str
-    heads: Mapping[str, Mapping[int, Mapping[str, Sequence[float]]]]
-
-    def mean(self, metric: str, layer: int) -> Estimate:
-        """The mean over heads, its interval over seeds."""
-        return mean_interval([sum(heads) / len(heads) for heads in self.heads[metric][layer].values()])
-
-
-def seen(setting: Setting) -> list[Seen]:
-    """One per variant whose attention was read."""
-    found = []
-    for variant in setting.variants:
-        by_metric: dict[str, dict[int, dict[str, Sequence[float]]]] = {}
-        for metric in METRICS:
-            rows = setting.named(metric, variant)
-            rows = rows[rows["value"].notna() & rows["layer"].str.fullmatch(r"\d{1,4}")]
-            by_layer: dict[int, dict[str, Sequence[float]]] = {}
-            for layer, seed, value, heads in zip(
-                rows["layer"], rows["seed"], rows["value"], rows["samples"], strict=True
-            ):
-                by_layer.setdefault(int(layer), {})[str(seed)] = heads or [float(value)]
-            by_metric[metric] = {layer: by_layer[layer] for layer in sorted(by_layer)}
-        if by_metric["attention_distance"]:
-            found.append(Seen(variant, by_metric))
-    return found
-
-
-def draw(setting: Setting, found: Sequence[Seen], look: dict[str, Look], name: str) -> Drawing:
-    """A panel for each metric."""
-    panels, missed = [], []
+def draw(about: Context) -> Drawing | None:
+    """A panel for each metric; None where no cell has read the attention of a trained model."""
+    records, panels = table(about.setting), []
+    if not any(record["metric"] == "attention_distance" for record in records):
+        return None
     for metric, label in METRICS.items():
-        panel, left = _panel(found, look, metric, label, f"{name}-{metric.removeprefix('attention_')}")
-        panels.append(panel)
-        missed += left
-    lines: list[list[object]] = []
-    for one in found:
-        for metric in METRICS:
-            for layer, by_seed in one.heads[metric].items():
-                e = one.mean(metric, layer)
-                heads = " ".join(
-                    f"{seed}:{'/'.join(f'{head:.4g}' for head in by_seed[seed])}"
-                    for seed in sorted(by_seed, key=by_number)
-                )
-                lines.append([one.variant, metric, layer, e.center, e.low, e.high, e.n, heads])
-    header = ["variant", "metric", "layer", "mean", "low", "high", "seeds", "heads_by_seed"]
-    return Drawing(name, "".join(panels), TITLE, caption(setting, found), header, lines, missed, len(panels))
+        shown = [record for record in records if record["metric"] == metric]
+        lines = read(shown, "layer", "mean", about.look, single="heads_by_seed" if dotted(shown) else "")
+        apart = min(APART, NEAR / len({record["layer"] for record in shown} or {0}))
+        panels.append(Panel(lines, "layer", label, metric.removeprefix("attention_"), f"{TITLE}: {label}", whole=True,
+                            apart=apart, level=Level(1.0), zero=True))  # fmt: skip
+    return drawing(f"{about.prefix}attention", TITLE, caption(about.setting, records), records, panels)
 
 
-def caption(setting: Setting, found: Sequence[Seen]) -> str:
+def table(setting: Setting) -> list[Record]:
+    """For each variant, metric and layer: the mean over heads, its interval over seeds, the heads to four digits."""
+    records: list[Record] = []
+    for variant, metric in product(setting.variants, METRICS):
+        rows = setting.named(metric, variant)
+        rows = rows[rows["value"].notna() & rows["layer"].str.fullmatch(r"\d{1,4}")]
+        for layer, mine in rows.groupby(rows["layer"].astype(int)):
+            heads = {
+                seed: samples or [value]
+                for seed, value, samples in zip(mine["seed"], mine["value"], mine["samples"], strict=True)
+            }
+            mean = mean_interval([sum(each) / len(each) for each in heads.values()])
+            records.append({
+                "variant": variant, "metric": metric, "layer": layer, **interval("mean", mean), "seeds": mean.n,
+                "heads_by_seed": {seed: [float(f"{head:.4g}") for head in heads[seed]]
+                                  for seed in sorted(heads, key=by_number)},
+            })  # fmt: skip
+    return records
+
+
+def dotted(shown: Table) -> bool:
+    """Whether heads are few enough to be drawn."""
+    return sum(len(heads) for record in shown for heads in record["heads_by_seed"].values()) <= MOST_DOTS
+
+
+def caption(setting: Setting, records: Table) -> str:
+    distances = [record for record in records if record["metric"] == "attention_distance"]
     counts = set(setting.named("attention_distance")["n"].dropna())
     images = f" of {grouped(counts.pop(), 0)} test images" if len(counts) == 1 else " of test images"
-    drawn = any(one.mean("attention_distance", at).low is not None for one in found
-                for at in one.heads["attention_distance"])  # fmt: skip
+    drawn = any(record["low"] is not None for record in distances)
     vertical = "vertical lines: 95 % t intervals of the mean over seeds" if drawn else (
         f"no intervals, since none is formed below {FEWEST_SEEDS} seeds")  # fmt: skip
-    dots = "dots are heads of all seeds" if _dotted(found, "attention_distance") else "heads are too many to be drawn"
+    dots = "dots are heads of all seeds" if dotted(distances) else "heads are too many to be drawn"
     return (
         f"1 is uniform attention, on every grid: lower looks nearer, or at fewer patches. Read in the real forward"
         f"{images}: the mean distance from a patch to where it looks, over that of uniform attention; the entropy of "
         f"its attention over ln N. Prefix tokens are left out. Marks: means over heads and seeds, {dots}; {vertical}."
     )
-
-
-def _dotted(found: Sequence[Seen], metric: str) -> bool:
-    every = (heads for one in found for by_seed in one.heads[metric].values() for heads in by_seed.values())
-    return sum(len(heads) for heads in every) <= MOST_DOTS
-
-
-def _panel(found: Sequence[Seen], look: dict[str, Look], metric: str, label: str, name: str) -> tuple[str, list[str]]:
-    known = [one for one in found if one.heads[metric]]
-    layers = sorted({layer for one in known for layer in one.heads[metric]})
-    width, lasts = min(0.3, 0.05 * len(known)), []
-    with svg.style():
-        figure = Figure(figsize=SIZE)
-        ax = figure.add_axes((0.12, 0.14, 0.60, 0.83))
-        ax.axhline(1.0, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2.5)), zorder=0)
-        for order, one in enumerate(known):
-            shift = width * (order / max(1, len(known) - 1) - 0.5) if len(known) > 1 else 0.0
-            lasts.append((one.variant, *_line(ax, one, metric, shift, look[one.variant], _dotted(found, metric))))
-        ax.margins(x=0.04, y=0.05)
-        axes(ax, "layer", label)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
-        if len(layers) == 1:
-            ax.set_xticks(layers)
-        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-        missed = line_ends.name(ax, lasts, look)
-        return svg.inline(figure, name, f"{TITLE}: {label}"), missed
-
-
-def _line(ax: Axes, one: Seen, metric: str, shift: float, look: Look, dotted: bool) -> tuple[float, float]:
-    """The means and the heads; returns the last mean's place."""
-    xs, ys = [], []
-    for layer, by_seed in one.heads[metric].items():
-        x, mean = layer + shift, one.mean(metric, layer)
-        if dotted:
-            dots = [head for heads in by_seed.values() for head in heads]
-            ax.scatter([x] * len(dots), dots, color=look.color, s=9, alpha=0.3, linewidth=0, zorder=2)
-        if mean.low is not None and mean.high is not None:
-            ax.plot([x, x], [mean.low, mean.high], color=look.color, linewidth=1.6, alpha=0.7, zorder=3)
-        xs.append(x)
-        ys.append(mean.center)
-    ax.plot(
-        xs, ys, color=look.color, linewidth=1.1, alpha=0.9, marker=look.marker, markersize=6, markeredgecolor=PAPER,
-        markeredgewidth=0.8, zorder=4,
-    )  # fmt: skip
-    return xs[-1], ys[-1]

@@ -4,69 +4,82 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from harness.report.analysis.learning import Learning, Point, device, learnings
+from harness.report.figures.context import Context
+from harness.report.figures.style.chart import Drawing, Record, interval
+from harness.report.figures.style.series import Panel, drawing, read
+from harness.report.figures.style.words import intervals
+from harness.report.study.study import Setting
+from harness.report.text.formatting import grouped, tick
 
-from harness.report.analysis.learning import Learning, Point
-from harness.report.figures.style import line_ends, svg
-from harness.report.figures.style.chart import SIZE, Drawing, axes
-from harness.report.figures.style.palette import PAPER, Look
-
-TITLES = {"epoch": "Convergence by epoch", "second": "Convergence by seconds of training"}
-LABELS = {"epoch": "epoch", "second": "seconds of training"}
+TITLES = {"epoch": "Convergence by epoch", "seconds": "Convergence by seconds of training"}  # by column
+LABELS = {"epoch": "epoch", "seconds": "seconds of training"}
 MOST_LINES = 60  # single seeds; more would cover the means
 MARKED = 6  # epochs, at most, at which marks and intervals stand: at each one they would hide the lines
 
 
-def draw(found: Sequence[Learning], look: dict[str, Look], by: str, name: str, caption: str) -> Drawing | None:
-    """Mean validation top-1 against epochs or seconds ("epoch", "second"); None where there is no curve."""
-    curves = [(one, one.by_epoch if by == "epoch" else one.by_second) for one in found]
-    curves = [(one, points) for one, points in curves if len(points) > 1]
-    if not curves:
-        return None
-    with svg.style():
-        figure = Figure(figsize=SIZE)
-        ax = figure.add_axes((0.12, 0.14, 0.58, 0.83))
-        lasts = []
-        for order, (one, points) in enumerate(curves):
-            if lines(found):
-                _single(ax, one, points, by, look[one.variant])
-            lasts.append((one.variant, *_mean(ax, points, by, look[one.variant], order / len(curves))))
-        ax.margins(x=0.03, y=0.05)
-        axes(ax, LABELS[by], "validation accuracy, %")
-        if by == "epoch":
-            ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        ax.set_ylim(bottom=max(floor(found), ax.get_ylim()[0]))
-        missed = line_ends.name(ax, lasts, look)
-        drawn = svg.inline(figure, name, TITLES[by])
-    header = ["variant", "epoch", "seconds", "val_top1_mean", "val_top1_low", "val_top1_high", "seeds",
-              "val_top1_by_seed"]  # fmt: skip
-    table: list[list[object]] = [
-        [one.variant, point.epoch, point.seconds, point.top1.center, point.top1.low, point.top1.high, point.top1.n,
-         by_seed(one, point)]
-        for one, points in curves
-        for point in points
-    ]  # fmt: skip
-    return Drawing(name, drawn, TITLES[by], caption, header, table, missed)
+def draw(about: Context) -> list[Drawing]:
+    """By epoch, and by seconds where they are known; [] where no variant was validated after several epochs."""
+    found, drawn = learnings(about.setting), []
+    for x, title in TITLES.items():
+        records = table(found, x)
+        lines = read(records, x, "val_top1_mean", about.look)
+        if not lines:
+            continue
+        faint = {one.variant: single(one, x) for one in found} if few(found) else {}
+        lines = [
+            replace(line, marked=marked(len(line.points), order / len(lines)), behind=faint.get(line.name, ()))
+            for order, line in enumerate(lines)
+        ]
+        panel = Panel(lines, LABELS[x], "validation accuracy, %", whole=x == "epoch", limits=(begin(found, x), None))
+        name = f"{about.prefix}by-{x.removesuffix('s')}"
+        drawn.append(drawing(name, title, caption(about.setting, found, x), records, [panel]))
+    return drawn
 
 
-def lines(found: Sequence[Learning]) -> bool:
+def points(one: Learning, x: str) -> list[Point]:
+    return one.by_epoch if x == "epoch" else one.by_second
+
+
+def table(found: Sequence[Learning], x: str) -> list[Record]:
+    """A record for each mean of a variant that has several; single seeds to six digits, as far as they are few."""
+    records: list[Record] = []
+    for one in found:
+        shown = one.top1 if len(one.top1) <= MOST_LINES else {}
+        for point in points(one, x) if len(points(one, x)) > 1 else []:
+            by_seed = {seed: float(f"{v[point.epoch]:.6g}") for seed, v in shown.items() if point.epoch in v}
+            records.append({
+                "variant": one.variant, "epoch": point.epoch, "seconds": point.seconds,
+                **interval("val_top1_mean", point.top1), "seeds": point.top1.n, "val_top1_by_seed": by_seed,
+            })  # fmt: skip
+    return records
+
+
+def single(one: Learning, x: str) -> list[list[tuple[float, float]]]:
+    """The lines of single seeds, each at its own seconds."""
+    epochs = [point.epoch for point in points(one, x)]
+    found = []
+    for seed, values in one.top1.items():
+        places = one.seconds.get(seed, {}) if x == "seconds" else {epoch: float(epoch) for epoch in epochs}
+        found.append([(places[epoch], values[epoch]) for epoch in epochs if epoch in places and epoch in values])
+    return found
+
+
+def few(found: Sequence[Learning]) -> bool:
     """Whether single seeds are few enough to be drawn."""
     return sum(len(one.top1) for one in found) <= MOST_LINES
 
 
-def floor(found: Sequence[Learning]) -> float:
-    """Where the axis of accuracy begins, %: below every mean from a third of the training on.
+def begin(found: Sequence[Learning], x: str) -> float | None:
+    """Where the axis of accuracy begins, %: below every mean from a third of the training on; None where all fit.
 
     The first epochs climb so far that on a whole axis the others could not be told apart.
     """
     late = [p.top1.center for one in found for p in one.by_epoch if 3 * p.epoch >= one.by_epoch[-1].epoch]
-    top = max(late)
-    return float(max(0, math.floor(min(late) - 0.35 * (top - min(late)) - 1)))
+    cut = float(max(0, math.floor(min(late) - 0.35 * (max(late) - min(late)) - 1)))
+    return cut if any(point.top1.center < cut for one in found for point in points(one, x)) else None
 
 
 def marked(count: int, phase: float) -> list[int]:
@@ -77,36 +90,25 @@ def marked(count: int, phase: float) -> list[int]:
     return [*(round((number + phase) * gap) for number in range(MARKED) if number + phase < MARKED - 0.5), count - 1]
 
 
-def by_seed(one: Learning, point: Point) -> str:
-    """The single seeds of a mean, as far as they are few."""
-    if len(one.top1) > MOST_LINES:
+def caption(setting: Setting, found: Sequence[Learning], x: str) -> str:
+    every = [point for one in found for point in points(one, x)]
+    if not every:
         return ""
-    seeds = [(seed, values[point.epoch]) for seed, values in one.top1.items() if point.epoch in values]
-    return " ".join(f"{seed}:{value:.6g}" for seed, value in seeds)
-
-
-def _single(ax: Axes, one: Learning, points: Sequence[Point], by: str, look: Look) -> None:
-    """The lines of single seeds."""
-    epochs = [point.epoch for point in points]
-    drawn = []
-    for seed, values in one.top1.items():
-        places = one.seconds.get(seed, {}) if by == "second" else {epoch: float(epoch) for epoch in epochs}
-        drawn.append([(places[epoch], values[epoch]) for epoch in epochs if epoch in places and epoch in values])
-    ax.add_collection(LineCollection(drawn, colors=look.color, linewidths=0.8, alpha=0.22, zorder=1))
-
-
-def _mean(ax: Axes, points: Sequence[Point], by: str, look: Look, phase: float) -> tuple[float, float]:
-    """The line of the means with its marks and intervals; returns its last point."""
-    xs = [float(point.seconds or 0.0) if by == "second" else float(point.epoch) for point in points]
-    ys = [point.top1.center for point in points]
-    style: dict[str, Any] = {"color": look.color, "linewidth": 1.2, "alpha": 0.6, "zorder": 2}
-    places = marked(len(points), phase)
-    for place in places:
-        top1 = points[place].top1
-        if top1.low is not None and top1.high is not None:
-            ax.plot([xs[place]] * 2, [top1.low, top1.high], **style)
-    ax.plot(
-        xs, ys, color=look.color, linewidth=1.6, marker=look.marker, markevery=places, markersize=5.5,
-        markeredgecolor=PAPER, markeredgewidth=0.8, zorder=4,
-    )  # fmt: skip
-    return xs[-1], ys[-1]
+    cut = begin(found, x)
+    axis = "" if cut is None else f" The axis begins at {tick(cut)} %; the first epochs below it are in the CSV."
+    if x == "epoch":
+        counts = set(setting.named("val_top1")["n"].dropna())
+        images = f"{grouped(counts.pop(), 0)} images of " if len(counts) == 1 else ""
+        faint = ", faint lines single seeds" if few(found) else ""
+        drawn = any(point.top1.low is not None for point in every)
+        vertical = intervals("; vertical lines: 95 % t intervals, at a few epochs", drawn)
+        return (
+            f"Further left is learned in fewer epochs. Accuracy on {images}the validation split. Lines are means over "
+            f"seeds{faint}{vertical}.{axis}"
+        )
+    where = device(setting)
+    return (
+        f"Further left is learned in less time. The same accuracies against the seconds that training alone took till "
+        f"then{f' on {where}' if where else ''}, validation not counted; means over seeds. Trainings are not timed in "
+        f"interleaved rounds: small differences of time are noise, the table's ratios are not.{axis}"
+    )

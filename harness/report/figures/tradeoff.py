@@ -6,21 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-from matplotlib.transforms import Bbox
-
 from harness.report.analysis.quantity import Quantity
 from harness.report.analysis.summary import Summary
-from harness.report.figures.style import labels, svg
-from harness.report.figures.style.chart import PANEL, Drawing, axes
-from harness.report.figures.style.palette import FAINT, PAPER, Look
+from harness.report.analysis.timing import Condition, chosen
+from harness.report.figures.context import Context
+from harness.report.figures.style.chart import PANEL, Drawing, Record, interval
+from harness.report.figures.style.palette import FAINT, Look
+from harness.report.figures.style.series import Frame, Line, Panel, drawing, read
+from harness.report.figures.style.words import intervals, tested_images
 from harness.report.text.formatting import count
 from harness.results.stats import pareto_front
 
 TITLE = "Top-1 accuracy against cost"
+FRAME: Frame = (0.155, 0.15, 0.825, 0.82)
+FRONT = (
+    "The dashed line is each panel's Pareto front of the means; where intervals overlap, the order along it is not "
+    "settled."
+)
 
 
 @dataclass(frozen=True)
@@ -49,125 +51,64 @@ def axes_of(found: Sequence[Summary]) -> list[Axis]:
     return [axis for axis in AXES if any(_both(summary, axis) for summary in found)]
 
 
-def draw(found: Sequence[Summary], look: dict[str, Look], name: str, caption: str) -> Drawing | None:
-    """A panel a cost, all on one scale of accuracy; None where no variant has a cost and a top-1."""
-    drawn, missed = [], []
-    costs = axes_of(found)
-    shown = [summary for summary in found if any(_both(summary, axis) for axis in costs)]
-    if not shown:
-        return None
-    scale = _scale(shown)
-    for axis in costs:
-        panel, unnamed = _panel([s for s in shown if _both(s, axis)], look, axis, f"{name}-{axis.column}", scale)
-        drawn.append(panel)
-        missed += unnamed
-    title = TITLE if len(costs) > 1 else costs[0].title
-    columns = [part for axis in costs for part in (axis.column, *([f"{axis.column}_low", f"{axis.column}_high"]
-               if axis is THROUGHPUT else []))]  # fmt: skip
-    header = ["variant", *columns, "top1_mean", "top1_low", "top1_high", "seeds", "top1_by_seed"]
-    table: list[list[object]] = []
-    for s in shown:
-        line: list[object] = [s.variant]
-        for axis in costs:
-            quantity = axis.of(s)
-            line += [quantity.value, *([quantity.low, quantity.high] if axis is THROUGHPUT else [])]
-        by_seed = " ".join(f"{seed}:{value!r}" for seed, value in s.seeds.items())
-        table.append([*line, s.top1.value, s.top1.low, s.top1.high, len(s.seeds), by_seed])
-    return Drawing(name, "\n".join(drawn), title, caption, header, table, missed, len(costs))
-
-
 def _both(summary: Summary, axis: Axis) -> bool:
     return summary.top1.value is not None and axis.of(summary).value is not None
 
 
-def _scale(shown: Sequence[Summary]) -> tuple[float, float]:
-    """The ends of all panels' accuracy axis."""
-    ends = [end for s in shown for end in (s.top1.value, s.top1.low, s.top1.high, *s.seeds.values()) if end is not None]
-    margin = 0.1 * (max(ends) - min(ends)) or 1.0
-    return min(ends) - margin, max(ends) + margin
+def draw(about: Context) -> Drawing | None:
+    """A panel a cost, all on one scale of accuracy; None where no variant has a cost and a top-1."""
+    found, costs = about.summaries, axes_of(about.summaries)
+    records = [record(s, costs) for s in found if any(_both(s, axis) for axis in costs)]
+    if not records:
+        return None
+    every = [end for one in records for end in (one["top1_mean"], one["top1_low"], one["top1_high"],
+             *one["top1_by_seed"].values()) if end is not None]  # fmt: skip
+    margin = 0.1 * (max(every) - min(every)) or 1.0
+    limits = min(every) - margin, max(every) + margin
+    panels = []
+    for axis in costs:
+        shown = [one for one in records if one[axis.column] is not None]
+        lines = read(shown, axis.column, "top1_mean", about.look, single="top1_by_seed", size=7.0)
+        places = [one[axis.column] for one in shown]
+        log = min(places) > 0 and max(places) / min(places) > 5
+        panels.append(Panel([front(lines, axis), *lines], axis.label, "top-1 accuracy, %", axis.column, axis.title,
+                            log_x=log, limits=limits, form=axis.form, beside=True))  # fmt: skip
+    title = TITLE if len(costs) > 1 else costs[0].title
+    words = caption(found, chosen(about.setting, ""))
+    return drawing(f"{about.prefix}tradeoff", title, words, records, panels, PANEL, FRAME)
 
 
-def _panel(
-    shown: Sequence[Summary], look: dict[str, Look], axis: Axis, name: str, scale: tuple[float, float]
-) -> tuple[str, list[str]]:
-    """The SVG of one panel, and the variants that find no room for their name."""
-    with svg.style():
-        figure = Figure(figsize=PANEL)
-        ax = figure.add_axes((0.155, 0.15, 0.825, 0.82))
-        costs = [float(axis.of(s).value or 0.0) for s in shown]
-        means = [float(s.top1.value or 0.0) for s in shown]
-        _front(ax, means, costs, axis.more_is_better)
-        _seeds(ax, shown, costs, look)
-        for summary, cost in zip(shown, costs, strict=True):
-            _mean(ax, summary, cost, axis.of(summary), look[summary.variant])
-        if min(costs) > 0 and max(costs) / min(costs) > 5:
-            ax.set_xscale("log")
-        ax.margins(x=0.16)
-        ax.set_ylim(*scale)
-        axes(ax, axis.label, "top-1 accuracy, %")
-        if axis.form:
-            form = axis.form
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
-        anchors = [
-            labels.Anchor(cost, mean, s.variant, look[s.variant].color)
-            for s, cost, mean in zip(shown, costs, means, strict=True)
-        ]
-        missed = labels.place(ax, anchors, _markers(ax, costs, means), _obstacles(ax, shown, costs, axis))
-        return svg.inline(figure, name, axis.title), missed
+def record(s: Summary, costs: Sequence[Axis]) -> Record:
+    found: dict[str, Any] = {"variant": s.variant}
+    for axis in costs:
+        whole = interval(axis.column, axis.of(s))
+        found |= whole if axis is THROUGHPUT else {axis.column: whole[axis.column]}
+    return found | interval("top1_mean", s.top1) | {"seeds": len(s.seeds), "top1_by_seed": s.seeds}
 
 
-def _seeds(ax: Axes, shown: Sequence[Summary], costs: Sequence[float], look: dict[str, Look]) -> None:
-    places = [(cost, top1, s.variant) for s, cost in zip(shown, costs, strict=True) for top1 in s.seeds.values()]
-    if places:
-        xs, ys, hues = zip(*places, strict=True)
-        sns.scatterplot(
-            x=xs, y=ys, hue=hues, palette={name: one.color for name, one in look.items()}, ax=ax, edgecolor=PAPER,
-            linewidth=0.6, alpha=0.5, s=14, zorder=3, legend=False,
-        )  # fmt: skip
+def front(lines: Sequence[Line], axis: Axis) -> Line:
+    """The Pareto front of the means, without marks and a name."""
+    points, sign = [line.points[0] for line in lines], -1 if axis.more_is_better else 1
+    best = pareto_front([point.y for point in points], [sign * point.x for point in points])
+    return Line("", Look("faint", FAINT, "o"), [points[place] for place in best], [], named=False, dashed=True)
 
 
-def _mean(ax: Axes, summary: Summary, cost: float, spread: Quantity, look: Look) -> None:
-    """The mean with its intervals, of accuracy and of cost."""
-    top1 = summary.top1
-    mean = float(top1.value or 0.0)
-    line: dict[str, Any] = {"color": look.color, "linewidth": 1.4, "alpha": 0.6, "solid_capstyle": "butt", "zorder": 2}
-    if top1.low is not None and top1.high is not None:
-        ax.plot([cost, cost], [top1.low, top1.high], **line)
-    if spread.low is not None and spread.high is not None:
-        ax.plot([spread.low, spread.high], [mean, mean], **line)
-    ax.plot(
-        [cost], [mean], linestyle="none", marker=look.marker, markersize=7, color=look.color, zorder=4,
-        markeredgecolor=PAPER, markeredgewidth=1.0,
+def caption(found: Sequence[Summary], condition: Condition | None) -> str:
+    costs = axes_of(found)
+    timed = THROUGHPUT in costs
+    cheap = "further left is cheaper"
+    better = cheap if not timed else "further right is faster" if len(costs) == 1 else (
+        f"further right is faster in images/s, {cheap} in GMACs and parameters")  # fmt: skip
+    drawn = any(s.top1.low is not None for s in found)
+    vertical = intervals("; vertical lines: 95 % t interval of the mean", drawn)
+    rounds = max((s.inference.images_per_s.n for s in found if s.inference.images_per_s.low is not None), default=0)
+    horizontal = (
+        f"; horizontal lines: 95 % bootstrap interval of the median over {rounds} interleaved rounds"
+        if rounds and timed else ""
     )  # fmt: skip
-
-
-def _front(ax: Axes, means: Sequence[float], costs: Sequence[float], more_is_better: bool) -> None:
-    sign = -1 if more_is_better else 1
-    front = pareto_front(means, [sign * cost for cost in costs])
-    if len(front) > 1:
-        ax.plot(
-            [costs[index] for index in front], [means[index] for index in front], color=FAINT, linewidth=1.0,
-            linestyle=(0, (4, 3)), zorder=1,
-        )  # fmt: skip
-
-
-def _markers(ax: Axes, xs: Sequence[float], ys: Sequence[float]) -> list[Bbox]:
-    where = ax.transData.transform(list(zip(xs, ys, strict=True)))
-    return [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in where]
-
-
-def _obstacles(ax: Axes, shown: Sequence[Summary], costs: Sequence[float], axis: Axis) -> list[Bbox]:
-    """Boxes of intervals and single seeds, in pixels."""
-    found = []
-    for summary, cost in zip(shown, costs, strict=True):
-        mean, spread, top1 = float(summary.top1.value or 0.0), axis.of(summary), summary.top1
-        spans = []
-        if top1.low is not None and top1.high is not None:
-            spans.append(((cost, top1.low), (cost, top1.high)))
-        if spread.low is not None and spread.high is not None:
-            spans.append(((spread.low, mean), (spread.high, mean)))
-        spans += [((cost, value), (cost, value)) for value in summary.seeds.values()]
-        for start, end in spans:
-            (x0, y0), (x1, y1) = ax.transData.transform([start, end])
-            found.append(Bbox.from_extents(x0 - 1.5, y0 - 1.5, x1 + 1.5, y1 + 1.5))
-    return found
+    measured = f" Throughput measured on {condition.words()}." if timed and condition and condition.words() else ""
+    counted = " GMACs are counted on one image's forward pass; they are not time." if GMAC in costs else ""
+    return (
+        f"Further up is more accurate, {better}. Large marks are means over seeds, faint dots single seeds{vertical}"
+        f"{horizontal}. {FRONT}{measured}{counted}{tested_images(found)}"
+    )

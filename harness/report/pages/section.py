@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.report import figures
 from harness.report.analysis import ablation, crossover, learning
 from harness.report.analysis import low_data as fractions
 from harness.report.analysis.summary import Summary
-from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere, image_times
-from harness.report.figures import convergence, forest_plot, low_data, resolution, tradeoff, transfer
-from harness.report.figures.style import captions
+from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere
+from harness.report.figures import forest_plot, low_data
+from harness.report.figures.context import Context
 from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import Look
 from harness.report.pages import binarized, maps, saliency
@@ -88,18 +89,12 @@ class Across:
 
 
 def across(one: ablation.Recipes, look: dict[str, Look], number: int) -> Across:
-    caption = captions.ablation(one.factors, one.baseline)
-    drawing = forest_plot.draw(one.factors, look, one.baseline, f"r{number}-ablation", caption)
+    drawing = forest_plot.draw_factors(one.factors, look, one.baseline, f"r{number}-ablation")
     return Across(f"recipes-{number}", one.name, [drawing] if drawing else [])
 
 
 def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Overview:
-    prefix = f"f{number}-"
-    drawn = [
-        low_data.accuracy(group, look, f"{prefix}low-data", captions.low_data(group)),
-        low_data.difference(group, look, f"{prefix}low-data-difference", captions.low_data_difference(group)),
-    ]
-    drawings = [drawing for drawing in drawn if drawing is not None]
+    drawings = low_data.draw(group, look, f"f{number}-")
     return Overview(
         id=f"shares-{number}",
         name=group.name,
@@ -121,27 +116,11 @@ def section(
     found = list(found)
     inference, training, alone = (chosen(setting, prefix) for prefix in KINDS)
     by_px = {kind: crossover.curves(setting, kind) for kind in ("", "train_") if speed_of == number}
-    curves, timed = transfer.curves(setting), image_times(setting)
     whole, unmeasured = measured(table(found, setting.baseline, inference, training, alone))
-    prefix, factors = f"s{number}-", ablation.of_settings(found)
-    drawn = [
-        tradeoff.draw(found, look, prefix + "tradeoff", captions.tradeoff(found, inference)),
-        transfer.draw(
-            curves, timed, look, setting.train_px, prefix + "transfer", captions.transfer(setting, curves, timed)
-        ),
-        forest_plot.draw(
-            factors, look, setting.baseline, prefix + "ablation", captions.ablation(factors, setting.baseline)
-        ),
-    ]
-    by_size = [
-        resolution.draw(
-            lines, look, setting.baseline, kind, f"{prefix}{kind}time", captions.overtaking(lines, setting.baseline)
-        )
-        for kind, lines in by_px.items()
-    ]
-    drawings = [drawing for drawing in drawn if drawing is not None]
-    timings = [drawing for drawing in by_size if drawing is not None]
-    learned = learned_of(setting, look, prefix)
+    about = Context(setting, found, look, f"s{number}-")
+    drawings = figures.draw("figures", about)
+    timings = figures.draw("speed", about) if speed_of == number else []
+    learned = learned_of(about)
     challengers = [s for s in found if not s.is_baseline]
     every = drawings + timings + (learned.drawings if learned else [])
     return Section(
@@ -151,7 +130,7 @@ def section(
             part
             for part in (
                 plural(len(challengers), "variant") + f" against {setting.baseline}",
-                captions.seeds_words(found),
+                seeds_words(found),
             )
             if part
         ),
@@ -176,24 +155,28 @@ def section(
         speed_of=speed_of,
         elsewhere=elsewhere(setting, "") + elsewhere(setting, "train_") if speed_of == number else [],
         published=beside(setting, known),
-        priors=maps.atlas(setting, look, prefix),
-        looked=saliency.saliency(setting, setting.maps, f"{prefix}saliency"),
-        masked=binarized.binarised(setting, prefix),
+        priors=maps.atlas(about),
+        looked=saliency.saliency(about),
+        masked=binarized.binarised(setting, about.prefix),
     )
 
 
-def learned_of(setting: Setting, look: dict[str, Look], prefix: str) -> Training | None:
+def learned_of(about: Context) -> Training | None:
     """None where no variant was validated after more than one epoch."""
-    found = learning.learnings(setting)
-    drawn = [
-        convergence.draw(found, look, by, f"{prefix}by-{by}", captions.convergence(setting, found, by))
-        for by in convergence.TITLES
-    ]
-    drawings = [drawing for drawing in drawn if drawing is not None]
+    drawings = figures.draw("convergence", about)
     if not drawings:
         return None
-    targets = learning.targets(setting, found)
-    return Training(drawings, reached.table(setting, found, targets), captions.reached(setting, targets))
+    found = learning.learnings(about.setting)
+    targets = learning.targets(about.setting, found)
+    return Training(drawings, reached.table(about.setting, found, targets), reached.how(about.setting, targets))
+
+
+def seeds_words(found: list[Summary]) -> str:
+    """Which seeds took part."""
+    every = list(dict.fromkeys(seed for s in found for seed in s.seeds if seed))
+    if not every:
+        return ""
+    return f"{plural(len(every), 'seed')} ({', '.join(every)})" if len(every) <= 12 else plural(len(every), "seed")
 
 
 def unlabelled(variants: list[str], drawings: list[Drawing]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from harness.report.analysis.quantity import Quantity, mean
-from harness.report.figures.transfer import curves, finetune_epochs
+from harness.report.analysis.transfer import curves, finetune_epochs
 from harness.report.study.rows import side
 from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, percent, plural

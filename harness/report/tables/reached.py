@@ -28,6 +28,20 @@ def table(setting: Setting, found: Sequence[Learning], targets: Sequence[float])
     return Table([column for target in targets for column in _columns(target)], lines, notes.sentences)
 
 
+def how(setting: Setting, targets: Sequence[float]) -> str:
+    """The caption of the table."""
+    asked = "" if setting.reach else (
+        f" The targets are the two largest multiples of 5 % that the mean of {setting.baseline} ends at or above."
+        if len(targets) > 1
+        else f" The target is the largest multiple of 5 % that the mean of {setting.baseline} ends at or above."
+    )  # fmt: skip
+    return (
+        "The first validated epoch at which the accuracy on the validation split is at the target or above, and the "
+        "seconds of training till its end: means over the seeds that reach it. In brackets: 95 % t intervals, where "
+        f"all seeds do.{asked}"
+    )
+
+
 def _columns(target: float) -> list[Column]:
     group = f"{tick(target)} % on the validation split"
     return [

@@ -1,1 +1,1 @@
-"""What every figure shares: colours, labels, captions, SVG."""
+"""What every figure shares: colours, axes, lines and marks, labels, SVG."""

@@ -5,39 +5,68 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.report.analysis.quantity import Quantity
 from harness.report.text.formatting import tick
+from harness.results.stats import Estimate
 
 SIZE = (5.3, 3.9)  # inches; 72 SVG units an inch
 PANEL = (4.3, 3.7)  # of a figure with several panels side by side
+Record = Mapping[str, Any]  # a line of a figure's data, by column: a number, a word, or {seed: number}
+Table = Sequence[Record]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure, of one SVG or of several `panels`; `unlabelled` are the variants that need a legend."""
+    """A drawn figure, of one SVG or of several `panels`; `unlabelled` are the variants that need a legend.
+
+    The columns of `table` are those of its first record.
+    """
 
     name: str
     svg: str
     title: str
     caption: str
-    header: list[str]
-    table: list[list[object]] = field(repr=False)
-    unlabelled: list[str] = field(default_factory=list)
+    table: Table = field(repr=False)
+    unlabelled: Sequence[str] = ()
     panels: int = 1
 
     def csv(self) -> str:
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows([["" if cell is None else cell for cell in line] for line in self.table])
+        writer = csv.DictWriter(out, list(self.table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({column: _text(cell) for column, cell in record.items()} for record in self.table)
         return out.getvalue()
 
 
+def interval(name: str, one: Estimate | Quantity) -> dict[str, Any]:
+    """A number and the ends of its interval by column."""
+    value = one.value if isinstance(one, Quantity) else one.center
+    return {name: value, end_of(name, "low"): one.low, end_of(name, "high"): one.high}
+
+
+def end_of(name: str, end: str) -> str:
+    """The column of an interval's end: "top1_low" beside "top1_mean", "time_low" beside "time", "low" beside "mean"."""
+    return name.removesuffix("mean") + end if name.endswith("mean") else f"{name}_{end}"
+
+
+def _text(cell: object) -> object:
+    """A cell as it stands in the CSV: numbers by seed as "0:93.5 1:94.0", several of a seed as "0:0.5/0.7"."""
+    if isinstance(cell, Mapping):
+        return " ".join(f"{seed}:{_text(value)}" for seed, value in cell.items())
+    if isinstance(cell, list | tuple):
+        return "/".join(map(repr, cell))
+    return ("yes" if cell else "no") if isinstance(cell, bool) else cell
+
+
 def axes(ax: Axes, x: str, y: str) -> None:
+    """Names, grid and round ticks, few of them, with plain numbers."""
     ax.set_xlabel(x, labelpad=5)
     ax.set_ylabel(y, labelpad=6)
     ax.grid(visible=False, axis="x")

@@ -1,7 +1,6 @@
-"""Names beside their points, without overlaps: each label takes the cheapest free place around its point.
+"""Names without overlaps: beside their points, at the right end of lines, or left of the axes; all in SVG units.
 
-Greedy, in SVG units: a place over another label, another marker or the axes is forbidden, one over an interval
-or a raw point only costs. A label that finds no place is left out, and the caller shows a legend.
+A label that finds no place is left out, and the caller shows a legend.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from matplotlib.transforms import Bbox
 LONGEST = 26  # letters of a name in a figure; the page's own lists have it in full
 SIZE = 9.5
 RIM = 2.5  # SVG units of clear paper to either side of a label
+ROW = 13.5  # SVG units from name to name at the ends of lines
+FAR = 30  # SVG units from the end of a line to the edge
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,19 @@ def short(name: str, longest: int = LONGEST) -> str:
     return line[: longest - 1 - half] + "…" + line[-half:]
 
 
-def fit(text: Text, name: str, right: float) -> None:
-    """Shortens a label until it ends left of `right`, in pixels."""
+def fit(text: Text, name: str, room: float) -> None:
+    """Shortens a label until it is at most `room` wide, in pixels."""
     for longest in range(max(LONGEST, len(name)), 4, -1):
         text.set_text(short(name, longest))
-        if text.get_window_extent().x1 <= right:
+        if text.get_window_extent().width <= room:
             return
 
 
 def place(ax: Axes, anchors: Sequence[Anchor], hard: Sequence[Bbox], soft: Sequence[Bbox]) -> list[str]:
-    """Writes the labels; returns the names that found no place. `hard` and `soft` are boxes in pixels to keep off."""
+    """Writes each label at the cheapest free place around its point; returns the names that found none.
+
+    A place over a box of `hard`, another label or the axes is forbidden, one over a box of `soft` only costs.
+    """
     figure = ax.figure
     plot = ax.get_window_extent()
     frame = Bbox.from_extents(plot.x0, plot.y0, figure.bbox.x1, figure.bbox.y1)  # off the numbers of the axes
@@ -58,16 +62,10 @@ def place(ax: Axes, anchors: Sequence[Anchor], hard: Sequence[Bbox], soft: Seque
     missed = []
     for anchor in sorted(anchors, key=lambda anchor: (-anchor.y, anchor.x)):
         x, y = ax.transData.transform((anchor.x, anchor.y))
-        text = ax.annotate(
-            short(anchor.name), (anchor.x, anchor.y), (0, 0), textcoords="offset pixels", fontsize=SIZE,
-            color=anchor.color, ha="left", va="center", annotation_clip=False, gid="label",
-        )  # fmt: skip
+        text = _text(ax, short(anchor.name), (anchor.x, anchor.y), anchor.color)
         box = text.get_window_extent()
-        best = min(
-            ((_cost(moved, frame, taken, soft) + reach, dx, dy, moved) for dx, dy, reach, moved in _places(x, y, box)),
-            key=lambda found: found[:3],
-        )
-        cost, dx, dy, moved = best
+        every = ((_cost(m, frame, taken, soft) + reach, dx, dy, m) for dx, dy, reach, m in _places(x, y, box))
+        cost, dx, dy, moved = min(every, key=lambda found: found[:3])
         if math.isinf(cost):
             text.remove()
             missed.append(anchor.name)
@@ -112,6 +110,28 @@ def _lead(ax: Axes, anchor: Anchor, box: Bbox, x: float, y: float) -> None:
     )  # fmt: skip
 
 
+def write_at_ends(ax: Axes, ends: Sequence[Anchor]) -> list[str]:
+    """Writes names right of the axes, moved apart so that each can be read; returns those that find no room."""
+    frame = ax.get_window_extent()
+    room = int(frame.height // ROW)
+    places = [ax.transData.transform((end.x, end.y)) for end in ends[:room]]
+    heights = spread([float(y) for _, y in places], ROW, frame.y0 + 5, frame.y1 - 2)
+    to_data = ax.transData.inverted().transform
+    for end, (x, y), height in zip(ends[:room], places, heights, strict=True):
+        (x0, y0), (x1, y1), written = to_data([(x + 5, y), (frame.x1 + 7, height), (frame.x1 + 10, height)])
+        dashes = (0, (1, 3)) if frame.x1 - x > FAR else "-"  # not to be taken for a curve that goes on
+        ax.plot([x0, x1], [y0, y1], scalex=False, scaley=False, color=end.color, linewidth=0.7, alpha=0.7,
+                clip_on=False, zorder=1, linestyle=dashes)  # fmt: skip
+        fit(_text(ax, "", written, end.color), end.name, ax.figure.bbox.x1 - frame.x1 - 10)
+    return [end.name for end in ends[room:]]
+
+
+def _text(ax: Axes, words: str, where: tuple[float, float], color: str) -> Text:
+    """A label at a point of the data, whose place can be moved by pixels."""
+    return ax.annotate(words, where, (0, 0), textcoords="offset pixels", fontsize=SIZE, color=color, ha="left",
+                       va="center", annotation_clip=False, gid="label")  # fmt: skip
+
+
 def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Heights moved apart to at least `gap`, in their order, kept within low..high where there is room."""
     order = sorted(range(len(heights)), key=lambda index: heights[index])
@@ -128,12 +148,3 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> lis
         if still:
             break
     return moved
-
-
-def left(ax: Axes, words: str, y: float, color: str, at: float, room: float, bold: bool = False) -> None:
-    """A line's name left of the axes, beside `y` of the data; `at` and `room` are shares of the figure's width."""
-    figure = ax.figure
-    weight = "bold" if bold else "normal"
-    text = figure.text(at, 0.0, "", fontsize=SIZE, color=color, ha="left", va="center", fontweight=weight)
-    text.set_y(figure.transFigure.inverted().transform(ax.transData.transform((0.0, y)))[1])
-    fit(text, words, figure.bbox.x1 * room)

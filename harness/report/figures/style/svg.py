@@ -145,13 +145,16 @@ TEXTS = VARIABLES | {THEME[hue][0]: f"var(--t{hue[1:]}, {THEME[hue][0]})" for hu
 
 
 def _recolor(element: xml.Element, variables: dict[str, str]) -> None:
-    """Colours become the page's variables and fonts the page's own."""
+    """Colours become the page's variables and fonts the page's own. Raises ValueError for a colour without one."""
     style = element.get("style")
     if not style:
         return
     style = re.sub(r"font-family: [^;]+", "font-family: var(--sans, sans-serif)", style)
-    style = re.sub(r"#[0-9a-f]{6}\b", lambda match: variables.get(match[0], match[0]), style)
-    element.set("style", style)
+    unknown = sorted(set(re.findall(r"#[0-9a-f]{6}\b", style)) - variables.keys())
+    if unknown:
+        raise ValueError(f"the colour {unknown[0]} has no CSS variable, so it would stay light in the dark theme; draw "
+                         "with palette's colours: a variant's Look, INK, FAINT, RULE or PAPER")  # fmt: skip
+    element.set("style", re.sub(r"#[0-9a-f]{6}\b", lambda match: variables[match[0]], style))
 
 
 assert len(VARIABLES) == len(THEME)  # two variables of one light colour could not be told apart

@@ -1,4 +1,5 @@
-"""Maps over offsets as small multiples: a row of maps a layer (or head), a column a head (or epoch), one scale for all.
+"""Pictures in rows and columns; and maps over offsets as pictures: a row a layer (or head), a column a head (or epoch),
+one scale for all.
 
 A map is a PNG of one pixel an offset, its colour the side of neutral and its opacity the distance from it: neutral is
 the paper, in the light theme and in the dark one.
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harness.report.figures.style import svg
-from harness.report.figures.style.palette import FAINT, INK, RULE, THEME
+from harness.report.figures.style.palette import FAINT, INK, RULE, THEME, rgb
 from harness.report.text.formatting import tick
 from harness.results import maps
 
@@ -25,6 +26,7 @@ LARGEST, GAP, NOTE = 0.98, 0.07, 0.17  # inches: a map's side, between maps, the
 STRONG = (4.0, "4 nats, a factor of 50")  # of attention: what is added to a logit counts up to here
 CUT = {"bias": STRONG, "keys": STRONG, "position": STRONG, "attention": (2.0, "3 times uniform attention")}
 ABOVE, BELOW = THEME["c2"][0], THEME["c1"][0]
+Extent = tuple[float, float, float, float]  # inches: left, right, bottom, top
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,19 @@ class Tile:
 
     map: maps.Map
     note: str = ""
+
+
+def paper(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes for all its pictures (axes are slow), in inches from the lower left corner."""
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
+    ax.set_axis_off()
+    return figure, ax
+
+
+def put(ax: Axes, pixels: np.ndarray, extent: Extent) -> None:
+    """A picture, uint8 [h, w, 3 or 4], in its place."""
+    ax.imshow(pixels, interpolation="none", aspect="auto", extent=extent, zorder=1)
 
 
 def limit(kind: str, tiles: Sequence[Tile]) -> float:
@@ -45,19 +60,15 @@ def limit(kind: str, tiles: Sequence[Tile]) -> float:
 def colours(kind: str, one: maps.Map, end: float) -> np.ndarray:
     """uint8 [..., 4]: red, green, blue, opacity."""
     departure = np.clip((one - maps.NEUTRAL[kind]) / end, -1, 1)
-    found = np.where((departure < 0)[..., None], _rgb(BELOW), _rgb(ABOVE))
+    found = np.where((departure < 0)[..., None], rgb(BELOW), rgb(ABOVE))
     opacity = np.rint(255 * np.abs(np.nan_to_num(departure)))
     found = np.concatenate([found, opacity[..., None]], axis=-1)
-    found[np.isnan(one)] = [*_rgb(FAINT), 45]  # no pair of patches has it
+    found[np.isnan(one)] = [*rgb(FAINT), 45]  # no pair of patches has it
     return found.astype(np.uint8)
 
 
-def _rgb(color: str) -> list[int]:
-    return [int(color[at : at + 2], 16) for at in (1, 3, 5)]
-
-
 def draw(kind: str, rows: Sequence[tuple[str, Sequence[Tile]]], columns: Sequence[str], name: str, title: str) -> str:
-    """The SVG of rows (name, tiles) under the columns' names. One pair of axes for all, in inches: they are slow."""
+    """The SVG of rows (name, tiles) under the columns' names."""
     every = [tile for _, tiles in rows for tile in tiles]
     end, notes = limit(kind, every), any(tile.note for tile in every)
     side = min(LARGEST, (WIDTH - LEFT - BAR) / len(columns) - GAP)
@@ -65,17 +76,16 @@ def draw(kind: str, rows: Sequence[tuple[str, Sequence[Tile]]], columns: Sequenc
     high, wide = (side * size / max(shape) for size in shape)
     step = high + GAP + (NOTE if notes else 0.0)
     tall = TOP + step * len(rows)
+    lefts = [LEFT + place * (wide + GAP) for place in range(len(columns) + 1)]
     with svg.style():
-        figure = Figure(figsize=(WIDTH, tall))
-        ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        figure, ax = paper(WIDTH, tall)
         corners = []
         for number, (label, tiles) in enumerate(rows):
             top = tall - TOP - number * step
             ax.text(LEFT - 0.1, top - high / 2, label, ha="right", va="center", fontsize=9.5)
-            for place, tile in enumerate(tiles):
-                left = LEFT + place * (wide + GAP)
+            for left, tile in zip(lefts, tiles, strict=False):
                 corners.append((left, top - high))
-                _picture(ax, colours(kind, tile.map, end), (left, left + wide, top - high, top))
+                put(ax, colours(kind, tile.map, end), (left, left + wide, top - high, top))
                 ax.text(left + wide / 2, top - high - 0.03, tile.note, ha="center", va="top", fontsize=8.5, color=FAINT)
         frames = [Rectangle(corner, wide, high) for corner in corners]
         ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=RULE, linewidth=1.2))
@@ -83,25 +93,18 @@ def draw(kind: str, rows: Sequence[tuple[str, Sequence[Tile]]], columns: Sequenc
             [x + wide / 2 for x, _ in corners], [y + high / 2 for _, y in corners], linestyle="none", marker="o",
             markersize=max(2.0, 4 * side), markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.7,
         )  # fmt: skip
-        for place, label in enumerate(columns):
-            ax.text(LEFT + place * (wide + GAP) + wide / 2, tall - TOP + 0.06, label, ha="center", fontsize=9.5)
-        right = LEFT + len(columns) * (wide + GAP) + 0.06
-        _scale(ax, kind, end, (right, right + 0.1, tall - TOP - high, tall - TOP))
-        ax.set_axis_off()
-        ax.set(xlim=(0, WIDTH), ylim=(0, tall))
+        for left, label in zip(lefts, columns, strict=False):
+            ax.text(left + wide / 2, tall - TOP + 0.06, label, ha="center", fontsize=9.5)
+        _scale(ax, kind, end, (lefts[-1] + 0.06, lefts[-1] + 0.16, tall - TOP - high, tall - TOP))
         return svg.inline(figure, name, title)
 
 
-def _picture(ax: Axes, pixels: np.ndarray, extent: tuple[float, float, float, float]) -> None:
-    ax.imshow(pixels, interpolation="none", aspect="auto", extent=extent, zorder=1)
-
-
-def _scale(ax: Axes, kind: str, end: float, extent: tuple[float, float, float, float]) -> None:
-    """The scale in its place (left, right, bottom, top): its ends and the neutral value."""
+def _scale(ax: Axes, kind: str, end: float, extent: Extent) -> None:
+    """The scale in its place: its ends and the neutral value."""
     neutral = maps.NEUTRAL[kind]
     top = neutral if kind == "kept" else neutral + end
     low = max(0.0, neutral - end) if kind in ("kept", "attention") else neutral - end
-    _picture(ax, colours(kind, np.linspace(top, low, 41)[:, None], end), extent)
+    put(ax, colours(kind, np.linspace(top, low, 41)[:, None], end), extent)
     for value in dict.fromkeys((top, neutral, low)):
         y = extent[2] + (value - low) / (top - low) * (extent[3] - extent[2])
         ax.text(extent[1] + 0.05, y, tick(float(f"{value:.3g}")), fontsize=8.5, color=FAINT, va="center")

@@ -1,0 +1,25 @@
+"""What several captions say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report.analysis.summary import Summary
+from harness.report.text.formatting import grouped
+from harness.results.stats import FEWEST_SEEDS
+
+NO_INTERVALS = f"; no intervals of accuracy, since none is formed below {FEWEST_SEEDS} seeds or without spread"
+
+
+def intervals(words: str, drawn: bool) -> str:
+    """The words that say what the lines of intervals are, or why there are none."""
+    return words if drawn else NO_INTERVALS
+
+
+def tested_images(found: Sequence[Summary]) -> str:
+    """ " Accuracy on 360 test images.", or "" where the variants do not agree on a number."""
+    images = {s.images for s in found if s.images}
+    if len(images) != 1:
+        return ""
+    number = images.pop()
+    return f" Accuracy on {grouped(number, 0)} test {'image' if number == 1 else 'images'}."
