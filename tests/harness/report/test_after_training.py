@@ -6,8 +6,8 @@ import time
 import pytest
 
 from harness.report import render as render_page
+from harness.report.analysis import transfer
 from harness.report.analysis.summary import failure, summaries
-from harness.report.figures import transfer
 from harness.report.study import rules
 from harness.report.study.study import study as take_apart
 from harness.report.tables import means

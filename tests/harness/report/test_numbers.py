@@ -66,7 +66,7 @@ class Units(HTMLParser):
 
 def tokens(text):
     """The numbers of a text, thousands joined, without a sign."""
-    text = text.replace(format.THIN, "").replace(format.MINUS, "-")
+    text = text.replace(formatting.THIN, "").replace(formatting.MINUS, "-")
     return [one.lstrip("+-") for one in NUMBER.findall(text)]
 
 

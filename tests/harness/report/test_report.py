@@ -15,6 +15,7 @@ import pytest
 from harness.report.__main__ import main
 from harness.report.analysis.summary import summaries
 from harness.report.figures import tradeoff
+from harness.report.figures.context import Context
 from harness.report.figures.style import palette
 from harness.report.figures.style.labels import short, spread
 from harness.report.study.rows import natural, side
@@ -376,9 +377,8 @@ def test_labels_are_moved_apart_and_keep_their_order():
 def test_labels_and_marks_do_not_overlap(tmp_path):
     folder = made.save(tmp_path / "study", made.study(seeds=range(3)))
     setting = take_apart(store.load(folder), store.recipes(folder)).settings[0]
-    found = summaries(setting)
     look = palette.looks(setting.variants, setting.baseline)
-    drawing = tradeoff.draw(found, look, "", "")
+    drawing = tradeoff.draw(Context(setting, summaries(setting), look, ""))
     panels = drawing.svg.split("</svg>")[:-1]
     assert len(panels) == 3
     for panel in panels:

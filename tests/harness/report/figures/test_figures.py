@@ -2,13 +2,15 @@
 
 import csv
 import io
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.report.analysis import ablation, crossover, timing
 from harness.report.analysis.summary import summaries
-from harness.report.figures import resolution
+from harness.report.figures import forest_plot, resolution
 from harness.report.figures.style import palette
 from harness.report.pages import section
 from harness.report.pages.page import page
@@ -62,6 +64,19 @@ def test_an_arm_is_the_paired_difference_to_the_baseline(tmp_path):
     assert wrong(table, rows) == []
     other = [r | {"value": r["value"] + r["seed"]} if r["variant"] == "sp_sa[hidden=16]" else r for r in rows]
     assert wrong(table, other) == ["sp_sa[hidden=16]"]
+
+
+def test_each_factor_has_a_heading_and_its_arms_below(tmp_path):
+    found = summaries(made.take(tmp_path, made.accuracy(ARMS, range(4), [8])).settings[0])
+    hidden, scope = ablation.of_settings(found)
+    again = replace(scope, name=hidden.name)  # as where recipes differ in another entry, too
+    drawing = forest_plot.draw_factors([hidden, again], palette.looks(ARMS, "sa"), "sa", "x")
+    texts = re.findall(r'<text style="[^"]*?(bold)?[^"]*"[^>]*>([^<]+)</text>', drawing.svg)
+    names = [words for _, words in texts if words.startswith("sp_sa")]
+    assert sorted(names) == sorted(["sp_sa: hidden", "sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]",
+                                    "sp_sa: hidden", "sp_sa", "sp_sa[scope=layer]"])  # fmt: skip
+    heights = {words: float(y) for y, words in re.findall(r'y="([\d.]+)"[^>]*>([^<]+)</text>', drawing.svg)}
+    assert heights["sp_sa[hidden=64]"] < heights["sp_sa: hidden"] < heights["sp_sa[scope=layer]"]
 
 
 def test_without_settings_there_is_no_ablation(tmp_path):

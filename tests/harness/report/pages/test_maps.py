@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from harness.report import render
-from harness.report.figures import attention, heatmaps
-from harness.report.figures.style import palette
+from harness.report.figures import attention
+from harness.report.figures import maps as figure
+from harness.report.figures.context import Context
+from harness.report.figures.style import heatmaps, palette
 from harness.report.pages import maps as atlas
 from harness.report.study import maps as books
 from harness.report.study.study import study as take_apart
@@ -96,7 +98,7 @@ def setting_of(folder):
 
 def part(folder):
     setting = setting_of(folder)
-    return atlas.atlas(setting, palette.looks(setting.variants, setting.baseline), "s1-")
+    return atlas.atlas(Context(setting, [], palette.looks(setting.variants, setting.baseline), "s1-"))
 
 
 def csv_of(found, name):
@@ -161,10 +163,10 @@ def test_the_csv_of_a_map_has_every_number(whole):
 
 def test_a_large_map_has_a_line_a_head_in_its_csv():
     maps = {1: 1 + np.random.default_rng(0).random((4, 61, 61))}
-    header, lines = atlas.csv_of("prior", "0", maps)
-    assert header[:4] == ["seed", "layer", "head", "radius"]
-    assert len(lines) == 4
-    assert lines[0][3] == pytest.approx(offsets.radius("prior", maps[1])[0], rel=1e-3)
+    table = figure.table("prior", "0", maps)
+    assert list(table[0])[:4] == ["seed", "layer", "head", "radius"]
+    assert len(table) == 4
+    assert table[0]["radius"] == pytest.approx(offsets.radius("prior", maps[1])[0], rel=1e-3)
 
 
 def test_distances_are_means_over_heads_with_t_intervals_over_seeds(whole):
@@ -263,5 +265,5 @@ def test_the_page_holds_it_small_and_allows_no_other_pictures(folder, tmp_path):
 def test_layers_are_in_the_order_of_their_numbers(tmp_path):
     rows = made.accuracy(VARIANTS, SEEDS, [8])
     rows += [row | {"layer": row["layer"] + 8} for row in facts("sa", 0, book("sa", 0))]
-    (one,) = attention.seen(setting_of(made.save(tmp_path / "study", rows)))
-    assert list(one.heads["attention_distance"]) == [9, 10]
+    table = attention.table(setting_of(made.save(tmp_path / "study", rows)))
+    assert [one["layer"] for one in table if one["metric"] == "attention_distance"] == [9, 10]

@@ -4,12 +4,18 @@ import contextlib
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.report import render
+from harness.report.analysis.binarized import Arm, Curves, arms
+from harness.report.figures import saliency as figure
+from harness.report.figures.context import Context
+from harness.report.figures.style import palette
 from harness.report.pages import binarized, saliency
+from harness.report.study import saliency as beside
 from harness.report.study.study import study as take_apart
 from harness.results import map_files, store
 from tests.support import rows as made
@@ -49,13 +55,18 @@ def first_setting(folder):
     return take_apart(store.load(folder), store.recipes(folder), {}, maps).settings[0]
 
 
+def part(setting):
+    return saliency.saliency(Context(setting, [], palette.looks(setting.variants, setting.baseline), "s1-"))
+
+
 def lines_of(drawing):
     return list(csv.DictReader(io.StringIO(drawing.csv())))
 
 
 def test_scores_are_means_over_seeds_with_intervals(tmp_path):
     rows, held = scores()
-    shown = saliency.saliency(first_setting(saved(tmp_path, made.accuracy(VARIANTS, SEEDS, [8]) + rows, held)), {}, "x")
+    setting = first_setting(saved(tmp_path, made.accuracy(VARIANTS, SEEDS, [8]) + rows, held))
+    shown = part(replace(setting, maps={}))
     assert [column.title for column in shown.table.columns] == ["Deletion", "Insertion", "Random order", "Coverage"]
     line = next(line for line in shown.table.lines if line.variant == "sp_sa")
     assert [cell.text for cell in line.cells] == ["0.330", "0.630", "0.480", "41.0"]
@@ -66,14 +77,14 @@ def test_scores_are_means_over_seeds_with_intervals(tmp_path):
 
 def test_without_scores_there_is_no_part(tmp_path):
     setting = first_setting(saved(tmp_path, made.accuracy(VARIANTS, SEEDS, [8])))
-    assert saliency.saliency(setting, {}, "x") is None
+    assert part(setting) is None
     assert binarized.binarised(setting, "s1-") == []
 
 
 def test_the_panel_has_the_first_seeds_maps_and_names_what_was_chosen_wrongly(tmp_path):
     rows, held = scores()
     setting = first_setting(saved(tmp_path, rows, held))
-    (drawing,) = saliency.saliency(setting, setting.maps, "s1-saliency").drawings
+    (drawing,) = part(setting).drawings
     table = lines_of(drawing)
     assert len(table) == 3 * 4 * 16
     for one in table[::7]:
@@ -109,21 +120,19 @@ def test_damaged_arrays_are_left_out_and_the_next_seeds_are_drawn(tmp_path, how)
     file = next(folder.rglob("*-10aaaaaaaa.saliency.npz"))  # sp_sa's first seed
     DAMAGE[how](file)
     setting = first_setting(folder)
-    assert (saliency.read(file) is None) == (how != "another image")
-    found = saliency.arrays(setting, setting.maps)
+    assert (beside.read(file) is None) == (how != "another image")
+    found = beside.arrays(setting)
     if how == "another image":
         assert list(found) == ["sa", "gpsa"]
     else:
         assert np.array_equal(found["sp_sa"]["relevance"], held["11aaaaaaaa"]["relevance"])
         assert np.array_equal(found["sa"]["relevance"], held["00aaaaaaaa"]["relevance"])
-    assert {line["variant"] for line in lines_of(saliency.saliency(setting, setting.maps, "x").drawings[0])} == set(
-        found
-    )
+    assert {line["variant"] for line in lines_of(part(setting).drawings[0])} == set(found)
 
 
 def test_an_overlay_is_grey_where_nothing_is_relevant_and_orange_where_all_is():
     image = np.full((3, 4, 4), 100, np.uint8)
-    found = saliency.overlay(image, np.array([[0.0, 1.0], [0.0, 0.5]]))
+    found = figure.overlay(image, np.array([[0.0, 1.0], [0.0, 0.5]]))
     assert found[0, 0].tolist() == [100, 100, 100]
     assert found[0, 3].tolist() == [round(0.2 * 100 + 0.8 * part) for part in (0xD5, 0x5E, 0x00)]
     assert found[3, 3, 0] - found[3, 3, 2] < found[0, 3, 0] - found[0, 3, 2]
@@ -181,15 +190,13 @@ def masked():
 
 def test_arms_are_what_params_say_whatever_the_rows_are_called(tmp_path):
     params = {"spec": "sp_sa[hidden=16]+swin", "keep": 12.5, "by": "deviation", "ones": True}
-    found = binarized.arms(first_setting(made.save(tmp_path, [
+    found = arms(first_setting(made.save(tmp_path, [
         *masked(), made.row("some arm", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params=params),
         made.row("sp_sa kept 9 %", "kept_top1", 90.0, seed=0, test_px=8, family="binarised"),
         made.row("half", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params={"keep": 50.0}),
         made.row("odd", "kept_top1", 90.0, seed=0, test_px=8, family="binarised", params=params | {"keep": "most"}),
     ])))  # fmt: skip
-    assert found["sp_sa[hidden=16]+swin"] == [
-        binarized.Arm("some arm", "sp_sa[hidden=16]+swin", 12.5, "deviation", True)
-    ]
+    assert found["sp_sa[hidden=16]+swin"] == [Arm("some arm", "sp_sa[hidden=16]+swin", 12.5, "deviation", True)]
     assert [(one.keep, one.by, one.ones) for one in found["sp_sa"]] == [
         (100.0, "", False), (100.0, "", True), (50.0, "mass", False), (50.0, "mass", True), (10.0, "mass", False),
         (10.0, "mass", True),
@@ -270,7 +277,7 @@ def test_masks_are_no_variants_of_the_comparison(tmp_path):
 
 def test_a_binarised_prior_is_compared_seed_by_seed():
     """The control that keeps all lost nothing, though the seeds it has are the worse ones."""
-    curves = object.__new__(binarized.Curves)
+    curves = object.__new__(Curves)
     curves.trained = {"0": 80.0, "1": 90.0, "2": 85.0, "3": 99.0}
     assert curves._change({"0": 80.0}) == "0.00 points (no interval, 1 seed)"
     minus = "\N{MINUS SIGN}"
@@ -292,7 +299,7 @@ def test_a_byte_that_is_wrong_anywhere_in_the_arrays_never_costs_the_page(tmp_pa
     for place in random.integers(len(whole), size=300):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ int(random.integers(1, 256))]) + whole[place + 1 :])
         if kind == "saliency":
-            saliency.read(file)
+            beside.read(file)
             continue
         with contextlib.suppress(ValueError):  # the one that names the file
             map_files.unpacked(file)
