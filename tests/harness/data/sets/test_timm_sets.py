@@ -207,3 +207,7 @@ def test_labels_that_are_no_classes_are_refused(labels, said, hub):
     hub(train=Pile([*range(10)] * 2, 32), test=test)
     with pytest.raises(ValueError, match=said):
         data.load("hfds/x")
+
+
+def test_the_fingerprint_of_cifar_is_the_recorded_one(cifar):
+    assert data.load("cifar10", cifar).fingerprint == "7680518ecb"
