@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,12 +38,43 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a reader wants to know of a dataset before its figures; all are numbers of images but for `classes`.
+
+    val_in_train: of the validation images, how many are in the training split, too; test_in_train: of the test images,
+    how many are in the training or validation split. Images are the same where their bytes are. skipped: files by kind.
+    """
+
+    classes: int
+    train: int
+    val: int
+    test: int
+    val_in_train: int = 0
+    test_in_train: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """One line: "10 classes; 54,000 training, 6,000 validation and 10,000 test images; skipped 2 .txt"."""
+        words = [
+            f"{self.classes:,} classes; {self.train:,} training, {self.val:,} validation and {self.test:,} test images"
+        ]
+        for count, split, others in ((self.val_in_train, "validation", "training split"),
+                                     (self.test_in_train, "test", "training or validation split")):  # fmt: skip
+            if count:
+                words.append(f"{count:,} {split} image{'s are' if count > 1 else ' is'} in the {others}, too")
+        if self.skipped:
+            words.append("skipped " + ", ".join(f"{count:,} {kind}" for kind, count in self.skipped.items()))
+        return "; ".join(words)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images (uint8 [n, c, H, W] or pictures) and labels int64 [n] of three splits; mean and std a channel, of 0..1.
 
     fresh: draws n new training images (uint8) and labels from a generator, on its device; train_x is a sample of
     these. test_masks: bool [n, H, W], where the object is, for images that were generated. learnable: whether there is
-    something to learn.
+    something to learn. shown: what about the reading changes the pictures, "" for nothing. skipped: how many files of
+    the set's folder were not read, by kind.
     """
 
     name: str
@@ -59,6 +90,8 @@ class Dataset:
     fresh: Callable[[torch.Generator, int], tuple[Tensor, Tensor]] | None = None
     test_masks: Tensor | None = None
     learnable: bool = True
+    shown: str = ""
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def streamed(self) -> bool:
@@ -67,16 +100,31 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Ten hexadecimal digits of what is in it: labels, and pixels or the names of files. Not where it lies."""
-        total = hashlib.sha256(repr((self.name.partition(":")[0], self.classes)).encode())
-        for images, labels in ((self.train_x, self.train_y), (self.val_x, self.val_y), (self.test_x, self.test_y)):
+        """Ten hexadecimal digits of what is in it: class names, labels, and the pixels or the files' bytes.
+
+        Not where it lies, what its files are called, or in which order the disk lists them.
+        """
+        total = hashlib.sha256(repr((self.name.partition(":")[0], self.classes)).encode() + self.shown.encode())
+        for images, labels in self._splits:
             total.update(labels.numpy().tobytes())
-            if isinstance(images, Tensor):
-                total.update(images.numpy().tobytes())
-            else:
-                names: list[str] = getattr(images, "names", list)()
-                total.update("\n".join(names).encode() + str(getattr(images, "index", None)).encode())
+            total.update(images.numpy().tobytes() if isinstance(images, Tensor) else b"".join(digests(images)))
         return total.hexdigest()[:10]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """How many classes and images it has, and how many images of one split are in another."""
+        train, val, test = (digests(images) for images, _ in self._splits)
+        trained = frozenset(train)
+        seen = trained.union(val)
+        return Facts(
+            classes=len(self.classes), train=len(train), val=len(val), test=len(test),
+            val_in_train=sum(one in trained for one in val), test_in_train=sum(one in seen for one in test),
+            skipped=dict(self.skipped),
+        )  # fmt: skip
+
+    @property
+    def _splits(self) -> tuple[tuple[Images, Tensor], ...]:
+        return (self.train_x, self.train_y), (self.val_x, self.val_y), (self.test_x, self.test_y)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -94,6 +142,22 @@ class Dataset:
         return (images.float() / 255 - _channels(self.mean, images.device)) / _channels(self.std, images.device)
 
 
+def digests(images: Images) -> list[bytes]:
+    """One for each image, equal where the images are: of a file's bytes, else of the pixels."""
+    if isinstance(images, Tensor):
+        return [_digest(row.tobytes()) for row in images.numpy()]
+    own = getattr(images, "digests", None)
+    if own is not None:
+        found: list[bytes] = own()
+        return found
+    every = (images[index] for index in range(len(images)))
+    return [_digest(repr((picture.mode, picture.size)).encode() + picture.tobytes()) for picture in every]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel of uint8 [n, c, H, W], of 0..1; from counts, no float copy."""
     grey = torch.arange(256, dtype=torch.float64) / 255
@@ -106,18 +170,25 @@ def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(deviations)
 
 
-def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def hold_out(labels: Tensor, seed: int, names: tuple[str, ...] = ()) -> tuple[Tensor, Tensor]:
     """Indices (train, val) of labels [n]: a tenth, at most 10,000, is held out, each class in proportion.
 
-    Raises ValueError where there are too few images for both to have every class.
+    names: of the classes. Raises ValueError where there is one class alone, or too few images for both to have every
+    class.
     """
     from sklearn.model_selection import train_test_split
 
     counts = torch.bincount(labels)
     present = int((counts > 0).sum())
-    if int(counts[counts > 0].min()) < 2:
+    if present < 2:
+        raise ValueError(f"all {len(labels):,} training images are of one class; a classifier wants at least 2")
+    single = [names[label] if names else str(label) for label in (counts == 1).nonzero().flatten().tolist()]
+    if single:
+        more = f" and {len(single) - 5:,} more" if len(single) > 5 else ""
         raise ValueError(
-            "a class has a single training image, and one is held out for validation; every class wants at least 2"
+            f"{'the classes' if single[1:] else 'the class'} {', '.join(single[:5])}{more} "
+            f"{'have' if single[1:] else 'has'} a single training image, and one is held out for validation; every "
+            f"class wants at least 2"
         )
     size = max(min(10_000, len(labels) // 10), present)
     train, val = train_test_split(range(len(labels)), test_size=size, random_state=seed, stratify=labels)
@@ -127,7 +198,7 @@ def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def in_memory(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: tuple[str, ...],
               seed: int) -> Dataset:  # fmt: skip
     """The dataset of (images, labels) for training, of which a part is held out for validation, and for the test."""
-    (images, labels), (kept, held) = train, hold_out(train[1], seed)
+    (images, labels), (kept, held) = train, hold_out(train[1], seed, classes)
     mean, std = moments(images[kept])
     return Dataset(
         name, images[kept], labels[kept], images[held], labels[held], *test, classes=classes, mean=mean, std=std
