@@ -50,10 +50,10 @@ def examined(root: Path, names: Sequence[str], decode: frozenset[str] = frozense
     known = _load(cache)
     found: dict[str, Seen] = {}
     damaged: list[str] = []
-    now = time.time_ns()
+    now, top = time.time_ns(), str(root)
 
     def look(part: Sequence[str]) -> list[tuple[str, Seen | str]]:
-        return [(name, _seen(root, name, name in decode, known.get(name))) for name in part]
+        return [(name, _seen(f"{top}/{name}", name in decode, known.get(name))) for name in part]
 
     quiet = os.environ.get("RANK", "0") != "0"  # torchrun's other processes
     pool = ThreadPoolExecutor(THREADS)
@@ -77,17 +77,16 @@ def examined(root: Path, names: Sequence[str], decode: frozenset[str] = frozense
     return {name: bytes.fromhex(found[name].digest) for name in names}
 
 
-def _seen(root: Path, name: str, decode: bool, known: Seen | None) -> Seen | str:
+def _seen(path: str, decode: bool, known: Seen | None) -> Seen | str:
     """What a file is, or why it is no picture; what is known already is not read again."""
-    path = os.path.join(root, name)
     try:
         if known is not None and (known.decoded or not decode):
             now = os.stat(path)
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == known[:3]:
                 return known
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             now = os.fstat(file.fileno())
-            content = file.read()
+            content = file.readall()
         check(io.BytesIO(content), decode)
     except DAMAGE as error:
         return damage(path, error)

@@ -20,7 +20,7 @@ INTENDED = (HIDDEN, LINKED)  # skipping these loses no picture
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of pictures by class, relative to the folder, in order; how many files were skipped, by kind."""
+    """Files of pictures by class, relative to the folder, sorted; how many files were skipped, by kind."""
 
     pictures: dict[str, list[str]]
     skipped: Counter[str]
@@ -61,7 +61,7 @@ def listing(top: Path, met: Met) -> Listing:
             skipped[_kind(entry)] += 1
         else:
             start = len(str(top)) + 1
-            pictures[entry.name] = sorted((path[start:] for path in _walk(entry, met, skipped)), key=_natural)
+            pictures[entry.name] = sorted(path[start:] for path in _walk(entry, met, skipped))
     return Listing({name: pictures[name] for name in sorted(pictures, key=_natural)}, skipped)
 
 
@@ -84,7 +84,7 @@ def _walk(folder: os.DirEntry[str], met: Met, skipped: Counter[str]) -> list[str
                     skipped[HIDDEN] += 1
                 else:
                     waiting.append((below, _outside(below, outside)))
-        elif _ending(entry.name) in extensions() and (os.path.isfile(entry.path) or not os.path.exists(entry.path)):
+        elif _ending(entry.name) in extensions() and (_is_file(entry) or not os.path.exists(entry.path)):
             found.append(entry.path)  # a link to nothing, too: it is named where it is read
         else:
             skipped[_kind(entry)] += 1
@@ -102,6 +102,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # a link may lead to itself
 
 
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
+
+
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -111,15 +115,16 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    stem, dot, ending = name.rpartition(".")
+    return dot + ending.lower() if stem else ""
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    if not os.path.isfile(entry.path):
+    if not _is_file(entry):
         return ODD
     return _ending(entry.name) or "without an ending"
 
 
-def _natural(path: str) -> tuple[list[str | int], str]:
-    """Orders 2 before 10, as timm does; the path itself decides between 01 and 1."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.lower())], path
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Orders class 2 before class 10, as timm does; the name itself decides between 01 and 1."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())], name
