@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from harness.data.dataset import Dataset, Facts, Images, Pictures, resize
+from harness.data.dataset import Dataset, Images, Pictures, resize
+from harness.data.fingerprint import Facts
 from harness.data.picture import ground
 from harness.data.sets.digits import digits
 from harness.data.sets.fashion import fashion_mnist

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from harness.data.fingerprint import Facts, facts, fingerprint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,36 +36,6 @@ Images = Tensor | Pictures
 def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     """[c, 1, 1], brought to a device once: each copy would make a GPU wait."""
     return torch.tensor(values, device=device).view(-1, 1, 1)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a reader wants to know of a dataset before its figures; all are numbers of images but for `classes`.
-
-    val_in_train: of the validation images, how many are in the training split, too; test_in_train: of the test images,
-    how many are in the training or validation split. Images are the same where their bytes are. skipped: files by kind.
-    """
-
-    classes: int
-    train: int
-    val: int
-    test: int
-    val_in_train: int = 0
-    test_in_train: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        """One line: "10 classes; 54,000 training, 6,000 validation and 10,000 test images; skipped 2 .txt"."""
-        words = [
-            f"{self.classes:,} classes; {self.train:,} training, {self.val:,} validation and {self.test:,} test images"
-        ]
-        for count, split, others in ((self.val_in_train, "validation", "training split"),
-                                     (self.test_in_train, "test", "training or validation split")):  # fmt: skip
-            if count:
-                words.append(f"{count:,} {split} image{'s are' if count > 1 else ' is'} in the {others}, too")
-        if self.skipped:
-            words.append("skipped " + ", ".join(f"{count:,} {kind}" for kind, count in self.skipped.items()))
-        return "; ".join(words)
 
 
 @dataclass(frozen=True)
@@ -100,31 +71,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Ten hexadecimal digits of what is in it: class names, labels, and the pixels or the files' bytes.
-
-        Not where it lies, what its files are called, or in which order the disk lists them.
-        """
-        total = hashlib.sha256(repr((self.name.partition(":")[0], self.classes)).encode() + self.shown.encode())
-        for images, labels in self._splits:
-            total.update(labels.numpy().tobytes())
-            total.update(images.numpy().tobytes() if isinstance(images, Tensor) else b"".join(digests(images)))
-        return total.hexdigest()[:10]
+        """Ten hexadecimal digits of its content: class names, labels, and the pixels or the files' bytes."""
+        return fingerprint(self)
 
     @cached_property
     def facts(self) -> Facts:
-        """How many classes and images it has, and how many images of one split are in another."""
-        train, val, test = (digests(images) for images, _ in self._splits)
-        trained = frozenset(train)
-        seen = trained.union(val)
-        return Facts(
-            classes=len(self.classes), train=len(train), val=len(val), test=len(test),
-            val_in_train=sum(one in trained for one in val), test_in_train=sum(one in seen for one in test),
-            skipped=dict(self.skipped),
-        )  # fmt: skip
-
-    @property
-    def _splits(self) -> tuple[tuple[Images, Tensor], ...]:
-        return (self.train_x, self.train_y), (self.val_x, self.val_y), (self.test_x, self.test_y)
+        """How many classes and images it has, and how many images of one split are in another, too."""
+        return facts(self)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -140,22 +93,6 @@ class Dataset:
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [n, c, H, W] -> float32 of mean 0 and standard deviation 1 over the training split."""
         return (images.float() / 255 - _channels(self.mean, images.device)) / _channels(self.std, images.device)
-
-
-def digests(images: Images) -> list[bytes]:
-    """One for each image, equal where the images are: of a file's bytes, else of the pixels."""
-    if isinstance(images, Tensor):
-        return [_digest(row.tobytes()) for row in images.numpy()]
-    own = getattr(images, "digests", None)
-    if own is not None:
-        found: list[bytes] = own()
-        return found
-    every = (images[index] for index in range(len(images)))
-    return [_digest(repr((picture.mode, picture.size)).encode() + picture.tobytes()) for picture in every]
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -44,22 +44,54 @@ def examined(root: Path, names: Sequence[str], decode: frozenset[str] = frozense
 
     Raises ValueError that names the files that are no pictures.
     """
-    from tqdm import tqdm
-
-    cache = _path(root)
-    known = _load(cache)
-    found: dict[str, Seen] = {}
-    damaged: list[str] = []
     now, top = time.time_ns(), str(root)
 
-    def look(part: Sequence[str]) -> list[tuple[str, Seen | str]]:
-        return [(name, _seen(f"{top}/{name}", name in decode, known.get(name))) for name in part]
+    def look(name: str, known: Seen | None) -> Seen | str:
+        return _seen(f"{top}/{name}", name in decode, known)
 
+    def settled(seen: Seen) -> bool:
+        return max(seen.mtime, seen.ctime) < now - SETTLED_NS
+
+    found = _look_at_all(_path(os.path.realpath(root)), root.name, names, look, settled)
+    return {name: bytes.fromhex(found[name].digest) for name in names}
+
+
+def examined_records(key: str, count: int, record: Callable[[int], tuple[str, bytes]], decode: bool) -> list[bytes]:
+    """The same of the records 0..count-1, whose name and bytes `record` gives.
+
+    key: stands for all of their content, "" where nothing does and another start reads them again.
+    """
+
+    def look(name: str, known: Seen | None) -> Seen | str:
+        if known is not None and (known.decoded or not decode):
+            return known
+        title, content = record(int(name))
+        return _checked(title, content, (len(content), 0, 0), decode)
+
+    names = [str(index) for index in range(count)]
+    found = _look_at_all(_path(f"records {key}") if key else None, "records", names, look, lambda _: True)
+    return [bytes.fromhex(found[name].digest) for name in names]
+
+
+def _look_at_all(
+    cache: Path | None, title: str, names: Sequence[str], look: Callable[[str, Seen | None], Seen | str],
+    keep: Callable[[Seen], bool],
+) -> dict[str, Seen]:  # fmt: skip
+    """What `look` says of each name and of what the cache has of it; what may be kept of it goes into the cache."""
+    from tqdm import tqdm
+
+    known = _load(cache) if cache else {}
+    found: dict[str, Seen] = {}
+    damaged: list[str] = []
     quiet = os.environ.get("RANK", "0") != "0"  # torchrun's other processes
+
+    def look_at(part: Sequence[str]) -> list[tuple[str, Seen | str]]:
+        return [(name, look(name, known.get(name))) for name in part]
+
     pool = ThreadPoolExecutor(THREADS)
     try:
-        with tqdm(total=len(names), unit=" pictures", desc=f"checking {root.name}", delay=2, disable=quiet) as bar:
-            for results in pool.map(look, [names[at : at + CHUNK] for at in range(0, len(names), CHUNK)]):
+        with tqdm(total=len(names), unit=" pictures", desc=f"checking {title}", delay=2, disable=quiet) as bar:
+            for results in pool.map(look_at, [names[at : at + CHUNK] for at in range(0, len(names), CHUNK)]):
                 for name, seen in results:
                     if isinstance(seen, str):
                         damaged.append(seen)
@@ -68,13 +100,13 @@ def examined(root: Path, names: Sequence[str], decode: frozenset[str] = frozense
                 bar.update(len(results))
     finally:
         pool.shutdown(cancel_futures=True)
-        settled = {name: seen for name, seen in found.items() if max(seen.mtime, seen.ctime) < now - SETTLED_NS}
-        if settled != known:
-            _save(cache, settled)
+        kept = {name: seen for name, seen in found.items() if keep(seen)}
+        if cache and kept != known:
+            _save(cache, kept)
     if damaged:
         more = f", and {len(damaged) - NAMED:,} more" if len(damaged) > NAMED else ""
         raise ValueError(f"{'; '.join(damaged[:NAMED])}{more}; replace or delete {'them' if damaged[1:] else 'it'}")
-    return {name: bytes.fromhex(found[name].digest) for name in names}
+    return found
 
 
 def _seen(path: str, decode: bool, known: Seen | None) -> Seen | str:
@@ -87,17 +119,22 @@ def _seen(path: str, decode: bool, known: Seen | None) -> Seen | str:
         with open(path, "rb", buffering=0) as file:
             now = os.fstat(file.fileno())
             content = file.readall()
+    except OSError as error:
+        return damage(path, error)
+    return _checked(path, content, (now.st_size, now.st_mtime_ns, now.st_ctime_ns), decode)
+
+
+def _checked(name: str, content: bytes, stat: tuple[int, int, int], decode: bool) -> Seen | str:
+    try:
         check(io.BytesIO(content), decode)
     except DAMAGE as error:
-        return damage(path, error)
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return Seen(now.st_size, now.st_mtime_ns, now.st_ctime_ns, digest, decode)
+        return damage(name, error)
+    return Seen(*stat, hashlib.blake2b(content, digest_size=16).hexdigest(), decode)
 
 
-def _path(root: Path) -> Path:
-    """Where the cache of a tree lies, told by the tree's real path."""
-    key = hashlib.blake2b(os.fsencode(os.path.realpath(root)), digest_size=16).hexdigest()
-    return download.cache() / "pictures" / f"{key}.json"
+def _path(what: str) -> Path:
+    """Where the cache of a tree, told by its real path, or of records lies."""
+    return download.cache() / "pictures" / f"{hashlib.blake2b(os.fsencode(what), digest_size=16).hexdigest()}.json"
 
 
 def _load(path: Path) -> Mapping[str, Seen]:

@@ -18,8 +18,9 @@ from torch import Tensor
 from harness.data.dataset import Dataset
 from harness.data.examine import examined
 from harness.data.picture import WHITE, Ground
-from harness.data.reader import Files, streamed
+from harness.data.reader import streamed
 from harness.data.scan import INTENDED, Listing, Met, in_words, listing
+from harness.data.sources import Files
 
 TEST = ("val", "validation", "test")
 ALLOWED = 0.01  # the share of files that may be skipped

@@ -16,7 +16,8 @@ from torch import Tensor
 from harness.data.dataset import Dataset, in_memory
 from harness.data.download import FAILURES, cache, impatient, in_one_line
 from harness.data.picture import WHITE, Ground
-from harness.data.reader import Source, classes, labels, pictures, streamed
+from harness.data.reader import classes, labels, pictures, streamed
+from harness.data.sources import Source
 
 SMALL = 64  # px; larger images stay where they are
 BYTES = 2**31  # and so do small ones that would fill more than this

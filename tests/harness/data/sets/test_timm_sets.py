@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import urllib.request
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -165,11 +166,16 @@ def test_others_stay_where_they_are(train, hub):
     assert set_.mean == timm.data.IMAGENET_DEFAULT_MEAN
 
 
-def test_large_pictures_are_not_opened_to_learn_their_labels(hub):
-    train = Pile([0, 1] * 50, 80)
-    hub(train=train, test=Pile([0, 1], 80))
+def test_large_pictures_are_read_once_and_not_for_their_labels(hub):
+    train, test = Pile([0, 1] * 50, 80), Pile([0, 1], 80)
+    hub(train=train, test=test)
     data.load("hfds/someone/large")
-    assert train.read == 1  # the first, to see how large they are
+    assert train.read == 101  # the pass over all, and the first again, to see how large they are
+    train.dataset, test.dataset = SimpleNamespace(_fingerprint="a1"), SimpleNamespace(_fingerprint="b2")
+    first = data.load("hfds/someone/large")
+    train.read = 0
+    assert data.load("hfds/someone/large").fingerprint == first.fingerprint
+    assert train.read == 1
 
 
 @pytest.mark.parametrize("name", ["wds/pile", "tfds/cifar10", "hfids/cifar10"])
@@ -283,4 +289,4 @@ def test_a_damaged_record_is_named(hub):
     test.packed[1] = test.packed[1][:60]
     hub(train=Pile([0, 1] * 4, 80), test=test)
     with pytest.raises(ValueError, match=r"^pile/1\.png cannot be read as a picture .*; replace or delete it$"):
-        data.load("hfds/x").test_x[1]
+        data.load("hfds/x")
