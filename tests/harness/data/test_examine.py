@@ -116,13 +116,13 @@ def forged(path):
     head, _, content = path.read_bytes().partition(b"\n")
     kept = json.loads(content)
     first = min(kept["pictures"])
-    kept["pictures"][first][3] = "0" * 32
+    kept["pictures"][first] = kept["pictures"][first][:-32] + "0" * 32
     path.write_bytes(head + b"\n" + json.dumps(kept).encode())
 
 
 def of_another_pillow(path):
     kept = json.loads(path.read_bytes().partition(b"\n")[2])
-    content = json.dumps(kept | {"pillow": "0.1"}).encode()
+    content = json.dumps(kept | {"made by": "records of format 1, Pillow 0.1"}).encode()
     path.write_bytes(hashlib.blake2b(content, digest_size=16).hexdigest().encode() + b"\n" + content)
 
 
