@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.dataset import Dataset, Images, Pictures, resize
+from harness.data.fingerprint import Facts
+from harness.data.picture import ground
 from harness.data.sets.digits import digits
 from harness.data.sets.fashion import fashion_mnist
-from harness.data.sets.folder import folder
+from harness.data.sets.folder import ALLOWED, folder
 from harness.data.sets.noise import noise
 from harness.data.sets.probes import PROBES, probe
 from harness.data.sets.timm_sets import timm_set
 from harness.data.subset import subset
 
-__all__ = ["DATASETS", "Dataset", "Images", "Pictures", "load", "names", "resize", "subset"]
+__all__ = ["DATASETS", "Dataset", "Facts", "Images", "Pictures", "load", "names", "resize", "subset"]
 
 DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "digits": digits,
@@ -35,19 +37,31 @@ def names() -> tuple[str, ...]:
     return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME", "noise:CLASSES")
 
 
-def load(name: str, data_dir: str | Path | None = None, seed: int = 0) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    *,
+    background: str = "white",
+    allow_skipped: float = ALLOWED,
+) -> Dataset:
     """The dataset of that name; `seed` draws the splits.
 
-    Raises ValueError for one that does not exist, that is not to be had here, or that is damaged.
+    background: the colour behind transparent pictures. allow_skipped: the share of a folder's files, 0..1, that may be
+    of no kind that is read. Raises ValueError for a dataset that does not exist, that is not available here, or that is
+    damaged.
     """
+    behind = ground(background)
+    if not 0 <= allow_skipped <= 1:
+        raise ValueError(f"allow_skipped={allow_skipped} is no share of files; choose 0 to 1")
     where = None if data_dir is None else Path(data_dir).expanduser()
     kind, colon, rest = name.partition(":")
     if name in DATASETS:
         return DATASETS[name](where, seed)
     if kind == "folder":
-        return folder(rest, where, seed)
+        return folder(rest, where, seed, behind, allow_skipped)
     if kind == "noise":
         return noise(rest)
     if "/" in name and not colon:
-        return timm_set(name, where, seed)
+        return timm_set(name, where, seed, behind)
     raise ValueError(f"there is no dataset {name!r}; choose {', '.join(names())}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from harness.data.fingerprint import Facts, facts, fingerprint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,8 @@ class Dataset:
 
     fresh: draws n new training images (uint8) and labels from a generator, on its device; train_x is a sample of
     these. test_masks: bool [n, H, W], where the object is, for images that were generated. learnable: whether there is
-    something to learn.
+    something to learn. shown: what about the reading changes the pictures, "" for nothing. skipped: how many files of
+    the set's folder were not read, by kind.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Dataset:
     fresh: Callable[[torch.Generator, int], tuple[Tensor, Tensor]] | None = None
     test_masks: Tensor | None = None
     learnable: bool = True
+    shown: str = ""
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def streamed(self) -> bool:
@@ -67,16 +71,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Ten hexadecimal digits of what is in it: labels, and pixels or the names of files. Not where it lies."""
-        total = hashlib.sha256(repr((self.name.partition(":")[0], self.classes)).encode())
-        for images, labels in ((self.train_x, self.train_y), (self.val_x, self.val_y), (self.test_x, self.test_y)):
-            total.update(labels.numpy().tobytes())
-            if isinstance(images, Tensor):
-                total.update(images.numpy().tobytes())
-            else:
-                names: list[str] = getattr(images, "names", list)()
-                total.update("\n".join(names).encode() + str(getattr(images, "index", None)).encode())
-        return total.hexdigest()[:10]
+        """Ten hexadecimal digits of its content: class names, labels, and the pixels or the files' bytes."""
+        return fingerprint(self)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """How many classes and images it has, and how many images of one split are in another, too."""
+        return facts(self)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -106,18 +107,25 @@ def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(deviations)
 
 
-def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def hold_out(labels: Tensor, seed: int, names: tuple[str, ...] = ()) -> tuple[Tensor, Tensor]:
     """Indices (train, val) of labels [n]: a tenth, at most 10,000, is held out, each class in proportion.
 
-    Raises ValueError where there are too few images for both to have every class.
+    names: of the classes. Raises ValueError where there is one class alone, or too few images for both to have every
+    class.
     """
     from sklearn.model_selection import train_test_split
 
     counts = torch.bincount(labels)
     present = int((counts > 0).sum())
-    if int(counts[counts > 0].min()) < 2:
+    if present < 2:
+        raise ValueError(f"all {len(labels):,} training images are of one class; a classifier wants at least 2")
+    single = [names[label] if names else str(label) for label in (counts == 1).nonzero().flatten().tolist()]
+    if single:
+        more = f" and {len(single) - 5:,} more" if len(single) > 5 else ""
         raise ValueError(
-            "a class has a single training image, and one is held out for validation; every class wants at least 2"
+            f"{'the classes' if single[1:] else 'the class'} {', '.join(single[:5])}{more} "
+            f"{'have' if single[1:] else 'has'} a single training image, and one is held out for validation; every "
+            f"class wants at least 2"
         )
     size = max(min(10_000, len(labels) // 10), present)
     train, val = train_test_split(range(len(labels)), test_size=size, random_state=seed, stratify=labels)
@@ -127,7 +135,7 @@ def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def in_memory(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: tuple[str, ...],
               seed: int) -> Dataset:  # fmt: skip
     """The dataset of (images, labels) for training, of which a part is held out for validation, and for the test."""
-    (images, labels), (kept, held) = train, hold_out(train[1], seed)
+    (images, labels), (kept, held) = train, hold_out(train[1], seed, classes)
     mean, std = moments(images[kept])
     return Dataset(
         name, images[kept], labels[kept], images[held], labels[held], *test, classes=classes, mean=mean, std=std

@@ -1,58 +1,49 @@
-"""Pictures of a set that timm or torchvision opened, read one at a time by index.
-
-timm's own ImageDataset reads the next picture where one is damaged, which would pair it with another one's label; here
-a damaged picture is named.
-"""
+"""Opens a set of torchvision or timm: its pictures, its labels, the names of its classes."""
 
 from __future__ import annotations
 
-import struct
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from harness.data.dataset import Dataset, hold_out
 from harness.data.download import in_one_line
-
-# what PIL raises for files that are cut off, are no pictures, or unpack to more pixels than it allows
-DAMAGE = (OSError, EOFError, SyntaxError, struct.error, Image.DecompressionBombError)
-
-
-@dataclass(frozen=True)
-class Read:
-    """The pictures of a source at some indices [n]; a source is a timm ImageDataset or a torchvision dataset."""
-
-    source: Any
-    index: Tensor
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return picture(self.source, int(self.index[index]), "RGB")
-
-    def names(self) -> list[str]:
-        """The files' names below the set's folder, where there are files."""
-        reader: Any = getattr(self.source, "reader", None)
-        return list(reader.filenames()) if hasattr(reader, "samples") else []
+from harness.data.examine import examined, examined_records
+from harness.data.picture import WHITE, Ground
+from harness.data.sources import Files, Read, Records, Source
 
 
-def picture(source: Any, index: int, mode: str | None = None) -> Image.Image:
-    """One picture of a source, whole, in a mode of PIL or in its own. Raises ValueError where it cannot be read."""
-    try:
-        if hasattr(source, "reader"):
-            with source.reader[index][0] as file:
-                return Image.open(file).convert(mode)  # a mode of None copies the picture, which reads it
-        found: Image.Image = source[index][0]
-        return found.convert(mode)
-    except DAMAGE as error:
-        raise ValueError(
-            f"{_name(source, index)} cannot be read as a picture ({in_one_line(error)}); replace or delete it"
-        ) from error
+def pictures(source: Any, decode: bool) -> Source:
+    """The pictures of a dataset of torchvision or timm. Raises ValueError for those that are none.
+
+    decode: whether they are decoded now, too.
+    """
+    paths = _paths(source)
+    if not paths and hasattr(source, "reader"):
+        records = Records(source)
+        rows = getattr(source.reader, "dataset", None)  # of Hugging Face, which knows its content by a fingerprint
+        key = getattr(rows, "_fingerprint", "")
+        return Records(source, b"".join(examined_records(key, len(records), records.record, decode)))
+    if not paths:
+        return Records(source)
+    root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    names = tuple(os.path.relpath(path, root) for path in paths)
+    known = examined(root, names, frozenset(names) if decode else frozenset())
+    return Files(str(root), names, b"".join(known[name] for name in names))
+
+
+def _paths(source: Any) -> list[str]:
+    """The files of a torchvision dataset, in its order; [] where it keeps its pictures otherwise."""
+    samples = getattr(source, "samples", None) or getattr(source, "imgs", None)  # ImageFolder, ImageNet; Places365
+    if samples:
+        return [os.path.abspath(sample[0]) for sample in samples]
+    if hasattr(source, "all_categories"):  # INaturalist: (category, file)
+        return [os.path.abspath(os.path.join(source.root, source.all_categories[c], file)) for c, file in source.index]
+    return []
 
 
 def labels(source: Any) -> Tensor:
@@ -64,8 +55,6 @@ def labels(source: Any) -> Tensor:
     found: Sequence[Any] | Tensor
     if hasattr(source, "targets"):
         found = source.targets
-    elif hasattr(reader, "samples"):
-        found = [sample[1] for sample in reader.samples]
     elif hasattr(reader, "iter_targets"):
         found = list(reader.iter_targets())
     elif hasattr(source, "index"):  # INaturalist: (class, file)
@@ -91,20 +80,17 @@ def classes(source: Any, count: int) -> tuple[str, ...]:
     return tuple(str(names.get(index, index)) for index in range(count))
 
 
-def streamed(name: str, train: Any, test: Any, known: tuple[str, ...], seed: int) -> Dataset:
-    """The dataset of two sources that are read when asked for; mean and std are ImageNet's, as in timm."""
+def streamed(
+    name: str, train: tuple[Source, Tensor], test: tuple[Source, Tensor], known: tuple[str, ...], seed: int,
+    behind: Ground = WHITE, skipped: dict[str, int] | None = None,
+) -> Dataset:  # fmt: skip
+    """The dataset of two sources and their labels, read when asked for; mean and std are ImageNet's, as in timm."""
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    train_y, test_y = labels(train), labels(test)
-    kept, held = hold_out(train_y, seed)
+    (train_x, train_y), (test_x, test_y) = train, test
+    kept, held = hold_out(train_y, seed, known)
     return Dataset(
-        name, Read(train, kept), train_y[kept], Read(train, held), train_y[held], Read(test, torch.arange(len(test_y))),
-        test_y, classes=known, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD,
+        name, Read(train_x, kept, behind), train_y[kept], Read(train_x, held, behind), train_y[held],
+        Read(test_x, torch.arange(len(test_y)), behind), test_y, classes=known, mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD, shown="" if behind == WHITE else f"on {behind}", skipped=skipped or {},
     )  # fmt: skip
-
-
-def _name(source: Any, index: int) -> str:
-    if hasattr(source, "reader"):
-        return str(source.filename(index, absolute=True))
-    samples = getattr(source, "samples", None)
-    return str(samples[index][0]) if samples else f"image {index} of {type(source).__name__}"

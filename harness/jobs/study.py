@@ -57,6 +57,10 @@ class Study:
 
     dataset: Annotated[str, Flag("digits, fashion_mnist, cifar10, folder:PATH, probes:same_row ...", "data")]
     data_dir: Annotated[str | None, Flag("folder of the images", "data", metavar="DIR")] = None
+    background: Annotated[str | None, Flag("colour behind transparent pictures (default: white)", "data")] = None
+    allow_skipped: Annotated[
+        float, Flag("share of a folder's files that may be of no kind that is read (default: 0.01)", "data")
+    ] = 0.01
     train_images: Annotated[int | None, Flag("use only this many of the training images", "data")] = None
     img_size: Annotated[int | None, Flag("side of the training images", "data", metavar="PX")] = None
     workers: Annotated[int, Flag("processes that read pictures", "data", short="-j")] = 4
@@ -84,6 +88,8 @@ class Study:
         for name in ("patch_size", "img_size", "num_heads", "train_images"):
             if getattr(self, name) is not None:
                 at_least(self, 1, name)
+        if not 0 <= self.allow_skipped <= 1:
+            raise ValueError(f"allow_skipped={self.allow_skipped} is no share of files; choose 0 to 1")
         if self.pos_std is not None and self.pos_std < 0:
             raise ValueError(f"pos_std={self.pos_std} must be a standard deviation: 0 or more")
         for px in self.resolutions:
@@ -115,6 +121,8 @@ class Study:
     def fixed(self) -> dict[str, Any]:
         """What a trained cell depends on beside its variant, seed and share of the training images."""
         kept = {name: value for name, value in asdict(self).items() if name not in FREE}
+        if self.background in (None, "white"):  # as in studies that are older than this setting
+            del kept["background"]
         return in_full(kept) | asdict(self.recipe)
 
     @property
@@ -130,7 +138,7 @@ class Study:
 # What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.
 FREE = frozenset({
     "name", "note", "recipe", "variants", "seeds", "train_fractions", "finetune_epochs", "baseline", "match", "vary",
-    "reach", "measure", "data_dir", "speed_rounds", "checkpoint_interval", "jobs", "workers",
+    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "workers",
 })  # fmt: skip
 
 

@@ -59,9 +59,8 @@ def run(args: argparse.Namespace, command: str) -> int:
     here = not args.slurm
     planned = cells(todo, distributed.slot(), here)
     missing = [cell for cell in planned if cell.missing(folder, planned)]
-    where = (args.slurm and f"Slurm's {args.slurm}") or device_name(
-        todo.experiment(todo.arms[0], distributed.slot()).device
-    )
+    first = todo.experiment(todo.arms[0], distributed.slot(), here)
+    where = (args.slurm and f"Slurm's {args.slurm}") or device_name(first.device)
     if args.status:
         from harness.jobs.slurm import status
 
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     variants = {variant for arm in todo.arms for variant in arm.variants}
     if spoken():
         print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
-              f"{progress(planned, missing, folder)}", flush=True)  # fmt: skip
+              f"{progress(planned, missing, folder)}; {first.data.facts}", flush=True)  # fmt: skip
         record(todo, folder, command)
     if args.slurm:
         from harness.jobs.slurm import Partition, submit
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace, command: str) -> int:
                               args.slurm_max_parallel)  # fmt: skip
         failures = submit(todo, planned, folder, partition)
     else:
-        with distributed.together(todo.experiment(todo.arms[0], distributed.slot()).device):
+        with distributed.together(first.device):
             keys = distributed.agreed({cell.key for cell in missing})
             missing = [cell for cell in planned if cell.key in keys]
             failures = work(missing, folder, study.jobs, partial(cells, todo))

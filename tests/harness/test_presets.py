@@ -178,3 +178,13 @@ def test_what_a_digit_study_holds_fixed_is_written_out():
     assert digest(fixed) == HASHES["digits"][0]
     for name in fixed:
         assert digest({key: value for key, value in fixed.items() if key != name}) != HASHES["digits"][0]
+
+
+def test_the_settings_of_reading_pictures_leave_older_studies_as_they_are():
+    study = preset("digits")
+    assert study.recipe_hash == "111903f041"  # what results/ was recorded with
+    assert "background" not in study.fixed
+    assert replace(study, background="white", allow_skipped=0.5).recipe_hash == study.recipe_hash
+    assert replace(study, background="black").recipe_hash != study.recipe_hash
+    with pytest.raises(ValueError, match=r"allow_skipped=1\.5 is no share of files; choose 0 to 1"):
+        replace(study, allow_skipped=1.5)

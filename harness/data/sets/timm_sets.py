@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.dataset import Dataset, Images, in_memory
+from harness.data.dataset import Dataset, in_memory
 from harness.data.download import FAILURES, cache, impatient, in_one_line
-from harness.data.reader import Read, classes, labels, picture, streamed
+from harness.data.picture import WHITE, Ground
+from harness.data.reader import classes, labels, pictures, streamed
+from harness.data.sources import Source
 
 SMALL = 64  # px; larger images stay where they are
 BYTES = 2**31  # and so do small ones that would fill more than this
@@ -23,8 +25,8 @@ ORDERED = ("tfds", "wds", "hfids")  # timm reads these from beginning to end onl
 DOWNLOADED = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")  # others are tens of gigabytes
 
 
-def timm_set(name: str, data_dir: Path | None, seed: int) -> Dataset:
-    """The set of that name; `torch/cifar10` calls itself cifar10.
+def timm_set(name: str, data_dir: Path | None, seed: int, behind: Ground = WHITE) -> Dataset:
+    """The set of that name; `torch/cifar10` calls itself cifar10. behind: the ground of transparent pictures.
 
     Raises ValueError where timm has no such set, where it is not to be had here, or cannot be read in any order.
     """
@@ -41,13 +43,17 @@ def timm_set(name: str, data_dir: Path | None, seed: int) -> Dataset:
     else:
         raise ValueError(f"{name}: timm has no family {family!r} of sets; choose torch/NAME, hfds/NAME or folder:PATH")
     title = rest if name in ("torch/cifar10", "torch/cifar100") else name
-    (train_x, train_y), (test_x, test_y) = ((_images(part), labels(part)) for part in (train, test))
+    (of_train, train_y), (of_test, test_y) = (
+        (pictures(part, decode), labels(part)) for part, decode in ((train, False), (test, True))
+    )
     known = classes(train, int(train_y.max()) + 1)
     if int(min(train_y.min(), test_y.min())) < 0 or int(test_y.max()) >= len(known):
         raise ValueError(f"{name}: the test images have labels that none of the {len(known)} training classes has")
-    if isinstance(train_x, Tensor) and isinstance(test_x, Tensor) and train_x.shape[1:] == test_x.shape[1:]:
+    train_x, test_x = _images(of_train, behind), _images(of_test, behind)
+    if train_x is not None and test_x is not None and train_x.shape[2:] == test_x.shape[2:]:
+        train_x, test_x = _alike(train_x, test_x)
         return in_memory(title, (train_x, train_y), (test_x, test_y), known, seed)
-    return streamed(title, train, test, known, seed)
+    return streamed(title, (of_train, train_y), (of_test, test_y), known, seed, behind)
 
 
 def _of_torchvision(name: str, split: str, root: Path) -> Any:
@@ -94,18 +100,24 @@ def _of_hugging_face(name: str, root: Path | None) -> tuple[Any, Any]:
         ) from error
 
 
-def _images(source: Any) -> Images:
-    """uint8 [n, c, H, W] where all are small and of one size, grey ones with a single channel; else the pictures."""
-    pictures = Read(source, torch.arange(len(source)))
-    first = picture(source, 0)
-    mode = "L" if first.mode in ("L", "1") else "RGB"
-    shape = (len(pictures), first.height, first.width, len(mode))
-    if max(first.size) > SMALL or np.prod(shape) > BYTES:
-        return pictures
-    images = torch.empty(shape, dtype=torch.uint8)
-    for index in range(len(pictures)):
-        image = picture(source, index, mode)
+def _images(source: Source, behind: Ground) -> Tensor | None:
+    """uint8 [n, c, H, W] where all are small and of one size, with a single channel where all are grey; else None."""
+    first = source.read(0, behind)
+    shape = (len(source), first.height, first.width)
+    if max(first.size) > SMALL or np.prod(shape) * len(first.mode) > BYTES:
+        return None
+    images = torch.empty((*shape, len(first.mode)), dtype=torch.uint8)
+    for index in range(len(source)):
+        image = source.read(index, behind)
         if image.size != first.size:
-            return pictures
-        images[index] = torch.from_numpy(np.array(image)).view(shape[1:])
+            return None
+        if image.mode == "RGB" and images.shape[-1] == 1:  # those before it were grey
+            images = images.repeat(1, 1, 1, 3)
+        images[index] = torch.from_numpy(np.array(image)).view(*shape[1:], -1)
     return images.permute(0, 3, 1, 2).contiguous()
+
+
+def _alike(*parts: Tensor) -> tuple[Tensor, ...]:
+    """The images with as many channels as the part that has most."""
+    most = max(part.shape[1] for part in parts)
+    return tuple(part.expand(-1, most, -1, -1).contiguous() if part.shape[1] < most else part for part in parts)

@@ -1,5 +1,7 @@
 """Datasets by name: the embedded digits, what every Dataset can say of itself, and the sentences for unknown names."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -62,8 +64,49 @@ def test_a_tenth_is_held_out_in_proportion_and_each_class_at_least_once():
     assert not torch.equal(val, hold_out(labels, seed=1)[1])
     few = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2])
     assert sorted(few[hold_out(few, seed=0)[1]].tolist()) == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"a single training image.* at least 2"):
+    with pytest.raises(ValueError, match=r"the class 1 has a single training image.* at least 2"):
         hold_out(torch.tensor([0, 0, 0, 1]), seed=0)
+
+
+def test_classes_with_a_single_image_are_named():
+    names = tuple(f"kind {k}" for k in range(9))
+    with pytest.raises(ValueError, match=r"the classes kind 1, kind 3 have a single training image"):
+        hold_out(torch.tensor([0, 0, 1, 2, 2, 3]), 0, names)
+    with pytest.raises(ValueError, match=r"kind 0, kind 1, kind 2, kind 3, kind 4 and 4 more have"):
+        hold_out(torch.arange(9), 0, names)
+
+
+def test_one_class_alone_is_refused():
+    with pytest.raises(ValueError, match="all 5 training images are of one class; a classifier wants at least 2"):
+        hold_out(torch.zeros(5, dtype=torch.int64), seed=0)
+
+
+def test_a_dataset_knows_how_many_images_it_has_and_which_are_on_both_sides():
+    digits = data.load("digits")
+    facts = digits.facts
+    assert (facts.classes, facts.train, facts.val, facts.test) == (10, 1077, 360, 360)
+    assert (facts.val_in_train, facts.test_in_train, dict(facts.skipped)) == (0, 0, {})
+    assert str(facts) == "10 classes; 1,077 training, 360 validation and 360 test images"
+    test = digits.test_x.clone()
+    test[5], test[9], test[11] = digits.train_x[3], digits.train_x[3], digits.val_x[0]
+    val = torch.cat([digits.val_x[:-1], digits.train_x[:1]])
+    planted = replace(digits, test_x=test, val_x=val, skipped={".txt": 1200, "hidden": 1})
+    assert (planted.facts.val_in_train, planted.facts.test_in_train) == (1, 3)
+    assert str(planted.facts).endswith(
+        "test images; 1 validation image is in the training split, too; 3 test images are in the training or "
+        "validation split, too; skipped 1,200 .txt, 1 hidden"
+    )
+
+
+def test_pictures_without_digests_of_their_own_are_told_apart_by_their_pixels():
+    label = torch.zeros(1, dtype=torch.int64)
+
+    def few(shade):
+        pictures = [Image.new("RGB", (40, 30), (shade,) * 3)]
+        return data.Dataset("few", *(pictures, label) * 3, classes=("a",), mean=(0.5,) * 3, std=(0.2,) * 3)
+
+    assert few(1).fingerprint == few(1).fingerprint != few(2).fingerprint
+    assert few(1).facts.test_in_train == 1
 
 
 def test_a_dataset_of_pictures_says_so():

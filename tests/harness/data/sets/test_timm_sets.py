@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import urllib.request
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -165,11 +166,16 @@ def test_others_stay_where_they_are(train, hub):
     assert set_.mean == timm.data.IMAGENET_DEFAULT_MEAN
 
 
-def test_large_pictures_are_not_opened_to_learn_their_labels(hub):
-    train = Pile([0, 1] * 50, 80)
-    hub(train=train, test=Pile([0, 1], 80))
+def test_large_pictures_are_read_once_and_not_for_their_labels(hub):
+    train, test = Pile([0, 1] * 50, 80), Pile([0, 1], 80)
+    hub(train=train, test=test)
     data.load("hfds/someone/large")
-    assert train.read == 1  # the first, to see how large they are
+    assert train.read == 101  # the pass over all, and the first again, to see how large they are
+    train.dataset, test.dataset = SimpleNamespace(_fingerprint="a1"), SimpleNamespace(_fingerprint="b2")
+    first = data.load("hfds/someone/large")
+    train.read = 0
+    assert data.load("hfds/someone/large").fingerprint == first.fingerprint
+    assert train.read == 1
 
 
 @pytest.mark.parametrize("name", ["wds/pile", "tfds/cifar10", "hfids/cifar10"])
@@ -206,4 +212,81 @@ def test_labels_that_are_no_classes_are_refused(labels, said, hub):
     test.labels = labels
     hub(train=Pile([*range(10)] * 2, 32), test=test)
     with pytest.raises(ValueError, match=said):
+        data.load("hfds/x")
+
+
+def test_the_fingerprint_of_cifar_is_the_recorded_one(cifar):
+    assert data.load("cifar10", cifar).fingerprint == "7680518ecb"
+
+
+def test_a_grey_first_picture_does_not_take_the_colours_of_the_others(hub):
+    train, test = Pile([0, 1] * 4, 32), Pile([0, 1], 32)
+    for pile in (train, test):
+        pile.packed[0] = packed(Image.new("L", (32, 32), 0))
+    hub(train=train, test=test)
+    set_ = data.load("hfds/someone/mixed")
+    assert set_.train_x.shape[1:] == (3, 32, 32)
+    assert mislabelled(set_.test_x, set_.test_y) == 0
+    hub(train=train, test=Pile([0, 1], 32, "L"))
+    assert data.load("hfds/someone/mixed").test_x.shape == (2, 3, 32, 32)  # all grey, and as many channels
+
+
+def test_deep_greys_and_transparency_are_shown_as_in_folders(hub):
+    deep, clear = Pile([0, 1] * 4, 32), Pile([0, 1] * 4, 32)
+    deep.packed = [packed(Image.fromarray(np.full((32, 32), 257 * 99, np.uint16)))] * 8
+    clear.packed = [packed(Image.new("RGBA", (32, 32), (9, 9, 9, 0)))] * 8
+    hub(train=deep, test=deep)
+    assert data.load("hfds/x").test_x.unique().tolist() == [99]
+    hub(train=clear, test=clear)
+    assert data.load("hfds/x").test_x.unique().tolist() == [255]
+    assert data.load("hfds/x", background="#010101").test_x.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("side", [32, 80], ids=["in memory", "streamed"])
+def test_the_same_labels_with_other_pictures_are_another_set(side, hub):
+    train, test, other = Pile([0, 1] * 4, side), Pile([0, 1], side), Pile([0, 1], side)
+    hub(train=train, test=test)
+    first = data.load("hfds/x")
+    assert first.fingerprint == data.load("hfds/x").fingerprint
+    other.packed[1] = train.packed[0]
+    hub(train=train, test=other)
+    second = data.load("hfds/x")
+    assert second.streamed == (side == 80)
+    assert second.fingerprint != first.fingerprint
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    """torchvision's ImageFolder: streamed, since its pictures are large; each is stored on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for part in ("train", "val"):
+        for label, name in enumerate(("rose", "tulip")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for k in range(4):
+                shown = Image.new("RGB", (90, 80 + k), (20 * label, 7, k))
+                shown.save(tmp_path / part / name / f"{k}.png", exif=exif)
+    return tmp_path
+
+
+def test_files_of_torchvisions_sets_are_turned_checked_and_known_by_their_bytes(flowers):
+    set_ = data.load("torch/image_folder", flowers)
+    assert set_.streamed
+    assert set_.classes == ("rose", "tulip")
+    assert mislabelled(set_.test_x, set_.test_y) == 0
+    assert set_.test_x[1].size == (81, 90)
+    assert set_.facts.test_in_train == 8
+    file = flowers / "val/rose/1.png"
+    Image.new("RGB", (90, 81)).save(file)
+    assert data.load("torch/image_folder", flowers).fingerprint != set_.fingerprint
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ValueError, match=f"^{file} cannot be read as a picture .*; replace or delete it$"):
+        data.load("torch/image_folder", flowers)
+
+
+def test_a_damaged_record_is_named(hub):
+    test = Pile([0, 1], 80)
+    test.packed[1] = test.packed[1][:60]
+    hub(train=Pile([0, 1] * 4, 80), test=test)
+    with pytest.raises(ValueError, match=r"^pile/1\.png cannot be read as a picture .*; replace or delete it$"):
         data.load("hfds/x")
