@@ -99,8 +99,12 @@ class Cell(ABC):
         return self.experiment.row(variant, **(mine | self.about | fact))
 
     def modules(self) -> list[str]:
-        """The modules whose source, with all that they import, makes its figures: those of the weights among them."""
-        return [type(self).__module__, *(self.after.modules() if self.after is not None else [])]
+        """The modules whose source, with all that they import, makes its figures: those of the weights among them.
+
+        The experiment, which builds all models, is among them where a kind asks for its type alone.
+        """
+        before = self.after.modules() if self.after is not None else []
+        return [type(self).__module__, "harness.jobs.experiment", *before]
 
     @cached_property
     def key(self) -> str:

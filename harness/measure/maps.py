@@ -21,7 +21,7 @@ from harness.measure.subject import Subject
 from harness.measure.tables import Maps, attentions, learned_tables, spread, tables
 from harness.results import map_files
 from harness.results import maps as offsets
-from harness.results.maps import Book
+from harness.results.map_files import Book
 from variants import Attention
 from variants.geometry import Grid
 from variants.relation import Terms

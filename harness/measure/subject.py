@@ -55,8 +55,13 @@ class Subject:
 
     @cached_property
     def log_probabilities(self) -> Tensor:
-        """float64 [n, classes] of the whole test split: those that the training kept (float16), else the model's."""
+        """float64 [n, classes] of the whole test split: those that the training kept, else the model's.
+
+        Both are rounded to float16, so that a figure does not depend on what was kept: bins have other images where the
+        last digits of a confidence differ.
+        """
         if self.kept_log_probabilities.exists():
-            kept = torch.from_numpy(np.load(self.kept_log_probabilities, allow_pickle=False)).double()
-            return kept - kept.logsumexp(dim=1, keepdim=True)  # what rounding took
-        return answers(self.model, self.show("test", self.image))[1].double()
+            rounded = torch.from_numpy(np.load(self.kept_log_probabilities, allow_pickle=False))
+        else:
+            rounded = answers(self.model, self.show("test", self.image))[1].half()
+        return rounded.double() - rounded.double().logsumexp(dim=1, keepdim=True)  # what rounding took

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.results.maps import Book
+from harness.results.map_files import Book
 from variants import Attention
 from variants.geometry import Grid
 from variants.relation import total_bias, total_prior

@@ -1,4 +1,7 @@
-"""Maps on disk: CELL.maps.npz, float16, less their neutral value. What the maps say is in harness/results/maps.py."""
+"""Maps on disk: CELL.maps.npz, float16, less their neutral value. What the maps say is in harness/results/maps.py.
+
+Trainings write such files and execute this module; they do not execute what is said of maps.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.results.maps import NEUTRAL, Book, Map
+Map = NDArray[np.floating]
+Book = dict[tuple[int, str, int | None], NDArray[np.floating]]  # (layer, kind, epoch; None the end) -> map or gate
 
+NEUTRAL = {"prior": 1.0, "bias": 0.0, "keys": 0.0, "position": 0.0, "kept": 1.0, "attention": 1.0}
 # what numpy and zipfile raise for an .npz of which some bytes are wrong, wherever they lie
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 

@@ -22,10 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-Map = NDArray[np.floating]
-Book = dict[tuple[int, str, int | None], NDArray[np.floating]]  # (layer, kind, epoch; None the end) -> map or gate
+from harness.results.map_files import NEUTRAL, Book, Map  # noqa: F401  (readers of maps ask for Book here)
 
-NEUTRAL = {"prior": 1.0, "bias": 0.0, "keys": 0.0, "position": 0.0, "kept": 1.0, "attention": 1.0}
 ADDED = ("bias", "keys", "position")
 FLAT = 1e-6  # a prior that departs from 1 by no more than rounding has no radius, and a constant no correlation
 DRAWS = 199  # of the permutation baseline: with the observed one, 200

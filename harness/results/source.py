@@ -3,7 +3,8 @@
 A digest of a module covers its syntax tree and, through its imports, the trees of all modules of this project that it
 executes. Comments, docstrings, annotations, layout and the place of a file do not count. A name that a package passes
 on is followed to the module that defines it, so a registry that lists modules (variants/__init__.py) ties nobody to
-all of them. What only writes figures down counts for none of them: the modules in RECORDERS.
+all of them. What only writes figures down, or names what is asked for, counts for none of them: the modules in
+RECORDERS. Each file is read and walked once a process.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("variants", "harness")
-# they name, order, store and describe what others compute
-RECORDERS = ("harness.results.store", "harness.results.provenance", "harness.results.metrics", "harness.results.maps",
-             "harness.results.source", "harness.jobs.cell")  # fmt: skip
+# they name, order, store and describe what others compute; what a study holds fixed is in the keys by its values
+RECORDERS = ("harness.results.store", "harness.results.provenance", "harness.results.metrics",
+             "harness.results.source", "harness.jobs.cell", "harness.jobs.study")  # fmt: skip
 DIGITS = 10
 
 
@@ -61,24 +62,21 @@ def _of(file: Path, above: tuple[Path, ...] = ()) -> str:
             f"{file.name} imports itself by way of {', '.join(one.name for one in above)}; break the circle"
         )
     if file not in _digests:
-        inner = sorted(f"{names} {_of(target, (*above, file))}" for target, names in _targets(file))
+        inner = sorted({f"{name} {_of(target, (*above, file))}" for target, name in _targets(file)})
         _digests[file] = _join([_shape(_tree(file)), *inner])
     return _digests[file]
 
 
-def _targets(file: Path) -> list[tuple[Path, str]]:
-    """The files of this project that a file executes by importing them, and the names that it takes from each."""
-    found = []
-    for module, names in _imports(_tree(file), file):
-        for target, name in _resolve(module, names, file):
-            if _name(target) not in RECORDERS:
-                found.append((target, name))
-    return found
+@cache
+def _targets(file: Path) -> tuple[tuple[Path, str], ...]:
+    """(file of this project, name): what a file executes by importing it, for each name that it takes from there."""
+    every = (found for module, names in _imports(file) for found in _resolve(module, names, file))
+    return tuple((target, name) for target, name in every if _name(target) not in RECORDERS)
 
 
-def _imports(tree: ast.Module, file: Path) -> Iterator[tuple[str, list[str]]]:
+def _imports(file: Path) -> Iterator[tuple[str, list[str]]]:
     """(module, names) of every import of this project's modules, wherever it stands; not what types alone ask for."""
-    for node in _executed(tree):
+    for node in _executed(_tree(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names if _exists(alias.name, file))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level and _exists(node.module, file):
@@ -95,14 +93,13 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _resolve(module: str, names: list[str], file: Path) -> Iterator[tuple[Path, str]]:
-    """The files that define these names of a module; the module's own for those that it defines itself."""
+    """(file, name) for each of these names of a module, or for "": the file that defines it, the module's own or one
+    whose names the module passes on."""
     where = _file(module, file)
     if not names or where.name != "__init__.py":
-        yield where, ",".join(sorted(names))
+        yield from ((where, name) for name in names or [""])
         return
-    imports = [node for node in ast.walk(_tree(where)) if isinstance(node, ast.ImportFrom)]
-    imports = [node for node in ast.walk(_tree(where)) if isinstance(node, ast.ImportFrom)]
-    passed = {one.asname or one.name: (node.module or "", one.name) for node in imports for one in node.names}
+    passed = _passed(where)
     for name in names:
         if _exists(f"{module}.{name}", file):
             yield _file(f"{module}.{name}", file), ""
@@ -112,6 +109,13 @@ def _resolve(module: str, names: list[str], file: Path) -> Iterator[tuple[Path, 
             yield where, name
 
 
+@cache
+def _passed(package: Path) -> dict[str, tuple[str, str]]:
+    """The names that a package imports, each with its module and its name there."""
+    imports = [node for node in _executed(_tree(package)) if isinstance(node, ast.ImportFrom)]
+    return {one.asname or one.name: (node.module or "", one.name) for node in imports for one in node.names}
+
+
 def _exists(module: str, file: Path) -> bool:
     return _path(module, file) is not None
 
@@ -119,11 +123,16 @@ def _exists(module: str, file: Path) -> bool:
 def _path(module: str, file: Path | None = None) -> Path | None:
     """The file of a module of this project, or of a neighbour of a file that is not this project's."""
     own = module.split(".")[0] in PACKAGES
-    if not own and (file is None or file.is_relative_to(ROOT)):
+    if not own and (file is None or _is_ours(file)):
         return None
     base = (ROOT if own or file is None else file.parent).joinpath(*module.split("."))
     found = (path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file())
     return next(found, None)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is this project's; a user's own may lie beside its packages."""
+    return file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in PACKAGES
 
 
 def _file(module: str, file: Path | None = None) -> Path:
@@ -152,7 +161,10 @@ def _shape(node: object) -> str:
         return repr(node)
     if isinstance(node, ast.Raise):  # what is said of an error is no figure
         return f"Raise({_shape(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)})"
-    fields = [(name, value) for name, value in ast.iter_fields(node) if name not in UNSEEN and value not in (None, [])]
+    if isinstance(node, ast.Import | ast.ImportFrom) and _is_of_ours(node):  # what it is called here
+        return f"Import({','.join(f'{one.name}={one.asname}' for one in node.names if one.asname)})"
+    fields = [(name, getattr(node, name, None)) for name in node._fields if name not in UNSEEN]
+    fields = [(name, value) for name, value in fields if value not in (None, [])]
     return f"{type(node).__name__}({','.join(f'{name}={_shape(value)}' for name, value in fields)})"
 
 
@@ -167,9 +179,15 @@ def _is_silent(node: object) -> bool:
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in (*PACKAGES, "__future__")
-    return isinstance(node, ast.Import) and all(alias.name.split(".")[0] in PACKAGES for alias in node.names)
+    if isinstance(node, ast.Import | ast.ImportFrom) and _is_of_ours(node):
+        return not any(one.asname for one in node.names)
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
+def _is_of_ours(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether it imports this project's modules alone."""
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+    return all(name.split(".")[0] in PACKAGES for name in names)
 
 
 def _join(parts: Iterable[str]) -> str:

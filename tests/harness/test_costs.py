@@ -52,9 +52,9 @@ def test_attended_pairs_are_a_quarter_in_windows_that_quarter_the_grid(folder):
 
 
 def test_pairs_left_out_are_counted_for_every_head():
-    bench = costs.bench(costs.parser().parse_args([]), "tiny", 64)
-    assert dropped(bench.model("sa"), bench) == 0
-    assert dropped(bench.model("window[width=1,height=1]"), bench) == 10 * 3 * (
+    one = costs.experiment(costs.parser().parse_args([]), "tiny", 64)
+    assert dropped(one.model("sa"), one) == 0
+    assert dropped(one.model("window[width=1,height=1]"), one) == 10 * 3 * (
         256 - 100
     )  # 3x3 within 4x4: (2 + 3 + 3 + 2)^2 are kept
 

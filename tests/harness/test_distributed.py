@@ -63,8 +63,10 @@ def followed(dataset=None):
     digits = data.load("digits")
     from harness.training.batches import shown
 
-    guesses, labels = loop.answers(one.trained, shown(digits, digits.val_x, digits.val_y, (8, 8), one.device, 0, True))
-    return {"state": one.state(), "losses": history.losses, "guesses": guesses, "labels": labels}
+    guesses, logs, labels = loop.answers(
+        one.trained, shown(digits, digits.val_x, digits.val_y, (8, 8), one.device, 0, True)
+    )
+    return {"state": one.state(), "losses": history.losses, "guesses": guesses, "logs": logs, "labels": labels}
 
 
 def free_port():
@@ -96,6 +98,7 @@ def test_two_processes_train_what_one_trains(tmp_path, alone):
     assert gap(first, alone) < 1e-4
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
     assert torch.equal(first["labels"], alone["labels"])
+    torch.testing.assert_close(first["logs"], alone["logs"], rtol=0, atol=1e-2)
     assert (first["guesses"][:, 0] == alone["guesses"][:, 0]).float().mean() > 0.99
 
 

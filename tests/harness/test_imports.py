@@ -41,7 +41,7 @@ def test_rows_and_report_know_no_torch(path):
         "torch",
         "timm",
         "variants",
-        "harness.jobs.cells",
+        "harness.jobs.cell",
         "harness.jobs.experiment",
         "harness.training.loop",
         "harness.backbone.vit",

@@ -25,6 +25,9 @@ def test_it_reads_the_baseline_and_the_validation_split_alone(tmp_path, capsys):
     assert set(frame["variant"]) == {"sa"}
     assert sorted(params["lr"] for params in frame["params"]) == [0.001, 0.002]
     assert {params["pos_std"] for params in frame["params"]} == {0.5}
+    assert all(set(params) == {"lr", "pos_std"} for params in frame["params"])
+    assert set(frame["kind"]) == {"search"}
+    assert frame["note"].isna().all()
     shown = capsys.readouterr().out
     best = frame.loc[frame["value"].idxmax(), "params"]
     assert shown.splitlines()[2].startswith(f"lr={best['lr']:g} pos_std=0.5")

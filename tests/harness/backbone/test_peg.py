@@ -6,7 +6,7 @@ from timm.models.twins import PosConv
 
 from harness.backbone.embed import PEG
 from harness.backbone.vit import create
-from harness.jobs.experiment import Bench
+from harness.jobs.experiment import Experiment
 from harness.jobs.plan import device_of
 from harness.measure.cost import count, params
 from harness.presets import preset
@@ -24,7 +24,7 @@ def study(*given):
 def test_the_flag_reaches_the_model_and_is_part_of_the_recipe():
     data = digits()
     for given, found in (([], False), (["--peg"], True), (["--no-peg"], False)):
-        model = Bench(study(*given), data, device_of("cpu")).model("sp_sa")
+        model = Experiment(study(*given), data, device_of("cpu")).model("sp_sa")
         assert [block.peg is not None for block in model.blocks] == [found] * DEPTH
     assert study().recipe_hash == study("--no-peg").recipe_hash == preset("digits").recipe_hash
     assert study("--peg").recipe_hash != study().recipe_hash

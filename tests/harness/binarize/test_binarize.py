@@ -12,7 +12,8 @@ from harness.binarize.gathered import Gathered
 from harness.binarize.masks import Kept, binarise, deviation, largest, pairs
 from harness.binarize.times import GatheredAttention
 from harness.jobs import plan
-from harness.measure.saliency import kept_maps
+from harness.measure.rollout import kept_maps
+from harness.presets import digits
 from harness.results import store
 from harness.run import program as run
 from variants import build
@@ -202,13 +203,13 @@ def test_mass_is_the_attention_that_lies_on_an_offset(study):
     frame = store.load(folder)
     ((recipe_hash, found),) = program.trained(frame, folder).items()
     made = program.study_of(store.recipes(folder)[recipe_hash], recipe_hash, folder)
-    bench = program.bench_of(program.Lot(made, (), {}, {}), (), "cpu")
-    model = accuracy.loaded(bench, found[0])
-    masses = accuracy.mass(bench, model, (8, 8))
-    assert [one.shape for one in masses] == [(4, 7, 7)] * 4
-    for one in masses[:2]:
-        torch.testing.assert_close(one.sum((1, 2)), torch.full((4,), 16.0))  # each query spends 1
-    images = next(iter(bench.shown("val", (8, 8), most=accuracy.MASS_IMAGES)))[0]
+    one = plan.experiment_of(plan.StudyArm(made), (), "cpu")
+    model = accuracy.loaded(one, found[0])
+    masses = accuracy.mass(one, model, (8, 8))
+    assert [among.shape for among in masses] == [(4, 7, 7)] * 4
+    for among in masses[:2]:
+        torch.testing.assert_close(among.sum((1, 2)), torch.full((4,), 16.0))  # each query spends 1
+    images = next(iter(one.shown("val", (8, 8), most=accuracy.MASS_IMAGES)))[0]
     with kept_maps(model) as maps:
         model(images)
     below = torch.zeros(7, 7)
@@ -269,7 +270,19 @@ def test_accuracy_pairs_gmacs_and_times_are_recorded(study):
     top1 = kept[kept["metric"] == "kept_top1"].set_index("variant")["value"]
     trained = frame[(frame["metric"] == "top1") & (frame["variant"] == "sp_sa")]["value"]
     assert top1["sp_sa kept 100 %"] == trained.item()  # the same weights, nothing dropped
-    assert (kept[kept["metric"] == "kept_finetuned_top1"]["note"].str.contains("best of 2 rates by validation")).all()
+    tuned = kept[kept["metric"] == "kept_finetuned_top1"]["params"]
+    assert len(tuned) == 4
+    assert all(params["rates"] == 2 and params["epochs"] == 1 for params in tuned)
+    assert {params["lr"] for params in tuned} <= {digits().recipe.lr / 80, digits().recipe.lr / 8}
+    assert all(0 < params["val_top1"] <= 100 for params in tuned)
+    said = {row["variant"]: {word: row["params"][word] for word in ("spec", "keep", "by", "ones")}
+            for row in kept.to_dict("records")}  # fmt: skip
+    assert said == {
+        "sp_sa kept 100 %": {"spec": "sp_sa", "keep": 100.0, "by": "", "ones": False},
+        "sp_sa kept 100 %, prior 1": {"spec": "sp_sa", "keep": 100.0, "by": "", "ones": True},
+        "sp_sa kept 25 % by deviation": {"spec": "sp_sa", "keep": 25.0, "by": "deviation", "ones": False},
+        "sp_sa kept 25 % by deviation, prior 1": {"spec": "sp_sa", "keep": 25.0, "by": "deviation", "ones": True},
+    }
     shares = kept[(kept["metric"] == "kept_pairs") & (kept["test_px"] == 8)].set_index("variant")["value"]
     assert (shares["sp_sa kept 100 %"] == 100).all()
     assert (shares["sp_sa kept 25 % by deviation"] < 60).all()
@@ -283,9 +296,13 @@ def test_accuracy_pairs_gmacs_and_times_are_recorded(study):
     assert set(ratios["grid"]) == {"4x4", "6x6"}
     assert {"gathered", "sdpa", "flex"} <= set(ratios["backend"])
     by_flex = ratios[ratios["backend"] == "flex"]
-    assert by_flex["note"].str.contains(r"; \d+ % of the blocks are executed$").all()
+    assert all(isinstance(params["blocks"], int) and 0 < params["blocks"] <= 100 for params in by_flex["params"])
     assert by_flex["value"].notna().all()
-    assert not ratios.loc[ratios["backend"] != "flex", "note"].str.contains("blocks").any()
+    assert not any("blocks" in params for params in ratios.loc[ratios["backend"] != "flex", "params"])
+    words = {"spec", "keep", "by", "ones", "layers", "over", "blocks"}
+    assert all(params["layers"] == 2 and params["over"] == "eager" for params in ratios["params"])
+    assert all(set(params) | {"blocks"} == words for params in ratios["params"])  # the class token is there, so unsaid
+    assert ratios["note"].isna().all()
     assert ratios["samples"].map(len).eq(3).all()
     assert set(frame.loc[frame["metric"] == "kept_aa_ratio", "variant"]) == {"sp_sa"}
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,13 +28,37 @@ def row(**fact):
 
 def planned(folder, names, slot=0):
     """Cells that do what their names say."""
-    return [cell(folder, name, names) for name in names]
+    return [Told(None, name) for name in names]
 
 
-def cell(folder, name, names):
-    def rows(tick, where):
+@dataclass(frozen=True, eq=False)
+class Told(Cell):
+    """A cell whose key is its name; a name's end says what it starts from."""
+
+    name: str
+
+    kind, metric, variant, seed, fraction = "told", "m", "v", 0, 1.0
+    work = 2
+
+    @property
+    def key(self):
+        return f"key-{self.name}"
+
+    @property
+    def after(self):
+        first = self.name.removeprefix("child-")
+        return None if first == self.name else Told(None, first)
+
+    def settings(self):
+        return []
+
+    def null_rows(self, note):
+        return [row(value=None, note=note)]
+
+    def run(self, folder, tick):
+        name = self.name
         tick()
-        marks = where / "marks"
+        marks = folder / "marks"
         marks.mkdir(exist_ok=True)
         mark = marks / f"{name}-{time.monotonic_ns()}"
         mark.write_text(str(os.getpid()))
@@ -43,7 +68,7 @@ def cell(folder, name, names):
         if name.startswith("dies") or (name.startswith("once") and tries == 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith("moves") and tries < 6:  # gets a little further each time
-            checkpoints = own.checkpoints(where)
+            checkpoints = self.checkpoints(folder)
             checkpoints.mkdir(parents=True, exist_ok=True)
             (checkpoints / f"{tries:09d}-{'0' * 16}.safetensors").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,13 +84,9 @@ def cell(folder, name, names):
             child.join()
             assert child.exitcode == 0
         if name.startswith("child"):
-            assert list(where.glob(f"*{own.after}.jsonl"))
+            assert list(folder.glob(f"*{self.after.key}.jsonl"))
         tick()
-        return [row(value=float(len(name)), note=str(os.getpid()))], None
-
-    after = f"key-{name.removeprefix('child-')}" if name.startswith("child-") else ""
-    own = Cell(name, f"key-{name}", 2, rows, lambda note: [row(value=None, note=note)], "v", 0, after=after)
-    return own
+        yield row(value=float(len(name)), note=str(os.getpid()))
 
 
 def run(folder, *names, jobs=2):
@@ -117,8 +138,8 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     """Killed, it cannot tell them; they are in the middle of a cell that says nothing for a while."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from tests import test_pool\n"
-        "if __name__ == '__main__': test_pool.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
+        "from pathlib import Path; from tests.harness.jobs import test_local\n"
+        "if __name__ == '__main__': test_local.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
     )
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(ROOT)]

@@ -90,3 +90,11 @@ def test_the_tidy_csv_holds_every_row(tmp_path):
     assert back["value"].tolist() == [97.5, 97.5]
     assert back["note"][1] == 'a "quoted", note'
     assert json.loads(back["machine"][0]) == {"cpu": "x"}
+
+
+def test_a_layer_is_a_whole_number_or_none():
+    row = {"study": "s", "variant": "sa", "metric": "attention_distance", "value": 1.0}
+    store.check(row | {"layer": 3})
+    store.check(row)
+    with pytest.raises(ValueError, match="the layer of attention_distance is '3'; it is a whole number or null"):
+        store.check(row | {"layer": "3"})

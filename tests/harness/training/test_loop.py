@@ -197,10 +197,11 @@ def test_correct_is_the_share_of_right_answers():
     labels = torch.tensor([3, 1, 3, 0, 3])
     batches = [(torch.zeros(2, 1, 8, 8), labels[:2]), (torch.zeros(3, 1, 8, 8), labels[2:])]
     assert loop.correct(Constant(), batches).tolist() == [1, 0, 1, 0, 1]
-    guesses, truth = loop.answers(Constant(), batches)
+    guesses, logs, truth = loop.answers(Constant(), batches)
     assert guesses.shape == (5, 5)
     assert guesses[:, 0].tolist() == [3] * 5
     assert torch.equal(truth, labels)
+    torch.testing.assert_close(logs, Constant()(torch.zeros(5, 1, 8, 8)).log_softmax(dim=1))
 
 
 def test_bfloat16_trains_with_float32_weights_and_logits():

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,10 +10,10 @@ import torch
 
 from harness import data
 from harness.backbone.vit import ViT
-from harness.jobs.experiment import Bench
+from harness.jobs.experiment import Experiment
 from harness.jobs.kinds import rounds
 from harness.jobs.kinds.conditions import conditions
-from harness.jobs.kinds.speed import speed_cell
+from harness.jobs.kinds.speed import Speed
 from harness.measure import cost
 from harness.measure.timing import interleave
 from harness.measure.timing.ceiling import Ceiling
@@ -25,22 +26,21 @@ INFERENCE = ("images_per_s", "ratio", "peak_mib", "mfu")
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def experiment(monkeypatch):
     quick = functools.partial(interleave.interleave, least_s=1e-9)
     monkeypatch.setattr(interleave, "interleave", quick)
     monkeypatch.setattr("harness.measure.timing.ceiling.SIDE", {"cpu": 64})
     monkeypatch.setattr(cost, "count", lambda model, images: 1e-3 * images.shape[-1] * len(images))
     preset = digits()
     study = replace(preset, resolutions=(8, 12), speed_rounds=4, recipe=replace(preset.recipe, batch_size=8))
-    return Bench(study, data.load("digits"), torch.device("cpu"))
+    return Experiment(study, data.load("digits"), torch.device("cpu"))
 
 
-def run(bench):
+def run(experiment):
     """The rows of the cell, each of them one that can be written; every tick is announced."""
     ticks = []
-    cell = speed_cell(bench, VARIANTS)
-    found, right = cell.rows(lambda: ticks.append(1), None)
-    assert right is None
+    cell = Speed(experiment, VARIANTS)
+    found = list(cell.run(Path(), lambda: ticks.append(1)))
     assert len(ticks) == cell.work
     for row in found:
         store.check(row)
@@ -61,8 +61,8 @@ def short_of_memory(monkeypatch, most, where=lambda model, images: True, error=t
     monkeypatch.setattr(ViT, "forward", limited)
 
 
-def test_every_condition_gives_every_metric_of_every_variant(bench):
-    frame = run(bench)
+def test_every_condition_gives_every_metric_of_every_variant(experiment):
+    frame = run(experiment)
     assert frame["value"].notna().all()
     assert frame["note"].dropna().unique().tolist() == ["a 64 x 64 matmul in float32"]
     count = frame.groupby(["metric", "test_px", "batch_size"]).size()
@@ -82,22 +82,22 @@ def test_every_condition_gives_every_metric_of_every_variant(bench):
     assert measured["backend"].notna().all()
 
 
-def test_fewer_rounds_where_the_models_are_not_trained(bench):
-    found = conditions(replace(bench, study=replace(bench.study, speed_rounds=24)))
+def test_fewer_rounds_where_the_models_are_not_trained(experiment):
+    found = conditions(replace(experiment, study=replace(experiment.study, speed_rounds=24)))
     assert [(c.prefix, c.size[0], c.batch_size, c.rounds) for c in found] == [
         ("", 8, 8, 24), ("", 12, 8, 8), ("latency_", 8, 1, 24), ("train_", 8, 8, 24), ("train_", 12, 8, 8),
     ]  # fmt: skip
-    few = conditions(replace(bench, study=replace(bench.study, speed_rounds=4)))
+    few = conditions(replace(experiment, study=replace(experiment.study, speed_rounds=4)))
     assert {c.rounds for c in few if c.size[0] == 12} == {3}
-    assert {c.rounds for c in conditions(replace(bench, study=replace(bench.study, speed_rounds=1)))} == {1}
+    assert {c.rounds for c in conditions(replace(experiment, study=replace(experiment.study, speed_rounds=1)))} == {1}
 
 
-def test_the_share_of_the_ceiling_is_the_models_work_over_the_matmuls(bench):
-    frame = run(bench).set_index(["metric", "variant", "test_px"])["samples"]
+def test_the_share_of_the_ceiling_is_the_models_work_over_the_matmuls(experiment):
+    frame = run(experiment).set_index(["metric", "variant", "test_px"])["samples"]
     for prefix, forwards in (("", 1), ("train_", 3)):
         for px in (8, 12):
-            images, _ = bench.batch(1, (px, px))
-            gmac = 8 * forwards * cost.count(bench.model("psa"), images)
+            images, _ = experiment.batch(1, (px, px))
+            gmac = 8 * forwards * cost.count(experiment.model("psa"), images)
             seconds, matmuls = (
                 frame[prefix + metric, variant, px]
                 for metric, variant in (("images_per_s", "psa"), ("ceiling_gmac_per_s", "sa"))
@@ -108,9 +108,9 @@ def test_the_share_of_the_ceiling_is_the_models_work_over_the_matmuls(bench):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, lambda _: RuntimeError("DefaultCPUAllocator: no room")])
-def test_one_without_room_halves_the_batch_of_all(bench, monkeypatch, error):
+def test_one_without_room_halves_the_batch_of_all(experiment, monkeypatch, error):
     short_of_memory(monkeypatch, 3, lambda model, _: model.spec == "psa" and not torch.is_grad_enabled(), error)
-    frame = run(bench).set_index("metric")
+    frame = run(experiment).set_index("metric")
     inference = frame.loc[[*INFERENCE, "aa_ratio"]]
     assert set(inference["variant"]) == set(VARIANTS)
     assert set(inference["batch_size"]) == {2}
@@ -120,7 +120,7 @@ def test_one_without_room_halves_the_batch_of_all(bench, monkeypatch, error):
     assert frame.loc["latency_ms", "note"].isna().all()
 
 
-def test_memory_that_runs_out_in_the_middle_of_the_rounds_starts_them_anew(bench, monkeypatch):
+def test_memory_that_runs_out_in_the_middle_of_the_rounds_starts_them_anew(experiment, monkeypatch):
     calls = []
 
     def second_round(model, images):
@@ -128,14 +128,14 @@ def test_memory_that_runs_out_in_the_middle_of_the_rounds_starts_them_anew(bench
         return len(calls) > 6 + 12 + 6  # the gate, the warm-up, a round and a half
 
     short_of_memory(monkeypatch, 4, second_round)
-    frame = run(bench).set_index("metric")
+    frame = run(experiment).set_index("metric")
     assert set(frame.loc["images_per_s", "batch_size"]) == {4}
     assert set(frame.loc["images_per_s", "samples"].str.len()) == {4, 3}
 
 
-def test_without_room_for_one_image_there_is_a_null_row_that_says_so(bench, monkeypatch):
+def test_without_room_for_one_image_there_is_a_null_row_that_says_so(experiment, monkeypatch):
     short_of_memory(monkeypatch, 0, lambda model, images: images.shape[-1] == 12 and model.spec == "sp_sa")
-    frame = run(bench)
+    frame = run(experiment)
     assert frame.loc[frame["test_px"] == 8, "value"].notna().all()
     large = frame[(frame["test_px"] == 12) & ~frame["metric"].str.contains("parity|ceiling")]
     red = large[large["variant"] == "sp_sa"]
@@ -145,7 +145,7 @@ def test_without_room_for_one_image_there_is_a_null_row_that_says_so(bench, monk
     assert large.loc[large["variant"] != "sp_sa", "value"].notna().all()
 
 
-def test_a_batch_of_one_that_does_not_fit_the_rounds_is_null_for_all(bench, monkeypatch):
+def test_a_batch_of_one_that_does_not_fit_the_rounds_is_null_for_all(experiment, monkeypatch):
     step = interleave.step
 
     def never(model, images, *rest):
@@ -154,7 +154,7 @@ def test_a_batch_of_one_that_does_not_fit_the_rounds_is_null_for_all(bench, monk
         return step(model, images, *rest)
 
     monkeypatch.setattr(interleave, "step", never)
-    frame = run(bench)
+    frame = run(experiment)
     lost = frame[frame["value"].isna()]
     assert set(lost["test_px"]) == {12}
     assert set(lost["batch_size"]) == {1}
@@ -178,9 +178,9 @@ def closed(monkeypatch, spec, training=(False, True)):
     monkeypatch.setattr(rounds, "gate", shut)
 
 
-def test_a_variant_on_a_red_gate_has_no_speed_and_costs_no_other(bench, monkeypatch):
+def test_a_variant_on_a_red_gate_has_no_speed_and_costs_no_other(experiment, monkeypatch):
     closed(monkeypatch, "psa", training=(True,))
-    frame = run(bench)
+    frame = run(experiment)
     lost = frame[frame["value"].isna()]
     assert set(lost["variant"]) == {"psa"}
     assert set(lost["metric"]) == {f"train_{metric}" for metric in INFERENCE}
@@ -188,9 +188,9 @@ def test_a_variant_on_a_red_gate_has_no_speed_and_costs_no_other(bench, monkeypa
     assert frame.loc[frame["metric"] == "train_parity", "value"].notna().all()
 
 
-def test_a_red_baseline_leaves_speeds_and_no_ratios(bench, monkeypatch):
+def test_a_red_baseline_leaves_speeds_and_no_ratios(experiment, monkeypatch):
     closed(monkeypatch, "sa")
-    frame = run(bench)
+    frame = run(experiment)
     there = frame[frame["metric"].str.contains("images_per_s|latency_ms|mfu|peak") & (frame["variant"] != "sa")]
     assert there["value"].notna().all()
     ratios = frame[frame["metric"].str.endswith("ratio")]
@@ -200,19 +200,19 @@ def test_a_red_baseline_leaves_speeds_and_no_ratios(bench, monkeypatch):
     assert others["note"].str.match(r"no ratio, since the baseline sa is not timed: \w+: too far off").all()
 
 
-def test_where_all_are_red_all_is_null_and_nothing_breaks(bench, monkeypatch):
+def test_where_all_are_red_all_is_null_and_nothing_breaks(experiment, monkeypatch):
     monkeypatch.setattr(rounds, "gate", lambda *_: ({"metric": "parity", "value": 1.0, "unit": "1"}, "too far off"))
-    bench = replace(bench, study=replace(bench.study, resolutions=(8,)))
-    cell = speed_cell(bench, VARIANTS)
-    found, _ = cell.rows(lambda: None, None)
+    experiment = replace(experiment, study=replace(experiment.study, resolutions=(8,)))
+    cell = Speed(experiment, VARIANTS)
+    found = cell.run(Path(), lambda: None)
     assert {row["metric"] for row in found if row["value"] is not None} == {
         "parity", "ceiling_gmac_per_s", "train_ceiling_gmac_per_s",
     }  # fmt: skip
 
 
-def test_a_row_names_the_backend_of_its_own_condition(bench, monkeypatch):
+def test_a_row_names_the_backend_of_its_own_condition(experiment, monkeypatch):
     monkeypatch.setattr(backends, "SMALL", {"training": 0, "inference": 2**30})
-    frame = run(bench)
+    frame = run(experiment)
     backend = frame[frame["variant"] == "sp_sa"].groupby("metric")["backend"].agg(set)
     assert backend["images_per_s"] == backend["parity"] == backend["latency_ms"] == {"eager"}
     assert backend["train_images_per_s"] == backend["train_parity"] == {"tiled"}

@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from harness.jobs.experiment import Bench
-from harness.jobs.kinds.training import rule
+from harness.jobs.experiment import Experiment
+from harness.jobs.kinds.training import rule, training_of
 from harness.jobs.plan import device_of
 from harness.jobs.size_matched import widened
-from harness.measure import cost, shift
+from harness.measure import cost
 from harness.presets import digits
 from harness.results import store
 from harness.run import program
@@ -21,9 +20,9 @@ from tests.support.trainings import digits as images
 FLAGS = ["--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy"]
 
 
-def bench(**changes):
+def experiment(**changes):
     study = replace(digits(), recipe=Recipe(epochs=2, warmup_epochs=1, batch_size=256), **changes)
-    return Bench(study, images(), device_of("cpu"))
+    return Experiment(study, images(), device_of("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def rows(tmp_path_factory):
 
 
 def test_shares_are_nested_drawn_by_the_seed_and_of_the_studys_own_images():
-    one = bench(train_images=500)
+    one = experiment(train_images=500)
     small, large = (one.chosen(fraction, 3) for fraction in (0.1, 0.5))
     assert len(small) == 50
     assert set(small.tolist()) < set(large.tolist()) < set(one.own.tolist())
@@ -54,22 +53,26 @@ def test_every_share_makes_as_many_updates(rows):
     loss = frame[frame["metric"] == "loss"]
     assert set(loss["train_fraction"]) == {0.1, 1.0}
     assert set(loss.groupby(["variant", "train_fraction"])["epoch"].max()) == {2}
-    one = bench()
-    steps = {len(one.training(one.model("sa"), one.study.recipe, 0, f, (8, 8)).feed.order(0)) for f in (0.1, 1.0)}
+    one = experiment()
+    model, recipe = one.model("sa"), one.study.recipe
+    steps = {len(training_of(one, model, recipe, 0, f, (8, 8)).feed.order(0)) for f in (0.1, 1.0)}
     assert steps == {4}
 
 
 def test_a_new_resolution_has_its_rule_in_the_row(rows):
     frame, _ = rows
-    notes = frame[frame["metric"] == "top1"].set_index(["variant", "test_px"])["note"]
-    assert notes["sp_sa", "8x12"].unique() == ["zero-shot: sp_sa recomputed; position embedding resampled"]
-    assert notes["rpe_2d[mode=bias]", "8x12"].unique() == [
-        "zero-shot: rpe_2d[mode=bias] resampled; position embedding resampled"
-    ]
-    assert notes["sa", "8x12"].unique() == ["zero-shot: position embedding resampled"]
-    assert notes["sp_sa", 8].isna().all()
-    model = bench(pos_embed="none").model("sp_sa+rpe_2d[extent=3]")
-    assert rule(model) == "sp_sa+rpe_2d[extent=3] recomputed, clipped"
+    top1 = frame[frame["metric"] == "top1"]
+    assert top1["note"].isna().all()
+    said = top1.set_index(["variant", "test_px"])["params"]
+    shot = {"transfer": "zero-shot", "position": "resampled"}
+    assert said["sp_sa", "8x12"].tolist() == [shot | {"rule": "recomputed"}] * 2
+    assert said["rpe_2d[mode=bias]", "8x12"].tolist() == [shot | {"rule": "resampled"}] * 2
+    assert said["sa", "8x12"].tolist() == [shot] * 2
+    assert said["sp_sa", 8].isna().all()
+    model = experiment(pos_embed="none").model("sp_sa+rpe_2d[extent=3]")
+    assert rule(model) == {"rule": "recomputed, clipped"}
+    computed = experiment(pos_embed="sincos").model("sa")
+    assert rule(computed) == {"position": "recomputed"}
 
 
 def test_fine_tuning_starts_from_the_trained_weights_and_is_a_row_of_its_own(rows):
@@ -80,7 +83,11 @@ def test_fine_tuning_starts_from_the_trained_weights_and_is_a_row_of_its_own(row
     assert set(tuned["train_px"]) == {8}
     assert set(tuned["epoch"]) == {1}
     assert len(tuned) == trained.drop_duplicates(["variant", "train_fraction"]).shape[0]
-    assert tuned["note"].str.contains("fine-tuned 1 epochs at 8x12 px: ").all()
+    said = tuned.set_index("variant")["params"]
+    shot = {"transfer": "fine-tuned", "epochs": 1, "position": "resampled"}
+    assert said["sp_sa"].tolist() == [shot | {"rule": "recomputed"}] * 2
+    assert all({**shot, **params} == params for params in said)
+    assert tuned["note"].isna().all()
     assert not set(tuned["cell"]) & set(trained["cell"])
     weights = [file.name for file in (folder / "rows" / "weights").iterdir()]
     assert sum("fine-tuned" in name for name in weights) == len(tuned)
@@ -105,12 +112,14 @@ def test_the_baseline_is_widened_until_it_has_the_parameters(rows):
     found = frame[(frame["metric"] == "top1") & frame["variant"].str.startswith("sa as large as")]
     assert set(found["variant"]) == {"sa as large as sp_sa", "sa as large as rpe_2d[mode=bias]"}
     assert set(found["family"]) == {"controls"}
-    assert found["note"].str.match("paired by data only: its MLPs are 25[7-9] wide").all()
+    assert set(found["params"].str["mlp_hidden"]) <= {257, 258, 259}
+    own = frame[(frame["metric"] == "top1") & ~frame["variant"].str.startswith("sa as large as")]
+    assert own["params"].str["mlp_hidden"].isna().all()
 
 
 @pytest.mark.parametrize(("match", "spec"), [("params", "sp_sa[hidden=64]"), ("gmac", "rpe_2d")])
 def test_a_widened_baseline_matches_to_half_a_hidden_unit(match, spec):
-    one = bench(match=match)
+    one = experiment(match=match)
     arms = widened(one, ["sa", spec])
     ((name, arm),) = arms.items()
     one = replace(one, widened=arms)
@@ -122,44 +131,18 @@ def test_a_widened_baseline_matches_to_half_a_hidden_unit(match, spec):
     assert name.startswith("sa as ")
 
 
-class Left(nn.Module):
-    """Tells whether the left half of an image is brighter: class 1, else 0."""
-
-    def forward(self, images):
-        half = images.shape[-1] // 2
-        left = images[..., :half].mean(dim=(1, 2, 3)) > images[..., half:].mean(dim=(1, 2, 3))
-        return torch.stack([~left, left], dim=1).float()
-
-
-def test_shift_consistency_counts_what_stays():
-    """A bright column right of the middle: a move by one to the left changes the answer, the three others do not."""
-    images = torch.zeros(5, 1, 6, 6)
-    images[..., 3] = 1.0
-    batches = [(images[:2], None), (images[2:], None)]
-    found = {fact["metric"]: fact for fact in shift.consistency(Left(), batches, {"px": 1, "patch": 2})}
-    assert found["shift_px_consistency"] == {"metric": "shift_px_consistency", "value": 75.0, "unit": "%", "n": 5}
-    assert found["shift_patch_consistency"]["value"] == 75.0
-    assert shift.consistency(Left(), [(images[:0].new_zeros(3, 1, 6, 6), None)], {"px": 1})[0]["value"] == 100.0
-
-
-def test_an_image_moves_down_and_right_and_repeats_its_border():
-    image = torch.arange(9.0).view(1, 1, 3, 3)
-    assert shift.move(image, 1, 0)[0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
-    assert shift.move(image, 0, -1)[0, 0].tolist() == [[1, 2, 2], [4, 5, 5], [7, 8, 8]]
-
-
 def test_at_most_so_many_images_are_shown_spread_over_the_split():
-    one = bench()
+    one = experiment()
     shown = torch.cat([labels for _, labels in one.shown("test", (8, 8), most=100)])
     assert torch.equal(shown, one.data.test_y[::4])
     assert sum(len(labels) for _, labels in one.shown("test", (8, 8), most=None)) == 360
 
 
 def test_other_images_are_other_cells():
-    one = bench()
+    one = experiment()
     other = one.data.train_x.clone()
     other[0, 0, 0, 0] += 1
-    assert one.key(["sa"]) == bench().key(["sa"])
+    assert one.key(["sa"]) == experiment().key(["sa"])
     assert one.key(["sa"]) != replace(one, data=replace(one.data, train_x=other)).key(["sa"])
     labels = one.data.test_y.flip(0)
     assert one.key(["sa"]) != replace(one, data=replace(one.data, test_y=labels)).key(["sa"])

@@ -3,7 +3,7 @@
     with cluster(folder, cpus=4) as slurm:
         slurm.run("sbatch", "--wrap", "hostname")
 
-    python -m tests.slurm.cluster --folder slurm-test -- sh -c 'srun hostname; squeue'
+    python -m tests.harness.jobs.slurm.cluster --folder slurm-test -- sh -c 'srun hostname; squeue'
 
 munged, slurmctld and slurmd are children of this process and run as its user, root or not. Key, sockets, settings,
 state and logs lie in `folder`. There is no systemd, no cgroup and no accounting, hence no sacct: squeue --states=all

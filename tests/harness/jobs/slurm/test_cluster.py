@@ -68,7 +68,7 @@ def test_a_body_that_raises_leaves_no_process(installed, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_command_line_leaves_no_process(installed, tmp_path, number):
-    command = [sys.executable, "-m", "tests.slurm.cluster", "--folder", tmp_path / "slurm", "--"]
+    command = [sys.executable, "-m", "tests.harness.jobs.slurm.cluster", "--folder", tmp_path / "slurm", "--"]
     command += ["sh", "-c", "sbatch --wrap='sleep 600' --output=/dev/null; echo up; sleep 600"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert "Submitted batch job 1" in process.stdout.readline()
@@ -83,7 +83,16 @@ def test_a_signal_to_the_command_line_leaves_no_process(installed, tmp_path, num
 
 
 def test_a_command_runs_beside_the_cluster_and_its_exit_status_is_ours(installed, tmp_path):
-    command = [sys.executable, "-m", "tests.slurm.cluster", "--folder", tmp_path / "slurm", "--cpus", "7", "--"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.harness.jobs.slurm.cluster",
+        "--folder",
+        tmp_path / "slurm",
+        "--cpus",
+        "7",
+        "--",
+    ]
     command += ["sh", "-c", "sinfo --noheader --format '%P %c %T'; exit 5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (5, "test* 7 idle\n")
