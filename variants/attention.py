@@ -7,17 +7,19 @@ tokens (a class token) are handled here and in the backends, once.
 
 Most variants are a SpatialRelation. What is no function of the offset subclasses Attention and overrides `project`,
 `weights` or `attend`.
+
+The terms are computed from the weights in every forward, so no write to a weight can be missed. For inference with
+weights that stay, `with model.keep_terms():` computes them once a grid.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from variants import backends
 from variants.backends import eager
@@ -28,17 +30,21 @@ Kept = TypeVar("Kept")
 KEPT_AT_MOST = 8  # grids and their like, for each layer
 
 
-class _Steps:
-    """Counts the steps of all optimizers: a fused one changes a weight and not the weight's version."""
+@contextmanager
+def keep_terms(model: nn.Module) -> Iterator[None]:
+    """Inside, every Attention of the model computes what depends on its weights and the grid once a grid, and keeps it.
 
-    taken = 0
-
-    @classmethod
-    def count(cls, *_: Any) -> None:
-        cls.taken += 1
-
-
-register_optimizer_step_post_hook(_Steps.count)
+    Weights must not change inside: outputs would not follow. Only load_state_dict and .to() are followed. Where
+    gradients are enabled nothing is kept, and on leaving, all is dropped. A copy of the model keeps nothing.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, Attention) and layer._kept is None]
+    for layer in layers:
+        layer._kept = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._kept = None
 
 
 class Attention(nn.Module):
@@ -59,8 +65,7 @@ class Attention(nn.Module):
         backends.check(backend)
         self.site, self.num_heads, self.backend = site, site.num_heads, backend
         self.qkv, self.proj, self.relation = qkv, proj, relation
-        self._kept: dict[Any, Any] = {}
-        self._kept_state: tuple[Any, ...] = ()
+        self._kept: dict[Any, Any] | None = None  # a dictionary inside keep_terms()
         self._fixed: dict[Any, Fixed] = {}
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -131,19 +136,19 @@ class Attention(nn.Module):
             self._fixed[key] = self.relation.fixed(grid, like.device)
         return self._fixed[key]
 
-    def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
-        """What does not depend on the input: in inference computed once for a key and kept, until a weight changes.
+    def keep_terms(self) -> AbstractContextManager[None]:
+        """A context in which terms are computed once a grid; see `keep_terms` of this module."""
+        return keep_terms(self)
 
-        A weight that is written through `.data` leaves no trace; call train() or eval() after it.
-        """
-        if self.training or torch.is_grad_enabled() or torch.jit.is_tracing():
-            self._kept.clear()
+    def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
+        """What depends on weights and grid and not on the input: inside keep_terms() computed once for a key."""
+        if self._kept is None or torch.is_grad_enabled() or torch.jit.is_tracing():
             return compute()
-        tensors = itertools.chain(self.parameters(), self.buffers())
-        state = (self.relation, _Steps.taken, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
-        if self._kept_state != state:
-            self._kept.clear()
-            self._kept_state = state
+        return self._look_up(compute, key)
+
+    @torch.compiler.disable  # a dictionary that grows would be traced anew with every entry
+    def _look_up(self, compute: Callable[[], Kept], key: Any) -> Kept:
+        assert self._kept is not None
         if key not in self._kept:
             if len(self._kept) >= KEPT_AT_MOST:
                 self._kept.clear()
@@ -151,12 +156,9 @@ class Attention(nn.Module):
         return self._kept[key]
 
     def _forget(self) -> None:
-        self._kept.clear()
         self._fixed.clear()
-
-    def train(self, mode: bool = True) -> Attention:
-        self._forget()
-        return super().train(mode)
+        if self._kept is not None:
+            self._kept.clear()
 
     def _apply(self, *args: Any, **kwargs: Any) -> Attention:
         self._forget()
@@ -165,3 +167,7 @@ class Attention(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._forget()
         super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, whose keep_terms() never was and would never end."""
+        return {**self.__dict__, "_kept": None, "_fixed": {}}

@@ -10,6 +10,7 @@ them.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from harness.backbone.embed import PEG, ConvStem, PatchEmbed
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, Size, size_of
 from harness.distributed import DropPath
-from variants import Attention, build
+from variants import Attention, build, keep_terms
 from variants.geometry import Grid
 from variants.relation import Unsupported
 
@@ -148,6 +149,13 @@ class ViT(nn.Module):
         prefix = int(self.cls_token is not None)
         logits = self.head(x[:, 0] if prefix else x.mean(dim=1))
         return logits if self.aux_head is None else logits + 0.5 * self.aux_head(x[:, prefix:]).amax(dim=1)
+
+    def keep_terms(self) -> AbstractContextManager[None]:
+        """For inference with weights that stay: inside, each layer computes its terms once a grid.
+
+        Everywhere else they are computed in every forward. Weights must not change inside; see variants/attention.py.
+        """
+        return keep_terms(self)
 
     def set_grid(self, grid: Grid) -> None:
         """Makes `grid` the training grid, for fine-tuning: learned embeddings and tables take its size."""
