@@ -91,6 +91,15 @@ class Attention(nn.Module):
         shape = (x.shape[0], self.num_heads, x.shape[1])
         return backends.choose(self.backend, x.device, shape, self.terms(x, grid))
 
+    def sdpa_kernel(self, x: Tensor, grid: Grid) -> str:
+        """The kernel behind a forward of x on backend sdpa: flash, efficient, cudnn or math; "" on other backends.
+
+        With gradients or, under torch.no_grad, without, as for `executes`.
+        """
+        if self.executes(x, grid) != "sdpa":
+            return ""
+        return backends.sdpa.kernel(*self.project(x, grid), self.terms(x, grid))
+
     def given(self) -> frozenset[str]:
         """The names of the relation's tables over the offsets that are not neutral, for a class that refuses some."""
         weight = self.qkv.weight

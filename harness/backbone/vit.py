@@ -10,6 +10,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, get_args
@@ -168,13 +169,27 @@ class ViT(nn.Module):
 
     def executes(self, images: Tensor) -> str:
         """The backends that the layers with the variant take for a batch, as one word; under no_grad, in inference."""
-        layers = self.blocks[: self.spatial_layers] or self.blocks
+        return "+".join(sorted({layer.executes(like, grid) for layer, like, grid in self._with_variant(images)}))
+
+    def sdpa_kernel(self, images: Tensor) -> str:
+        """The kernels of those of these layers that take sdpa, as one word such as flash or math; "" for none.
+
+        A fused kernel or, as for a bias that needs a gradient on the CPU, one that is written out.
+        """
+        casts = self.precision != "float32"
+        dtype = getattr(torch, self.precision) if casts else None
+        with torch.autocast(images.device.type, dtype, enabled=casts):
+            used = {layer.sdpa_kernel(like, grid) for layer, like, grid in self._with_variant(images)}
+        return "+".join(sorted(used - {""}))
+
+    def _with_variant(self, images: Tensor) -> Iterator[tuple[Attention, Tensor, Grid]]:
+        """The layers that carry the variant, each with an input of the shape that it gets, and the grid."""
         grid = self.grid_of(images)
         late = self.size.class_token == "late" and self.spatial_layers > 0
         prefix = int(self.cls_token is not None and not late)
-        like = images.new_empty(len(images), prefix + grid[0] * grid[1], self.size.width)
-        used = {block.attn.executes(like, grid) for block in layers}
-        return "+".join(sorted(used))
+        like = images.new_zeros(len(images), prefix + grid[0] * grid[1], self.size.width)
+        for block in self.blocks[: self.spatial_layers] or self.blocks:
+            yield block.attn, like, grid
 
     def no_weight_decay(self) -> set[str]:
         """timm's exemptions by name (1-D parameters are exempt by timm's rule), and those that a variant names."""
