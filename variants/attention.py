@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from variants import backends
 from variants.backends import eager
 from variants.geometry import Grid
+from variants.recording import as_like, is_fake, real_numbers, recorded
 from variants.relation import Fixed, Site, SpatialRelation, Terms
 
 Kept = TypeVar("Kept")
@@ -138,11 +139,29 @@ class Attention(nn.Module):
 
     def fixed(self, like: Tensor, grid: Grid) -> Fixed:
         """(kept, groups) of the relation's terms, which no weight changes: computed once for a grid."""
-        key = (self.relation, grid, like.device)
+        plain = like.device.type in ("cpu", "meta") or not is_fake(like)
+        device = like.device if plain else torch.device("cpu")
+        kept, groups = self._mask(grid, device), self._groups(grid, device)
+        if is_fake(like) and groups is not None:  # windows are chosen by their numbers, which no fake tensor has
+            with real_numbers():
+                kept, groups = Terms(grid, kept=kept, groups=groups).mask(device), None
+        return None if kept is None else as_like(kept, like), groups
+
+    @torch.compiler.assume_constant_result  # one graph, without a guard on what is remembered
+    def _mask(self, grid: Grid, device: torch.device) -> Tensor | None:
+        return self._remembered(grid, device)[0]
+
+    @torch.compiler.assume_constant_result
+    def _groups(self, grid: Grid, device: torch.device) -> Tensor | None:
+        return self._remembered(grid, device)[1]
+
+    def _remembered(self, grid: Grid, device: torch.device) -> Fixed:
+        key = (self.relation, grid, device)
         if key not in self._fixed:
             if len(self._fixed) >= KEPT_AT_MOST:
                 self._fixed.clear()
-            self._fixed[key] = self.relation.fixed(grid, like.device)
+            with real_numbers():
+                self._fixed[key] = self.relation.fixed(grid, device)
         return self._fixed[key]
 
     def keep_terms(self) -> AbstractContextManager[None]:
@@ -151,7 +170,7 @@ class Attention(nn.Module):
 
     def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
         """What depends on weights and grid and not on the input: inside keep_terms() computed once for a key."""
-        if self._kept is None or torch.is_grad_enabled() or torch.jit.is_tracing():
+        if self._kept is None or torch.is_grad_enabled() or recorded():
             return compute()
         return self._look_up(compute, key)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from variants import geometry
+from variants.recording import recorded
 from variants.relation import Terms, total_bias, total_prior
 
 HALF = frozenset({torch.bfloat16, torch.float16})
@@ -72,10 +73,13 @@ def weighted_values(weights: Tensor, table: Tensor, grid: geometry.Grid) -> Tens
     return torch.einsum("bhyxkl,hdyxkl->bhyxd", places, pairs).flatten(2, 3)
 
 
-def apply(weights: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """sum_j weights_ij (v_j + values_h(Delta_ij)): [B, H, P+N, D], in the precision of v."""
+def apply(weights: Tensor, v: Tensor, terms: Terms, one_map: bool = False) -> Tensor:
+    """sum_j weights_ij (v_j + values_h(Delta_ij)): [B, H, P+N, D], in the precision of v.
+
+    one_map: whether weights are [1, H, P+N, P+N], for all images.
+    """
     weights = weights.to(v.dtype)
-    if len(weights) == 1 < len(v):  # one map for all images: one product a head
+    if one_map and (recorded() or len(v) > 1):  # one product a head
         out = torch.einsum("hij,bhjd->bhid", weights[0], v)
     else:
         out = weights @ v

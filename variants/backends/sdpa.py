@@ -49,11 +49,12 @@ def _operands(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Te
     if bias is None:
         return q, k, v, None if mask is None else pad_kept(mask, p)[None], True
     pairs = geometry.pad_prefix(geometry.to_pairs(bias, terms.grid), p, neutral=0.0)
-    casts = torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64
-    dtype = torch.get_autocast_dtype(q.device.type) if casts else q.dtype
+    device = q.device.type
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and q.dtype != torch.float64
+    dtype = torch.get_autocast_dtype(device) if casts else q.dtype
     if dtype not in HALF:
         return q, k, v, keep(pairs.to(dtype), terms, p)[None], True
-    if q.device.type != "cpu":
+    if device != "cpu":
         return q, k, v, keep(shifted(pairs).to(dtype), terms, p)[None], True
     q, k, v = (x.to(dtype) for x in (q, k, v))  # autocast would round the bias as well
     return q, k, v, keep(pairs.float(), terms, p)[None], not casts
