@@ -104,8 +104,8 @@ def bfloat16(spec: str, case: Case) -> None:
 
     mine, plain = (gap(perturbed(one, case, dtype=torch.float32)) for one in (spec, "sa"))
     require(mine <= 2 * plain,
-            f"under autocast to bfloat16 the output is {mine:.2%} off, that of sa {plain:.2%}; compute what is delicate "
-            f"in float32")  # fmt: skip
+            f"under autocast to bfloat16 the output is {mine:.2%} off, that of sa {plain:.2%}; compute what is "
+            f"delicate in float32")  # fmt: skip
 
 
 def sums_hold(spec: str, case: Case) -> None:
