@@ -7,38 +7,45 @@ tokens (a class token) are handled here and in the backends, once.
 
 Most variants are a SpatialRelation. What is no function of the offset subclasses Attention and overrides `project`,
 `weights` or `attend`.
+
+The terms are computed from the weights in every forward, so no write to a weight can be missed. For inference with
+weights that stay, `with model.keep_terms():` computes them once a grid.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from variants import backends
 from variants.backends import eager
 from variants.geometry import Grid
+from variants.recording import as_like, is_fake, real_numbers, recorded
 from variants.relation import Fixed, Site, SpatialRelation, Terms
 
 Kept = TypeVar("Kept")
 KEPT_AT_MOST = 8  # grids and their like, for each layer
 
 
-class _Steps:
-    """Counts the steps of all optimizers: a fused one changes a weight and not the weight's version."""
+@contextmanager
+def keep_terms(model: nn.Module) -> Iterator[None]:
+    """Inside, every Attention of the model computes what depends on its weights and the grid once a grid, and keeps it.
 
-    taken = 0
-
-    @classmethod
-    def count(cls, *_: Any) -> None:
-        cls.taken += 1
-
-
-register_optimizer_step_post_hook(_Steps.count)
+    Weights must not change inside: outputs would not follow. Only load_state_dict and .to() are followed. Where
+    gradients are enabled nothing is kept, and on leaving, all is dropped. A copy of the model keeps nothing.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, Attention) and layer._kept is None]
+    for layer in layers:
+        layer._kept = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._kept = None
 
 
 class Attention(nn.Module):
@@ -59,8 +66,7 @@ class Attention(nn.Module):
         backends.check(backend)
         self.site, self.num_heads, self.backend = site, site.num_heads, backend
         self.qkv, self.proj, self.relation = qkv, proj, relation
-        self._kept: dict[Any, Any] = {}
-        self._kept_state: tuple[Any, ...] = ()
+        self._kept: dict[Any, Any] | None = None  # a dictionary inside keep_terms()
         self._fixed: dict[Any, Fixed] = {}
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -85,6 +91,15 @@ class Attention(nn.Module):
         """The backend that a forward of x [B, P+N, C] takes, with gradients or, under torch.no_grad, without."""
         shape = (x.shape[0], self.num_heads, x.shape[1])
         return backends.choose(self.backend, x.device, shape, self.terms(x, grid))
+
+    def sdpa_kernel(self, x: Tensor, grid: Grid) -> str:
+        """The kernel behind a forward of x on backend sdpa: flash, efficient, cudnn or math; "" on other backends.
+
+        With gradients or, under torch.no_grad, without, as for `executes`.
+        """
+        if self.executes(x, grid) != "sdpa":
+            return ""
+        return backends.sdpa.kernel(*self.project(x, grid), self.terms(x, grid))
 
     def given(self) -> frozenset[str]:
         """The names of the relation's tables over the offsets that are not neutral, for a class that refuses some."""
@@ -124,26 +139,44 @@ class Attention(nn.Module):
 
     def fixed(self, like: Tensor, grid: Grid) -> Fixed:
         """(kept, groups) of the relation's terms, which no weight changes: computed once for a grid."""
-        key = (self.relation, grid, like.device)
+        plain = like.device.type in ("cpu", "meta") or not is_fake(like)
+        device = like.device if plain else torch.device("cpu")
+        kept, groups = self._mask(grid, device), self._groups(grid, device)
+        if is_fake(like) and groups is not None:  # windows are chosen by their numbers, which no fake tensor has
+            with real_numbers():
+                kept, groups = Terms(grid, kept=kept, groups=groups).mask(device), None
+        return None if kept is None else as_like(kept, like), groups
+
+    @torch.compiler.assume_constant_result  # one graph, without a guard on what is remembered
+    def _mask(self, grid: Grid, device: torch.device) -> Tensor | None:
+        return self._remembered(grid, device)[0]
+
+    @torch.compiler.assume_constant_result
+    def _groups(self, grid: Grid, device: torch.device) -> Tensor | None:
+        return self._remembered(grid, device)[1]
+
+    def _remembered(self, grid: Grid, device: torch.device) -> Fixed:
+        key = (self.relation, grid, device)
         if key not in self._fixed:
             if len(self._fixed) >= KEPT_AT_MOST:
                 self._fixed.clear()
-            self._fixed[key] = self.relation.fixed(grid, like.device)
+            with real_numbers():
+                self._fixed[key] = self.relation.fixed(grid, device)
         return self._fixed[key]
 
-    def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
-        """What does not depend on the input: in inference computed once for a key and kept, until a weight changes.
+    def keep_terms(self) -> AbstractContextManager[None]:
+        """A context in which terms are computed once a grid; see `keep_terms` of this module."""
+        return keep_terms(self)
 
-        A weight that is written through `.data` leaves no trace; call train() or eval() after it.
-        """
-        if self.training or torch.is_grad_enabled() or torch.jit.is_tracing():
-            self._kept.clear()
+    def once(self, compute: Callable[[], Kept], *key: Any) -> Kept:
+        """What depends on weights and grid and not on the input: inside keep_terms() computed once for a key."""
+        if self._kept is None or torch.is_grad_enabled() or recorded():
             return compute()
-        tensors = itertools.chain(self.parameters(), self.buffers())
-        state = (self.relation, _Steps.taken, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
-        if self._kept_state != state:
-            self._kept.clear()
-            self._kept_state = state
+        return self._look_up(compute, key)
+
+    @torch.compiler.disable  # a dictionary that grows would be traced anew with every entry
+    def _look_up(self, compute: Callable[[], Kept], key: Any) -> Kept:
+        assert self._kept is not None
         if key not in self._kept:
             if len(self._kept) >= KEPT_AT_MOST:
                 self._kept.clear()
@@ -151,12 +184,9 @@ class Attention(nn.Module):
         return self._kept[key]
 
     def _forget(self) -> None:
-        self._kept.clear()
         self._fixed.clear()
-
-    def train(self, mode: bool = True) -> Attention:
-        self._forget()
-        return super().train(mode)
+        if self._kept is not None:
+            self._kept.clear()
 
     def _apply(self, *args: Any, **kwargs: Any) -> Attention:
         self._forget()
@@ -165,3 +195,7 @@ class Attention(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._forget()
         super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, whose keep_terms() never was and would never end."""
+        return {**self.__dict__, "_kept": None, "_fixed": {}}

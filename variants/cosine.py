@@ -55,7 +55,9 @@ class Cosine(Attention):
         qkv = F.linear(x, self.qkv.weight, bias)
         q, k, v = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         length = self.logit_scale.clamp(max=log(100)).exp() * q.shape[-1] ** 0.5
-        return F.normalize(q, dim=-1) * length.to(q.dtype)[:, None, None], F.normalize(k, dim=-1), v
+        exact = torch.promote_types(q.dtype, length.dtype)  # rounded once, and not with every step
+        angle, other = (F.normalize(x.to(exact), dim=-1) for x in (q, k))
+        return (angle * length[:, None, None]).to(v.dtype), other.to(v.dtype), v
 
     def no_weight_decay(self) -> set[str]:
         return super().no_weight_decay() | {"logit_scale"}

@@ -108,7 +108,7 @@ class GPSA(Attention):
         if backends.choose(self.backend, q.device, q.shape[:3], terms) == "eager":
             return eager.apply(self.weights(q, k, grid), v, terms)
         gate = self.gate.sigmoid().to(q.dtype)[:, None, None]
-        positional = eager.apply(gate * self.positional(q, grid), v, terms)
+        positional = eager.apply(gate * self.positional(q, grid), v, terms, one_map=True)
         return (1 - gate) * super().attend(q, k, v, grid) + positional
 
     def resolution_rule(self) -> str:

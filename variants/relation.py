@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from functools import partialmethod
 from math import prod
 from typing import Any, ClassVar
 
@@ -193,11 +192,20 @@ class Composed(SpatialRelation):
     def _collect(self, term: str, offsets: Tensor) -> Term:
         return tuple(table for part in self.parts for table in _tuple(getattr(part, term)(offsets)))
 
-    prior = partialmethod(_collect, "prior")
-    bias = partialmethod(_collect, "bias")
-    keys = partialmethod(_collect, "keys")
-    queries = partialmethod(_collect, "queries")
-    values = partialmethod(_collect, "values")
+    def prior(self, offsets: Tensor) -> Term:
+        return self._collect("prior", offsets)
+
+    def bias(self, offsets: Tensor) -> Term:
+        return self._collect("bias", offsets)
+
+    def keys(self, offsets: Tensor) -> Term:
+        return self._collect("keys", offsets)
+
+    def queries(self, offsets: Tensor) -> Term:
+        return self._collect("queries", offsets)
+
+    def values(self, offsets: Tensor) -> Term:
+        return self._collect("values", offsets)
 
     def mask(self, qy: Tensor, qx: Tensor, ky: Tensor, kx: Tensor, grid: Grid) -> Tensor | None:
         masks = [m for part in self.parts if (m := part.mask(qy, qx, ky, kx, grid)) is not None]

@@ -10,6 +10,8 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from harness.backbone.embed import PEG, ConvStem, PatchEmbed
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, Size, size_of
 from harness.distributed import DropPath
-from variants import Attention, build
+from variants import Attention, build, keep_terms
 from variants.geometry import Grid
 from variants.relation import Unsupported
 
@@ -149,6 +151,13 @@ class ViT(nn.Module):
         logits = self.head(x[:, 0] if prefix else x.mean(dim=1))
         return logits if self.aux_head is None else logits + 0.5 * self.aux_head(x[:, prefix:]).amax(dim=1)
 
+    def keep_terms(self) -> AbstractContextManager[None]:
+        """For inference with weights that stay: inside, each layer computes its terms once a grid.
+
+        Everywhere else they are computed in every forward. Weights must not change inside; see variants/attention.py.
+        """
+        return keep_terms(self)
+
     def set_grid(self, grid: Grid) -> None:
         """Makes `grid` the training grid, for fine-tuning: learned embeddings and tables take its size."""
         if self.pos_embed is not None:
@@ -160,13 +169,27 @@ class ViT(nn.Module):
 
     def executes(self, images: Tensor) -> str:
         """The backends that the layers with the variant take for a batch, as one word; under no_grad, in inference."""
-        layers = self.blocks[: self.spatial_layers] or self.blocks
+        return "+".join(sorted({layer.executes(like, grid) for layer, like, grid in self._with_variant(images)}))
+
+    def sdpa_kernel(self, images: Tensor) -> str:
+        """The kernels of those of these layers that take sdpa, as one word such as flash or math; "" for none.
+
+        A fused kernel or, as for a bias that needs a gradient on the CPU, one that is written out.
+        """
+        casts = self.precision != "float32"
+        dtype = getattr(torch, self.precision) if casts else None
+        with torch.autocast(images.device.type, dtype, enabled=casts):
+            used = {layer.sdpa_kernel(like, grid) for layer, like, grid in self._with_variant(images)}
+        return "+".join(sorted(used - {""}))
+
+    def _with_variant(self, images: Tensor) -> Iterator[tuple[Attention, Tensor, Grid]]:
+        """The layers that carry the variant, each with an input of the shape that it gets, and the grid."""
         grid = self.grid_of(images)
         late = self.size.class_token == "late" and self.spatial_layers > 0
         prefix = int(self.cls_token is not None and not late)
-        like = images.new_empty(len(images), prefix + grid[0] * grid[1], self.size.width)
-        used = {block.attn.executes(like, grid) for block in layers}
-        return "+".join(sorted(used))
+        like = images.new_zeros(len(images), prefix + grid[0] * grid[1], self.size.width)
+        for block in self.blocks[: self.spatial_layers] or self.blocks:
+            yield block.attn, like, grid
 
     def no_weight_decay(self) -> set[str]:
         """timm's exemptions by name (1-D parameters are exempt by timm's rule), and those that a variant names."""

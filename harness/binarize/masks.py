@@ -84,7 +84,6 @@ def binarise(attention: Attention, tables: Mapping[Grid, Tensor], form: Form) ->
     parts = attention.relation.parts if isinstance(attention.relation, Composed) else [attention.relation]
     rest = [part for part in parts if form == "values" or not any(part is one for one in priors)]
     attention.relation = Composed([*rest, kept]) if rest else kept
-    attention.train(attention.training)  # what it remembers of the grid is of the relation before
 
 
 def pairs(table: Tensor, grid: Grid) -> Tensor:

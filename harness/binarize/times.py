@@ -93,6 +93,7 @@ def timed(
     gmac = dense(experiment, every[0].variant, size)
     works: dict[str, interleave.Work] = {name: partial(through, plain, x, grid) for name in ("", AGAIN)}
     ratios: dict[str, tuple[Arm, Fact]] = {}
+    touched = [*plain]
     facts: list[tuple[Arm | None, Fact]] = []
     for arm in every:
         tables = chosen(experiment, model, arm, [size])
@@ -119,8 +120,12 @@ def timed(
             elif backend == "flex":
                 params = about | {"blocks": round(blocks(these, x, grid))}
             name = f"{arm.name} {backend}"
+            touched += these
             works[name], ratios[name] = partial(through, these, x, grid), (arm, {"backend": backend, "params": params})
-    samples = interleave.interleave(works, ROUNDS, experiment.device, tick)
+    with contextlib.ExitStack() as kept:
+        for layer in touched:
+            kept.enter_context(layer.keep_terms())
+        samples = interleave.interleave(works, ROUNDS, experiment.device, tick)
     where = {"batch_size": batch, "precision": "float32"}  # the layers alone, without the model's autocast
     aa = interleave.ratio("kept_aa_ratio", samples[AGAIN], samples[""])
     facts.append((None, aa | where | {"backend": ran}))

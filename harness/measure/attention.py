@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from variants import Attention, geometry
+from variants import Attention, geometry, keep_terms
 from variants.geometry import Grid
 
 ROOM = 2**24  # entries of an attention map at a time: 64 MiB in float32
@@ -84,7 +84,7 @@ def among_patches(weights: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
 def heads(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> list[Head]:
     """One a layer, from the model's forward of the batches (normalised images [B, c, H, W], labels) in eval mode."""
     model.eval()
-    with watched(model) as found:
+    with keep_terms(model), watched(model) as found:
         for images, _ in batches:
             model(images)
     return found

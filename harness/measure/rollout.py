@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from harness.backbone.vit import ViT
 from harness.measure.cost import eager
-from variants import Attention
+from variants import Attention, keep_terms
 from variants.backends.eager import apply
 from variants.geometry import Grid
 
@@ -119,11 +119,12 @@ def curve(model: ViT, images: Tensor, chosen: Tensor, patches: Tensor, insert: b
     (h, w), number = model.grid_of(images), patches.shape[1]
     rank = patches.argsort(dim=1)
     found = []
-    for count in torch.linspace(0, number, min(STEPS, number) + 1).round().tolist():
-        first = rank < count
-        there = (first if insert else ~first).unflatten(1, (1, h, w)).to(images.dtype)
-        shown = images * F.interpolate(there, size=images.shape[-2:], mode="nearest")  # 0 is the mean, once normalised
-        found.append(model(shown).softmax(dim=1).gather(1, chosen[:, None]))
+    with keep_terms(model):
+        for count in torch.linspace(0, number, min(STEPS, number) + 1).round().tolist():
+            first = rank < count
+            there = (first if insert else ~first).unflatten(1, (1, h, w)).to(images.dtype)
+            shown = images * F.interpolate(there, size=images.shape[-2:], mode="nearest")  # 0 is the normalised mean
+            found.append(model(shown).softmax(dim=1).gather(1, chosen[:, None]))
     return torch.cat(found, dim=1)
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.measure.subject import Subject
+from variants import keep_terms
 
 MOST = 2000  # images to show it: a share of so many is known to within about a point
 WAYS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # (dy, dx)
@@ -40,12 +41,13 @@ def consistency(
     """
     model.eval()
     stay, number = dict.fromkeys(steps, 0), 0
-    for images, _ in batches:
-        still = model(images).argmax(dim=1)
-        for name, pixels in steps.items():
-            moved = (model(move(images, dy * pixels, dx * pixels)).argmax(dim=1) for dy, dx in WAYS)
-            stay[name] += sum(int((guess == still).sum()) for guess in moved)
-        number += len(images)
+    with keep_terms(model):
+        for images, _ in batches:
+            still = model(images).argmax(dim=1)
+            for name, pixels in steps.items():
+                moved = (model(move(images, dy * pixels, dx * pixels)).argmax(dim=1) for dy, dx in WAYS)
+                stay[name] += sum(int((guess == still).sum()) for guess in moved)
+            number += len(images)
     return [
         {"metric": f"shift_{name}_consistency", "value": 100 * count / (len(WAYS) * number), "unit": "%", "n": number}
         for name, count in stay.items()

@@ -22,6 +22,7 @@ from harness import distributed
 from harness.training.batches import Batch, Feed, Mixing
 from harness.training.checkpoint import Checkpoints, State
 from harness.training.recipe import Recipe
+from variants import keep_terms
 
 
 @dataclass
@@ -202,7 +203,8 @@ def _asked(
 ) -> tuple[Tensor, ...]:
     """`of` the logits of all images, in their order, and the labels."""
     model.eval()
-    found = [tuple(part.cpu() for part in (*of(model(images)), labels)) for images, labels in batches]
+    with keep_terms(model):
+        found = [tuple(part.cpu() for part in (*of(model(images)), labels)) for images, labels in batches]
     each = distributed.gathered(found)
     in_order = [part for turn in zip_longest(*each) for part in turn if part is not None]
     return tuple(torch.cat(parts) for parts in zip(*in_order, strict=True))

@@ -56,7 +56,8 @@ def test_against_per_pair(benchmark, rounds, at):
     if benchmark.disabled:
         at, dim = Condition((4, 3), 2, at.mode), 48
     ours, x = layer(f"sp_sa[hidden={HIDDEN}]", at, dim), tokens(at, dim)
-    found = ratios(benchmark, work(ours, x, at), work(PerPair(ours), x, at), max(1, rounds // 3))
+    with ours.keep_terms():
+        found = ratios(benchmark, work(ours, x, at), work(PerPair(ours), x, at), max(1, rounds // 3))
     record(
         benchmark, found, variant="sp_sa", baseline="per pair", condition=f"{real}-over-per-pair",
         target=1 / WANTED[real], short=False, grid=f"{at.grid[0]}x{at.grid[1]}", batch=at.batch, mode=at.mode,

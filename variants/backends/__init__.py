@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from variants.backends import eager, flex, grouped, sdpa, tiled
+from variants.recording import recorded
 from variants.relation import Terms
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Terms], Tensor]
@@ -84,7 +85,10 @@ def choose(backend: str, device: torch.device, shape: Sequence[int], terms: Term
     if backend != "auto":
         return backend
     images, heads, tokens = shape
-    small = images * heads * tokens**2 <= SMALL["training" if torch.is_grad_enabled() else "inference"]
-    fits = {"grouped": not grouped.obstacle(terms, tokens), "eager": small}
+    fits = {"grouped": not grouped.obstacle(terms, tokens)}
+    if recorded():  # for any batch, by operations that every tool knows
+        fits["tiled"] = False
+    else:
+        fits["eager"] = images * heads * tokens**2 <= SMALL["training" if torch.is_grad_enabled() else "inference"]
     table = AUTO.get(device.type, AUTO["cuda"])
     return next((name for name, serves in table.items() if terms.present <= serves and fits.get(name, True)), "eager")

@@ -1,4 +1,8 @@
-"""eager: the plain formula, which defines correctness. It serves every term and every device."""
+"""eager: the plain formula, which defines correctness. It serves every term and every device.
+
+Under autocast the products are in half precision. What the terms change in a score is computed in float32, up to the
+softmax: near a bias of 8, bfloat16 has steps of 1/32.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from variants import geometry
+from variants.recording import recorded
 from variants.relation import Terms, total_bias, total_prior
+
+HALF = frozenset({torch.bfloat16, torch.float16})
+CHANGING = frozenset({"prior", "bias", "keys", "queries"})  # terms that change a score
 
 
 def prefix_of(tokens: int, terms: Terms) -> int:
@@ -19,11 +27,16 @@ def prefix_of(tokens: int, terms: Terms) -> int:
 
 
 def logits(q: Tensor, k: Tensor, terms: Terms) -> Tensor:
-    """[B, H, P+N, P+N]: the scores that softmax sees, -inf where a pair is not kept."""
+    """[B, H, P+N, P+N]: the scores that softmax sees, -inf where a pair is not kept.
+
+    In float32 at least, but for q and k in half precision without any prior, bias, keys and queries, in theirs.
+    """
     p, scale = prefix_of(q.shape[2], terms), q.shape[-1] ** -0.5
     q = q * scale
     scores = q @ k.transpose(-2, -1)
     prior, bias = total_prior(terms), total_bias(terms)
+    if terms.present & CHANGING and scores.dtype in HALF:
+        scores = scores.float()
     if prior is not None:
         pairs = geometry.pad_prefix(geometry.to_pairs(prior, terms.grid), p, neutral=1.0)
         scores = scores * pairs.to(scores.dtype)
@@ -60,9 +73,13 @@ def weighted_values(weights: Tensor, table: Tensor, grid: geometry.Grid) -> Tens
     return torch.einsum("bhyxkl,hdyxkl->bhyxd", places, pairs).flatten(2, 3)
 
 
-def apply(weights: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """sum_j weights_ij (v_j + values_h(Delta_ij)): [B, H, P+N, D]."""
-    if len(weights) == 1 < len(v):  # one map for all images: one product a head
+def apply(weights: Tensor, v: Tensor, terms: Terms, one_map: bool = False) -> Tensor:
+    """sum_j weights_ij (v_j + values_h(Delta_ij)): [B, H, P+N, D], in the precision of v.
+
+    one_map: whether weights are [1, H, P+N, P+N], for all images.
+    """
+    weights = weights.to(v.dtype)
+    if one_map and (recorded() or len(v) > 1):  # one product a head
         out = torch.einsum("hij,bhjd->bhid", weights[0], v)
     else:
         out = weights @ v

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from variants.geometry import Grid, of_heads
+from variants.recording import real_numbers
 from variants.relation import Terms, Unsupported
 
 Inner = Callable[[Tensor, Tensor, Tensor, Terms], Tensor]
@@ -72,12 +73,17 @@ def obstacle(terms: Terms, tokens: int) -> str | None:
     return None if _layouts(terms) else "these groups are not the rectangles between cuts across the grid"
 
 
-@torch.compiler.disable  # reads numbers, not tensors
 def _layouts(terms: Terms) -> tuple[Layout, ...]:
     """The windows of every head; empty where they are not rectangles between cuts."""
     assert terms.groups is not None
-    groups = terms.groups.cpu()
-    return _read(groups.numpy().tobytes(), groups.shape[0], groups.dtype, terms.grid)
+    return _layouts_of(terms.groups, terms.grid)
+
+
+@torch.compiler.assume_constant_result  # reads numbers, which no input changes
+def _layouts_of(groups: Tensor, grid: Grid) -> tuple[Layout, ...]:
+    with real_numbers():
+        groups = groups.cpu()
+        return _read(groups.numpy().tobytes(), groups.shape[0], groups.dtype, grid)
 
 
 @lru_cache(maxsize=64)

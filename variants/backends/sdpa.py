@@ -1,12 +1,21 @@
-"""sdpa: torch's fused scaled_dot_product_attention, with the bias and the mask as its attn_mask."""
+"""sdpa: torch's fused scaled_dot_product_attention, with the bias and the mask as its attn_mask.
+
+In half precision torch's CPU kernels take a bias in float32, which they add in float32. CUDA's want it in the precision
+of the queries: there each head's bias is shifted by its largest value, which softmax does not see, so that rounding is
+finest where the attention is.
+"""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from variants import geometry
-from variants.backends.eager import keep, pad_kept, prefix_of
+from variants.backends.eager import HALF, keep, pad_kept, prefix_of
 from variants.relation import Terms, Unsupported, total_bias
 
 BEYOND = frozenset({"prior", "keys", "queries", "values"})
@@ -18,9 +27,39 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     if beyond:
         raise Unsupported(f"the sdpa backend adds to the scores and cannot serve {', '.join(beyond)}; "
                           f"use backend=eager or auto")  # fmt: skip
+    q, k, v, added, autocasts = _operands(q, k, v, terms)
+    device = q.device.type
+    with nullcontext() if autocasts else torch.autocast(device, enabled=False):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=added)
+
+
+def kernel(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> str:
+    """The kernel that torch chooses for `attend`: flash, efficient or cudnn, which are fused, or math, which is not.
+
+    It depends on whether gradients are enabled: on the CPU a bias that needs one is served by math alone.
+    """
+    q, k, v, added, _ = _operands(q, k, v, terms)
+    chosen = SDPBackend(torch._fused_sdp_choice(q, k, v, added))
+    return chosen.name.lower().removesuffix("_attention")
+
+
+def _operands(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor, Tensor | None, bool]:
+    """q, k, v, attn_mask [1, H or 1, P+N, P+N], and whether the call may be made under autocast as it is."""
     p, bias, mask = prefix_of(q.shape[2], terms), total_bias(terms), terms.mask(q.device)
-    added = None if mask is None else pad_kept(mask, p)
-    if bias is not None:
-        pairs = geometry.pad_prefix(geometry.to_pairs(bias, terms.grid).to(q.dtype), p, neutral=0.0)
-        added = keep(pairs, terms, p)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if added is None else added[None])
+    if bias is None:
+        return q, k, v, None if mask is None else pad_kept(mask, p)[None], True
+    pairs = geometry.pad_prefix(geometry.to_pairs(bias, terms.grid), p, neutral=0.0)
+    device = q.device.type
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and q.dtype != torch.float64
+    dtype = torch.get_autocast_dtype(device) if casts else q.dtype
+    if dtype not in HALF:
+        return q, k, v, keep(pairs.to(dtype), terms, p)[None], True
+    if device != "cpu":
+        return q, k, v, keep(shifted(pairs).to(dtype), terms, p)[None], True
+    q, k, v = (x.to(dtype) for x in (q, k, v))  # autocast would round the bias as well
+    return q, k, v, keep(pairs.float(), terms, p)[None], not casts
+
+
+def shifted(pairs: Tensor) -> Tensor:
+    """A bias [H or 1, P+N, P+N] less the largest of each head: for softmax the same, prefix tokens included."""
+    return pairs - pairs.detach().amax((-2, -1), keepdim=True)

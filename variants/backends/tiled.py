@@ -20,6 +20,7 @@ from torch import Tensor
 from variants.backends.relative import Relative
 from variants.backends.tiles import Block, Tiles
 from variants.geometry import from_pairs, of_heads
+from variants.recording import recorded
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
 BEYOND = frozenset({"queries", "values"})
@@ -31,6 +32,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     beyond = sorted(terms.present & BEYOND)
     if beyond:
         raise Unsupported(f"the tiled backend cannot serve {', '.join(beyond)}; use backend=eager or auto")
+    if recorded():
+        raise Unsupported("the tiled backend walks over this batch alone, so it cannot be exported, traced or "
+                          "transformed by torch.func; use backend=eager or auto")  # fmt: skip
     fixed = replace(terms, prior=(), bias=(), keys=())
     return _Tiled.apply(q, k, v, fixed, total_prior(terms), total_bias(terms), *terms.keys)
 

@@ -91,16 +91,21 @@ def _trained(spec: str, case: Case, backend: str) -> dict[str, Tensor]:
 
 
 def bfloat16(spec: str, case: Case) -> None:
-    """Under autocast to bfloat16 the output is finite and near that in float32."""
-    attention, x = perturbed(spec, case, dtype=torch.float32), case.inputs(dtype=torch.float32)
-    with torch.no_grad():
-        exact = attention(x, case.grid)
-        with torch.autocast("cpu", torch.bfloat16):
-            rounded = attention(x, case.grid).float()
-    finite(rounded, "the output under autocast to bfloat16")
-    gap = float((rounded - exact).norm() / exact.norm())
-    require(gap < 0.03,
-            f"under autocast to bfloat16 the output is {gap:.1%} off; compute what is delicate in float32")  # fmt: skip
+    """Under autocast to bfloat16 the output is finite, and no more than twice as far off as that of sa."""
+    x = case.inputs(dtype=torch.float32)
+
+    def gap(attention: Attention) -> float:
+        with torch.no_grad():
+            exact = attention(x, case.grid)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = attention(x, case.grid).float()
+        finite(rounded, "the output under autocast to bfloat16")
+        return float((rounded - exact).norm() / exact.norm())
+
+    mine, plain = (gap(perturbed(one, case, dtype=torch.float32)) for one in (spec, "sa"))
+    require(mine <= 2 * plain,
+            f"under autocast to bfloat16 the output is {mine:.2%} off, that of sa {plain:.2%}; compute what is "
+            f"delicate in float32")  # fmt: skip
 
 
 def sums_hold(spec: str, case: Case) -> None:

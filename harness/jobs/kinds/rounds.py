@@ -7,6 +7,7 @@ ratios.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -48,11 +49,14 @@ def timed(
     works = {name: one.training() if condition.training else one.inference() for name, one in subjects.items()}
     ceiling = Ceiling(experiment.device)
     matmul = {} if condition.prefix == "latency_" else {MATMUL: ceiling.work()}
-    samples = interleave.interleave(works | matmul, condition.rounds, experiment.device, tick)
-    rounds = Rounds(condition, baseline, red, images, subjects, works, samples, ceiling)
-    found += [
-        {"variant": v, "backend": ran[v]} | rounds.fact(v, word) for v, word in condition.asked(variants, baseline)
-    ]
+    with ExitStack() as kept:
+        for model in () if condition.training else green.values():  # from here on no weight changes
+            kept.enter_context(model.keep_terms())
+        samples = interleave.interleave(works | matmul, condition.rounds, experiment.device, tick)
+        rounds = Rounds(condition, baseline, red, images, subjects, works, samples, ceiling)
+        found += [
+            {"variant": v, "backend": ran[v]} | rounds.fact(v, word) for v, word in condition.asked(variants, baseline)
+        ]
     return found
 
 

@@ -20,6 +20,7 @@ from harness.measure.timing.ceiling import Ceiling
 from harness.presets import digits
 from harness.results import store
 from variants import backends
+from variants.sp_sa import SPSA
 
 VARIANTS = ["sa", "psa", "sp_sa"]
 INFERENCE = ("images_per_s", "ratio", "peak_mib", "mfu")
@@ -59,6 +60,23 @@ def short_of_memory(monkeypatch, most, where=lambda model, images: True, error=t
         return forward(self, images)
 
     monkeypatch.setattr(ViT, "forward", limited)
+
+
+def test_inference_is_timed_with_terms_that_are_kept_and_training_with_those_of_each_step(experiment, monkeypatch):
+    calls, counted, prior, timed = [], [], SPSA.prior, interleave.interleave
+
+    def watched(works, *rest):
+        works["sp_sa"]()
+        before = len(calls)
+        works["sp_sa"]()
+        counted.append(len(calls) - before)
+        return timed(works, *rest)
+
+    monkeypatch.setattr(SPSA, "prior", lambda self, offsets: calls.append(offsets) or prior(self, offsets))
+    monkeypatch.setattr(interleave, "interleave", watched)
+    run(experiment)
+    layers = experiment.model("sp_sa").spatial_layers
+    assert counted == [layers if condition.training else 0 for condition in conditions(experiment)]
 
 
 def test_every_condition_gives_every_metric_of_every_variant(experiment):

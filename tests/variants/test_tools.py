@@ -1,0 +1,173 @@
+"""The table in variants/README.md: every entry is tried; what it says works agrees with the plain forward."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode
+from torch.func import functional_call, grad, vmap
+
+import variants
+from variants import build
+from variants.relation import Unsupported
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # these tools warn about themselves
+README = Path(variants.__file__).with_name("README.md")
+GRID = (4, 4)
+NAMED = {  # by backend: variants that it serves, for what they have in common and what they do not
+    "eager": ["sa", "sp_sa", "gpsa", "irpe[on=qkv]", "lookhere", "swin"],
+    "sdpa": ["sa", "rel_bias", "lookhere", "swin"],
+    "grouped": ["swin", "cswin", "swin+log_cpb+cosine"],
+    "tiled": ["sp_sa", "rel_bias", "rpe_2d"],
+}
+SPECS = {"auto": [*variants.names(), "swin+log_cpb+cosine", "cswin+lepe", "gpsa+window", "irpe[on=qkv]"], **NAMED}
+
+
+class Layer(nn.Module):
+    """x [B, N, C] -> [B, N, C], as a module of tensors alone."""
+
+    def __init__(self, spec, backend):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = build(spec, 32, 4, grid=GRID, layer=1, backend=backend)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.2)
+
+    def forward(self, x):
+        return self.attention(x, GRID)
+
+
+def tokens(batch):
+    return torch.randn(batch, 16, 32, generator=torch.Generator().manual_seed(batch))
+
+
+def same(found, truth):
+    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
+
+
+def export(layer, dynamic=True, **how):
+    shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if dynamic else None
+    exported = torch.export.export(layer, (tokens(2),), dynamic_shapes=shapes, **how).module()
+    for batch in (1, 2, 7) if dynamic else (2,):
+        same(exported(tokens(batch)), layer(tokens(batch)))
+
+
+def jit_trace(layer):
+    traced = torch.jit.trace(layer, tokens(2), check_trace=False)
+    for batch in (1, 7):
+        same(traced(tokens(batch)), layer(tokens(batch)))
+
+
+def compiled(layer):
+    torch._dynamo.reset()
+    graphs = []
+    once = torch.compile(layer, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    for _ in range(3):
+        same(once(tokens(2)), layer(tokens(2)))
+    assert len(graphs) == 1
+
+
+def fake(layer):
+    mode = FakeTensorMode()
+    with FakeCopyMode(mode):
+        without_numbers = copy.deepcopy(layer)
+    with mode:
+        assert without_numbers(tokens(2)).shape == (2, 16, 32)
+
+
+def meta(layer):
+    assert copy.deepcopy(layer).to("meta")(tokens(2).to("meta")).shape == (2, 16, 32)
+    with torch.device("meta"):
+        made = Layer(layer.spec, layer.attention.backend)
+    assert made(tokens(2).to("meta")).shape == (2, 16, 32)
+
+
+def over_images(layer):
+    same(vmap(lambda x: layer(x[None])[0])(tokens(3)), layer(tokens(3)))
+
+
+def per_sample(layer):
+    weights = {name: weight.detach() for name, weight in layer.named_parameters()}
+
+    def loss(weights, x):
+        return functional_call(layer, weights, (x[None],)).square().mean()
+
+    found = vmap(grad(loss), (None, 0))(weights, tokens(3))
+    for number, x in enumerate(tokens(3)):
+        layer.zero_grad()
+        layer(x[None]).square().mean().backward()
+        for name, weight in layer.named_parameters():
+            if weight.grad is not None:
+                same(found[name][number], weight.grad)
+
+
+def second_derivative(layer):
+    x = tokens(2).requires_grad_()
+    (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    assert second.isfinite().all()
+
+
+TOOLS = {
+    "torch.export, batch as given": lambda layer: export(layer, dynamic=False, strict=False),
+    "torch.export, batch dynamic": lambda layer: export(layer, strict=False),
+    "torch.export, strict, batch dynamic": lambda layer: export(layer, strict=True),
+    "torch.jit.trace, used at another batch": jit_trace,
+    "torch.compile, one graph, one compilation": compiled,
+    "FakeTensorMode": fake,
+    "device meta": meta,
+    "torch.func.vmap over images": over_images,
+    "per-sample gradients (vmap of grad)": per_sample,
+    "a second derivative": second_derivative,
+}
+GRADIENTS = {"torch.compile, one graph, one compilation", "per-sample gradients (vmap of grad)", "a second derivative"}
+
+
+def table():
+    rows = [line.strip("| \n").split(" | ") for line in README.read_text().splitlines() if re.match(r"\| \w", line)]
+    backends = rows[0][1:]
+    return {(row[0], backend): said for row in rows[1:] for backend, said in zip(backends, row[1:], strict=True)}
+
+
+def test_the_table_has_every_tool_and_backend():
+    assert table().keys() == {(tool, backend) for tool in TOOLS for backend in SPECS}
+
+
+def attempt(tool, spec, backend):
+    """What the table would have to say of one variant: yes, refused, no; where this varies it is not tried."""
+    layer = Layer(spec, backend).eval()
+    layer.spec = spec
+    try:
+        with torch.set_grad_enabled(tool in GRADIENTS):
+            TOOLS[tool](layer)
+    except Unsupported:
+        return "refused"
+    except Exception as error:
+        return "refused" if "Unsupported" in str(error) and "use backend=" in str(error) else f"no: {error}"
+    return "yes"
+
+
+SLOW = {"torch.export, batch as given", "torch.export, strict, batch dynamic"}  # for some of each kind
+
+
+@pytest.mark.parametrize(
+    ("tool", "spec"),
+    [(t, s) for t in TOOLS for s in SPECS["auto"] if t not in SLOW or s in NAMED["eager"] + NAMED["sdpa"]],
+)
+def test_every_variant_works_as_the_table_says(tool, spec):
+    said = table()[tool, "auto"]
+    if said == "yes":
+        assert attempt(tool, spec, "auto") == "yes"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("backend", NAMED)
+def test_a_backend_works_as_the_table_says(tool, backend):
+    said = table()[tool, backend]
+    for spec in NAMED[backend] if said != "varies" else ():
+        found = attempt(tool, spec, backend)
+        assert found.partition(":")[0] == said, (spec, found)
