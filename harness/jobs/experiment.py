@@ -17,7 +17,7 @@ from harness import distributed
 from harness.backbone import vit
 from harness.data import Dataset, resize, subset
 from harness.jobs.study import Pixels, Study, digest
-from harness.results import provenance, source, store
+from harness.results import metrics, provenance, source, store
 from harness.training.augment import policy
 from harness.training.batches import Batch, shown
 from harness.training.recipe import Recipe
@@ -195,7 +195,8 @@ class Experiment:
             "recipe_hash": self.study.recipe_hash, "code": provenance.code(), "machine": provenance.machine(),
             "versions": provenance.versions(), "when": provenance.now(),
         }  # fmt: skip
-        return about | origin | fact
+        unit = {} if fact.get("unit") else {"unit": metrics.unit_of(fact["metric"])}
+        return about | origin | fact | unit
 
     @property
     def dataset(self) -> str:

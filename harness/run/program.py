@@ -111,10 +111,11 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
 
     known = store.recipes(folder) if len(todo.arms) > 1 else {}
     for arm in todo.arms:
+        experiment = todo.experiment(arm, here=not todo.place)
         if arm.study.recipe_hash not in known:  # an ablation's arm may be a study that has described itself
-            store.write_recipe(folder, arm.study.recipe_hash, arm.study.described(command))
+            described = arm.study.described(command) | {"images": str(experiment.data.facts)}
+            store.write_recipe(folder, arm.study.recipe_hash, described)
         if arm.refused:
-            experiment = todo.experiment(arm, here=not todo.place)
             store.write(folder / f"refused-{arm.study.recipe_hash}.jsonl", refusals(experiment, arm.refused))
 
 
