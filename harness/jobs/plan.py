@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.jobs.study import OF_TRAINED, VARIANTS, Study
+from harness.jobs.study import VARIANTS, Study
+from harness.results.metrics import MEASUREMENTS
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ def cells_of(experiment: Experiment, variants: Sequence[str]) -> Iterator[Cell]:
         yield from trainings
         if study.finetune_epochs:
             yield from (Finetuned(experiment, cell, size) for cell in trainings for size in experiment.resolutions[1:])
-        for kind in OF_TRAINED:
+        for kind in MEASUREMENTS:
             if kind in wanted:
                 yield from (Measured(experiment, cell, kind) for cell in trainings)
 

@@ -12,16 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
+from harness.results.metrics import MEASUREMENTS
 from harness.training.recipe import Flag, Recipe, at_least, finite
 
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
-# read from a training's weights or probabilities, each by the module of that name in harness/measure
-OF_TRAINED = ("shift", "calibration", "corruption", "maps", "saliency")
 MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # where nothing else is asked for
-MEASURES = ("cost", "speed", "accuracy", *OF_TRAINED)
+MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ class Study:
             raise ValueError(f"train fractions {self.train_fractions} name one twice; write each once")
         if not all(0 < share <= 100 for share in self.reach):
             raise ValueError(f"reach={self.reach} must be percentages, above 0 and up to 100; write 90,95")
-        for word in OF_TRAINED:
+        for word in MEASUREMENTS:
             if word in self.measure and "accuracy" not in self.measure:
                 raise ValueError(f"{word} is read from trained weights; write --measure accuracy,{word}")
         unknown = [word for word in self.measure if word not in MEASURES]

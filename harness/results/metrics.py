@@ -199,6 +199,11 @@ TRAINED = frozenset(metric.name for metric in METRICS.values() if metric.trained
 TIMED = frozenset(metric.name for metric in METRICS.values() if metric.timed)
 SHARES = frozenset(metric.name for metric in METRICS.values() if metric.shares)
 APART = {metric.name: metric.apart for metric in METRICS.values() if metric.apart}
+TRAINING = ("training", "fine-tuning", "binarized")  # the kinds of cells that train, and test what they trained
+# The kinds that read what a training left, each by the module of that name in harness/measure.
+MEASUREMENTS = tuple(
+    dict.fromkeys(metric.kind for metric in METRICS.values() if metric.trained and metric.kind not in TRAINING)
+)
 
 
 def of_group(group: str) -> tuple[Metric, ...]:

@@ -1,6 +1,7 @@
 """The table of metrics: it knows every metric of the committed studies, with the unit that their rows have."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,16 @@ def test_a_metric_that_is_not_in_the_table_is_refused_with_a_remedy():
 def test_what_follows_training():
     assert [name for name in ("accuracy", "size", "inference", "shift", "maps", "saliency", "calibration", "nothing")
             if metrics.follows_training(name)] == ["shift", "maps", "saliency", "calibration"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", metrics.MEASUREMENTS)
+def test_a_measurement_of_trained_models_is_a_module_of_its_name(kind):
+    module = import_module(f"harness.measure.{kind}")
+    assert callable(module.measure)
+    assert module.images(10) > 0
+
+
+def test_a_metric_of_trained_weights_makes_its_kind_a_measurement():
+    assert set(metrics.MEASUREMENTS) == {"shift", "calibration", "corruption", "maps", "saliency"}
+    kinds = {metric.kind for metric in metrics.METRICS.values() if metric.trained}
+    assert kinds == {*metrics.MEASUREMENTS, *metrics.TRAINING}
