@@ -151,6 +151,6 @@ def test_a_dataset_trains(tree, changed):
 
 def test_the_guides_keep_up_with_all_changes(changed):
     copy = changed(*CHANGES)
-    chosen = "catalogue or tables or link or layers or table"
+    chosen = "catalogue or tables or layers or circle"
     files = ("tests/test_guides.py", "tests/test_layers.py")
     python(copy, "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen)
