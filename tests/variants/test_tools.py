@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode
 from torch.func import functional_call, grad, vmap
 
 import variants
+from tests.support import markdown
 from variants import build
 from variants.relation import Unsupported
 
@@ -128,7 +129,8 @@ GRADIENTS = {"torch.compile, one graph, one compilation", "per-sample gradients 
 
 
 def table():
-    rows = [line.strip("| \n").split(" | ") for line in README.read_text().splitlines() if re.match(r"\| \w", line)]
+    lines = markdown.section(README.read_text(), "In other tools").splitlines()
+    rows = [line.strip("| \n").split(" | ") for line in lines if re.match(r"\| \w", line)]
     backends = rows[0][1:]
     return {(row[0], backend): said for row in rows[1:] for backend, said in zip(backends, row[1:], strict=True)}
 
