@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.backbone.sizes import SIZES, size_of
+from harness.jobs.lock import taken
 from harness.jobs.study import Study
 from harness.presets import PRESETS
 from harness.run.arguments import Parser, words
@@ -56,11 +57,13 @@ def run(args: argparse.Namespace, command: str) -> int:
     writable(args.output)
     writable(args.report.parent)
     cells = planned(args, experiments)
-    missing = [cell for cell in cells if not cell.done(args.output)]
-    print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
-    for one in experiments:
-        store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
-    return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
+    with taken(args.output):
+        missing = [cell for cell in cells if not cell.done(args.output)]
+        print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+        for one in experiments:
+            store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
+        failures = work(missing, args.output, unit="count")
+    return rendered(args.output, args.report, failures, render)
 
 
 def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:

@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.jobs.lock import taken
 from harness.jobs.plan import StudyArm, experiment_of, quiet
 from harness.jobs.study import Study
 from harness.run.arguments import Parser, shares, words
@@ -75,11 +76,13 @@ def run(args: argparse.Namespace, command: str) -> int:
     page = args.report or Path("reports") / f"{folder.resolve().name}.html"
     writable(page.parent)
     cells = [cell for recipe_hash, found in by_recipe.items() for cell in planned(args, folder, recipe_hash, found)]
-    missing = [cell for cell in cells if not cell.done(folder)]
-    first = any(cell.kind == "binarized-times" for cell in missing)
-    patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
-    print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
-    return rendered(folder, page, work(missing, folder))
+    with taken(folder):
+        missing = [cell for cell in cells if not cell.done(folder)]
+        first = any(cell.kind == "binarized-times" for cell in missing)
+        patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
+        print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
+        failures = work(missing, folder)
+    return rendered(folder, page, failures)
 
 
 def trained(frame: pd.DataFrame, folder: Path) -> dict[str, list[Trained]]:
