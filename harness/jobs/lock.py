@@ -2,10 +2,10 @@
 
 The lock is a small file in the folder, `run.lock`: host, process and start of its owner. It is created by name alone,
 so it holds over NFS too, where an flock does not; its owner touches it three times a minute. A second run on the same
-host sees at once whether the owner still runs, after kill -9 too. Of another host it sees the last touch: an owner that has
-been silent for longer than `SILENT` is watched for as long again, then its lock is taken. Rows are written whole, so
-two runs can at worst do the same work twice. Ranks of torchrun, workers of --jobs and jobs of Slurm work for the run
-that started them and take no lock.
+host sees at once whether the owner still runs, after kill -9 too. Of another host it sees the last touch: an owner
+that has been silent for longer than `SILENT` is watched for as long again, then its lock is taken. Rows are written
+whole, so two runs can at worst do the same work twice. Ranks of torchrun, workers of --jobs and jobs of Slurm work for
+the run that started them and take no lock.
 """
 
 from __future__ import annotations
