@@ -18,6 +18,7 @@ from harness.backbone.sizes import SIZES, size_of
 from harness.jobs.lock import taken
 from harness.jobs.study import Study
 from harness.presets import PRESETS
+from harness.results import targets
 from harness.run.arguments import Parser, words
 from harness.run.console import in_words, rendered, work, writable
 
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resolutions", type=words, default=OF_PIXELS, metavar="PX", help="224,384,512")
     p.add_argument("--output", type=Path, default=Path("results/costs"), help="folder of the rows (%(default)s)")
     p.add_argument("--report", type=Path, default=Path("reports/costs.html"), metavar="FILE", help="(%(default)s)")
+    p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
 
 
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 
     experiments = [experiment(args, size, px) for size in args.sizes for px in args.resolutions]
     writable(args.output)
-    writable(args.report.parent)
+    targets.check({"report": args.report}, args.output, args.force)
     cells = planned(args, experiments)
     with taken(args.output):
         missing = [cell for cell in cells if not cell.done(args.output)]

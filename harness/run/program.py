@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells, plan_run
+from harness.results import targets
 from harness.run.console import clock, in_words, progress, rendered, spoken, work, writable
 from harness.run.flags import parser, study_of
 
@@ -54,9 +55,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         device = "cuda" if args.slurm_gpus else "cpu"
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     writable(folder)
-    writable(page.parent)
-    if page.is_dir():
-        raise ValueError(f"--report {page} is a folder; name the HTML file")
+    targets.check({"report": page}, folder, args.force)
     from harness import distributed
 
     here = not args.slurm
