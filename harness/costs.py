@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.backbone.sizes import SIZES, size_of
+from harness.jobs.lock import taken
 from harness.jobs.study import Study
 from harness.presets import PRESETS
+from harness.results import targets
 from harness.run.arguments import Parser, words
 from harness.run.console import in_words, rendered, work, writable
 
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resolutions", type=words, default=OF_PIXELS, metavar="PX", help="224,384,512")
     p.add_argument("--output", type=Path, default=Path("results/costs"), help="folder of the rows (%(default)s)")
     p.add_argument("--report", type=Path, default=Path("reports/costs.html"), metavar="FILE", help="(%(default)s)")
+    p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
 
 
@@ -54,13 +57,15 @@ def run(args: argparse.Namespace, command: str) -> int:
 
     experiments = [experiment(args, size, px) for size in args.sizes for px in args.resolutions]
     writable(args.output)
-    writable(args.report.parent)
+    targets.check({"report": args.report}, args.output, args.force)
     cells = planned(args, experiments)
-    missing = [cell for cell in cells if not cell.done(args.output)]
-    print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
-    for one in experiments:
-        store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
-    return rendered(args.output, args.report, work(missing, args.output, unit="count"), render)
+    with taken(args.output):
+        missing = [cell for cell in cells if not cell.done(args.output)]
+        print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+        for one in experiments:
+            store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
+        failures = work(missing, args.output, unit="count")
+    return rendered(args.output, args.report, failures, render)
 
 
 def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.results import targets
 from harness.run.arguments import Parser
 from harness.run.console import in_words
 
@@ -126,6 +127,7 @@ def parser() -> Parser:
     p.add_argument("--report", type=Path, default=Path("reports/variants.html"), metavar="FILE", help="(%(default)s)")
     p.add_argument("--variant-file", type=Path, action="append", default=[], metavar="FILE", help="your variants, too")
     p.add_argument("--badges", type=Path, default=BADGES, metavar="FILE", help="what was proved (%(default)s)")
+    p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
 
 
@@ -141,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.results import store
     from harness.run.catalogue import entries
 
+    targets.check({"report": args.report}, force=args.force)
     for path in args.variant_file:
         load(path)
     store.write_bytes(args.report, page(entries(), proved(args.badges)).encode())

@@ -228,6 +228,7 @@ def parser() -> Parser:
         "--least", type=_percent, default=0.0, metavar="PERCENT", help="let a ratio grow by this much in any case (0)"
     )
     p.add_argument("--record", action="store_true", help="write what is compared of NEW.json to BASE.json instead")
+    p.add_argument("--force", action="store_true", help="replace a BASE.json that is no recording")
     return p
 
 
@@ -241,6 +242,11 @@ def run(args: argparse.Namespace) -> int:
     """Compares and prints, or records."""
     new = read(args.new)
     if args.record:
+        if args.base.exists() and not args.force:
+            try:
+                read(args.base)
+            except ValueError as error:
+                raise ValueError(f"{error}; or name another file, or replace this one with --force") from error
         write_bytes(args.base, slim(new))
         return 0
     found = compare(read(args.base), new, args.short, args.least)

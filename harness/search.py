@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.jobs.lock import taken
 from harness.jobs.plan import StudyArm, experiment_of
 from harness.jobs.study import Study
 from harness.presets import PRESETS, preset
@@ -56,7 +57,8 @@ def search(study: Study, output: Path) -> int:
     folder = output / study.name
     cells = points(study)
     writable(folder)
-    failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
+    with taken(folder):
+        failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
     print(table(store.load(folder), {c.key for c in cells}))
     return 1 if failures else 0
 

@@ -12,18 +12,22 @@ timm's ViT and DeiT need nothing: the names are the same, and a late class token
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor
 
+from harness.backbone.mismatch import mismatch
 from harness.backbone.vit import ViT
 
+CODE = re.compile(r"Unsupported (?:global|class|operand)|weights_only=True blocked")  # torch's words, and timm's
+GLOBAL = re.compile(r"Unsupported globals?: (?:GLOBAL )?([\w.]*\w)")
+DAMAGE = (UnpicklingError, struct.error, LookupError, ValueError, AssertionError)  # of a pickle whose bytes are altered
 PLACE = re.compile(r"(blocks\.\d+\.)(.+)")
 
 
@@ -66,19 +70,44 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(model: ViT, path: str | Path) -> None:
-    """Loads a checkpoint file (.safetensors, or a .pth that holds tensors alone) of any of these layouts.
+    """Loads a checkpoint file (.safetensors, or a .pth that holds tensors alone) of any of these layouts, all or none.
 
-    Raises ValueError for a file that is not there or holds something else, and where the weights are another model's.
+    Raises ValueError for a file that is missing or holds something else, and where the weights are another model's.
     """
     path = Path(path)
-    if path.suffix != ".safetensors" and not is_zipfile(path):
-        raise ValueError(f"{path} is no checkpoint that can be read: it is missing, cut off, or written by neither "
-                         f"safetensors nor torch.save")  # fmt: skip
+    state = read(path)
+    try:
+        own = translate(state)
+    except KeyError as error:
+        raise ValueError(f"{path} is not a whole checkpoint: it lacks {error.args[0]}; download it again") from error
+    found = mismatch(model, own)
+    if found is not None:
+        raise ValueError(f"{path} holds the weights of another model than {model.spec}: {found.differs}; "
+                         f"{found.remedy}")  # fmt: skip
+    model.load_state_dict(own)
+
+
+def read(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint file by name: its moving average where it has one.
+
+    Raises ValueError for a file that is missing, damaged, or holds something else than tensors, which is never run.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"the checkpoint {path} {what}; name a .safetensors or a .pth file")
+    refused = f"{path} is no checkpoint that can be read"
     try:
         state = load_state_dict(str(path), use_ema=True, weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, SafetensorError) as error:
-        raise ValueError(f"{path} is no checkpoint that can be read: {error}") from error
-    try:
-        model.load_state_dict(translate(state))
-    except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another model than {model.spec}: {error}") from error
+    except (AttributeError, TypeError) as error:  # timm asks whatever it finds for its items
+        raise ValueError(f"{refused}: it is damaged or holds no tensors by name; save model.state_dict()") from error
+    except (*DAMAGE, OSError, EOFError, RuntimeError, SafetensorError) as error:
+        if CODE.search(str(error)):
+            named = f" ({found[1]})" if (found := GLOBAL.search(str(error))) else ""
+            raise ValueError(
+                f"{refused}: it holds Python objects other than tensors{named}, and to read these may run code; save "
+                f"the tensors alone: torch.save(model.state_dict(), FILE)"
+            ) from error
+        raise ValueError(f"{refused}: it is cut off, or was not written by safetensors or torch.save") from error
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{refused}: it holds no tensors by name; save model.state_dict()")
+    return state

@@ -15,8 +15,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.jobs.lock import taken
 from harness.jobs.plan import StudyArm, experiment_of, quiet
 from harness.jobs.study import Study
+from harness.results import targets
 from harness.run.arguments import Parser, shares, words
 from harness.run.console import in_words, rendered, work, writable
 from harness.training.recipe import Recipe
@@ -44,6 +46,7 @@ def parser() -> Parser:
     p.add_argument("--data-dir", metavar="DIR", help="where the images lie, if not where they were")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     p.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
+    p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
 
 
@@ -73,13 +76,15 @@ def run(args: argparse.Namespace, command: str) -> int:
     by_recipe = trained(frame, folder)
     writable(folder)
     page = args.report or Path("reports") / f"{folder.resolve().name}.html"
-    writable(page.parent)
+    targets.check({"report": page}, folder, args.force)
     cells = [cell for recipe_hash, found in by_recipe.items() for cell in planned(args, folder, recipe_hash, found)]
-    missing = [cell for cell in cells if not cell.done(folder)]
-    first = any(cell.kind == "binarized-times" for cell in missing)
-    patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
-    print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
-    return rendered(folder, page, work(missing, folder))
+    with taken(folder):
+        missing = [cell for cell in cells if not cell.done(folder)]
+        first = any(cell.kind == "binarized-times" for cell in missing)
+        patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
+        print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
+        failures = work(missing, folder)
+    return rendered(folder, page, failures)
 
 
 def trained(frame: pd.DataFrame, folder: Path) -> dict[str, list[Trained]]:

@@ -59,6 +59,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
     """
     quiet()
     from harness import distributed
+    from harness.jobs import memory
     from harness.jobs.size_matched import widened
     from harness.jobs.variant_file import load
     from variants.registry import canonical
@@ -70,6 +71,8 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
     for arm in study.arms():
         experiment = experiment_of(StudyArm(arm), files, "cpu" if place else device, distributed.slot())
         experiment.check()
+        if not place:  # what a node of Slurm has is not known here
+            memory.check(experiment)
         variants, refused = choose(experiment, text)
         extra = widened(experiment, variants)
         arms.append(StudyArm(arm, (*variants, *extra), extra, refused))

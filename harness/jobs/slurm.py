@@ -2,8 +2,8 @@
 
 A job runs one training and its fine-tunings, or one cell of costs or timings (alone on its node). On a time limit or a
 preemption submitit queues it anew, and it goes on from its checkpoint on the shared folder; so it does where somebody
-requeues it. Rows are written as everywhere, whole or not at all and without locks; which job has which cells is one
-small file a submission. The order of truth: a cell's rows, then squeue, then that nobody has it; no accounting.
+requeues it. Rows are written as everywhere, whole or not at all, and jobs take no lock; which job has which cells is
+one small file a submission. The order of truth: a cell's rows, then squeue, then that nobody has it; no accounting.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from harness.jobs.cell import Cell, execute
+from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells
 from harness.results import provenance
 from harness.results.store import write_bytes
@@ -83,17 +84,18 @@ def submit(todo: RunPlan, planned: list[Cell], folder: Path, where: Partition) -
     no Slurm, or where Slurm refuses.
     """
     folder = folder.absolute()
-    submitted, states = jobs(folder), squeue(folder)
-    if states is None:
-        raise ValueError("Slurm does not answer, so it is not known who has which cell; try again")
-    held = {key for job, keys in submitted.items() if states.get(job, "") in ALIVE for key in keys}
-    missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
-    chains = chained(missing)
-    for alone in (False, True):
-        mine = [chain for chain in chains if (chain[0].kind == "speed") == alone]
-        if mine:
-            tasks = [Task(todo, tuple(cell.key for cell in chain), folder, where.cpus) for chain in mine]
-            write_jobs(folder, array(tasks, folder, where, alone))
+    with taken(folder):  # two that submit at once would not see each other's jobs
+        submitted, states = jobs(folder), squeue(folder)
+        if states is None:
+            raise ValueError("Slurm does not answer, so it is not known who has which cell; try again")
+        held = {key for job, keys in submitted.items() if states.get(job, "") in ALIVE for key in keys}
+        missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
+        chains = chained(missing)
+        for alone in (False, True):
+            mine = [chain for chain in chains if (chain[0].kind == "speed") == alone]
+            if mine:
+                tasks = [Task(todo, tuple(cell.key for cell in chain), folder, where.cpus) for chain in mine]
+                write_jobs(folder, array(tasks, folder, where, alone))
     return wait([cell for cell in planned if not cell.done(folder)], folder)
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.results import targets
 from harness.run.arguments import Parser
 from harness.run.console import in_words
 
@@ -43,6 +44,7 @@ def parser() -> Parser:
     p.add_argument(
         "--figures", type=Path, default=Path("reports/figures"), metavar="DIR", help="where --readme's figures go"
     )
+    p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
 
 
@@ -59,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (args.folder, args.other) if one]
     output = args.report or Path("reports") / f"{'-vs-'.join(names)}.html"
     asked = {name: path for name in EXPORTS if (path := getattr(args, name))}
+    targets.check(
+        {"report": output} | asked | ({"figures": args.figures} if "readme" in asked else {}), force=args.force
+    )
     if args.other is None:
         report = export(args.folder, output, asked, args.figures)
     elif asked:

@@ -26,6 +26,7 @@ WHAT = (
 FACT = ("metric", "value", "unit", "n", "samples", "params", "note")
 ORIGIN = ("recipe_hash", "source_hash", "code", "machine", "versions", "when")
 COLUMNS = WHAT + FACT + ORIGIN
+MARK = "spatial-bias-bench"  # of the files that this project writes
 OBJECTS = ("params", "machine", "versions")
 
 Row = dict[str, Any]
@@ -181,6 +182,9 @@ def to_parquet(frame: pd.DataFrame, path: Path) -> None:
     import io
 
     require_pyarrow()
+    import pyarrow
+    from pyarrow import parquet
+
     typed = frame.copy()
     typed.attrs = {}  # what could not be read is no part of the table
     for column in COLUMNS:
@@ -191,8 +195,9 @@ def to_parquet(frame: pd.DataFrame, path: Path) -> None:
             typed[column] = [[float(one) for one in cell] if isinstance(cell, list) else None for cell in cells]
         elif column != "value":
             typed[column] = _one_type(cells)
+    table = pyarrow.Table.from_pandas(typed, preserve_index=False)
     packed = io.BytesIO()
-    typed.to_parquet(packed, engine="pyarrow", index=False)
+    parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), MARK: "rows"}), packed)
     write_bytes(path, packed.getvalue())
 
 

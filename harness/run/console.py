@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.results import targets
+
 if TYPE_CHECKING:
     from harness.jobs.cell import Cell
     from harness.report import Report
@@ -47,12 +49,11 @@ def spoken() -> bool:
 
 
 def writable(folder: Path) -> None:
-    """Raises ValueError where nothing can be written to the folder; creates nothing."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"the folder {folder} cannot be written; choose another with --output or --report")
+    """Raises ValueError where nothing can be written to the folder; leaves nothing behind."""
+    try:
+        targets.make_in(folder)
+    except OSError as error:
+        raise ValueError(f"the folder {folder} cannot be written; choose another with --output") from error
 
 
 def progress(planned: list[Cell], missing: list[Cell], folder: Path) -> str:

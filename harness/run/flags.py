@@ -84,6 +84,7 @@ def _add_own(groups: dict[str, Any]) -> None:
     to = groups["files"].add_argument
     to("--output", type=Path, metavar="DIR", help="folder of the rows (default: results/PRESET)")
     to("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
+    to("--force", action="store_true", help="replace files that this program did not write")
     to("--dry-run", action="store_true", help="list the cells and estimate the time; write nothing")
 
 

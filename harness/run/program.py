@@ -9,11 +9,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells, plan_run
+from harness.results import targets
 from harness.run.console import clock, in_words, progress, rendered, spoken, work, writable
 from harness.run.flags import parser, study_of
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.jobs.cell import Cell
+    from harness.jobs.experiment import Experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,14 +55,11 @@ def run(args: argparse.Namespace, command: str) -> int:
         device = "cuda" if args.slurm_gpus else "cpu"
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     writable(folder)
-    writable(page.parent)
-    if page.is_dir():
-        raise ValueError(f"--report {page} is a folder; name the HTML file")
+    targets.check({"report": page}, folder, args.force)
     from harness import distributed
 
     here = not args.slurm
     planned = cells(todo, distributed.slot(), here)
-    missing = [cell for cell in planned if cell.missing(folder, planned)]
     first = todo.experiment(todo.arms[0], distributed.slot(), here)
     where = (args.slurm and f"Slurm's {args.slurm}") or device_name(first.device)
     if args.status:
@@ -68,11 +69,30 @@ def run(args: argparse.Namespace, command: str) -> int:
         return 0
     if args.dry_run:
         if spoken():
-            dry_run(todo, planned, missing, where)
+            dry_run(todo, planned, [cell for cell in planned if cell.missing(folder, planned)], where)
         return 0
     if distributed.asked() > 1 and (study.jobs > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
+    with taken(folder) if here and spoken() else nullcontext():  # with Slurm, while it submits
+        failures = carry_out(args, todo, first, planned, folder, where, command)
+    return rendered(folder, page, failures) if spoken() else int(bool(failures))
+
+
+def carry_out(
+    args: argparse.Namespace,
+    todo: RunPlan,
+    first: Experiment,
+    planned: list[Cell],
+    folder: Path,
+    where: str,
+    command: str,
+) -> dict[str, str]:
+    """Works through the cells that are missing, here or on Slurm's nodes; the sentence of each that failed."""
+    from harness import distributed
+
+    missing = [cell for cell in planned if cell.missing(folder, planned)]
     variants = {variant for arm in todo.arms for variant in arm.variants}
+    study = todo.arms[0].study
     if spoken():
         print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
               f"{progress(planned, missing, folder)}; {first.data.facts}", flush=True)  # fmt: skip
@@ -82,13 +102,11 @@ def run(args: argparse.Namespace, command: str) -> int:
 
         partition = Partition(args.slurm, args.slurm_gpus, args.slurm_cpus, args.slurm_mem, args.slurm_time,
                               args.slurm_max_parallel)  # fmt: skip
-        failures = submit(todo, planned, folder, partition)
-    else:
-        with distributed.together(first.device):
-            keys = distributed.agreed({cell.key for cell in missing})
-            missing = [cell for cell in planned if cell.key in keys]
-            failures = work(missing, folder, study.jobs, partial(cells, todo))
-    return rendered(folder, page, failures) if spoken() else int(bool(failures))
+        return submit(todo, planned, folder, partition)
+    with distributed.together(first.device):
+        keys = distributed.agreed({cell.key for cell in missing})
+        missing = [cell for cell in planned if cell.key in keys]
+        return work(missing, folder, study.jobs, partial(cells, todo))
 
 
 def dry_run(todo: RunPlan, planned: list[Cell], missing: list[Cell], where: str) -> None:

@@ -21,6 +21,7 @@ from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
 from harness import distributed
+from harness.backbone.mismatch import mismatch
 from harness.results.store import write_bytes
 
 KEPT = 2
@@ -102,11 +103,19 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Puts a file's weights into the model. Raises ValueError where there is no such file or it does not fit."""
+    """Puts a file's weights into the model, all or none.
+
+    Raises ValueError where there is no such file, or it is damaged or another model's.
+    """
     try:
-        model.load_state_dict(tensors_file.load_file(path))
+        state = tensors_file.load_file(path)
     except FileNotFoundError as error:
         raise ValueError(f"there are no weights at {path}, which the training leaves; see why it failed") from error
-    except (safetensors.SafetensorError, RuntimeError) as error:
+    except safetensors.SafetensorError as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"the weights at {path} cannot be used: {first}; delete the file and its rows") from error
+    found = mismatch(model, state)
+    if found is not None:
+        raise ValueError(f"the weights at {path} cannot be used, since they are another model's: {found.differs}; "
+                         f"delete the file and its rows, and run the study again")  # fmt: skip
+    model.load_state_dict(state)

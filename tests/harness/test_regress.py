@@ -200,6 +200,7 @@ def test_a_missing_file_and_a_folder_are_one_sentence(files, capsys, tmp_path):
 
 def test_a_recorded_baseline_is_small_and_compares_as_the_whole_does(files, capsys):
     base, new = files({}, recorded() | {"commit_info": {"author": "someone"}})
+    Path(base).unlink()
     whole = recorded() | {"commit_info": {"author": "someone"}}
     whole["machine_info"]["node"] = "somewhere"
     Path(new).write_text(json.dumps(whole))

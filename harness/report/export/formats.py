@@ -21,6 +21,7 @@ from harness.report.study.rows import by_number
 from harness.report.study.study import Setting, Study
 from harness.report.tables.main import Cell, Column, level, table
 from harness.report.text.formatting import listing, plural
+from harness.results import targets
 
 TIMM = (
     "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
@@ -70,12 +71,12 @@ def latex(study: Study) -> str:
     r"""A `table` with booktabs' rules per setting, for \usepackage{booktabs}."""
     found = [(setting, summaries(setting)) for setting in study.settings]
     tables = [sheet.latex(main(setting, these), caption(setting, these)) for setting, these in found]
-    return "\n".join(["% python -m harness.report; needs \\usepackage{booktabs}", *tables])
+    return "\n".join([f"{targets.LATEX}; needs \\usepackage{{booktabs}}", *tables])
 
 
 def markdown(study: Study) -> str:
     """A heading, a table and its notes per setting, as GitHub renders them in a pull request."""
-    parts = []
+    parts = [targets.MARKDOWN, ""]
     for setting in study.settings:
         found = summaries(setting)
         whole = main(setting, found)

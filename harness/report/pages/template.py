@@ -11,6 +11,7 @@ import jinja2
 
 from harness.report.figures.style.palette import css_variables
 from harness.report.text.formatting import DASH, significant
+from harness.results.store import MARK
 
 HERE = Path(__file__).parent / "templates"
 
@@ -26,7 +27,7 @@ def fill(name: str, **values: object) -> str:
     # A page runs this one script only, where it runs any: the policy in its head names the script's hash.
     script = environment.get_template("page.js").render()
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(name).render(light=light, dark=dark, script_hash=allowed, **values)
+    return environment.get_template(name).render(mark=MARK, light=light, dark=dark, script_hash=allowed, **values)
 
 
 def data_link(csv: str) -> str:

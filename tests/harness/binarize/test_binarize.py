@@ -373,7 +373,7 @@ def test_weights_that_are_missing_or_damaged_fail_their_cells_with_a_sentence(st
     for file in folder.glob("*kept*"):
         file.unlink()
     (folder / "weights").unlink()
-    flags = [str(folder), "--keep", "1", "--no-times", "--report", str(folder / "page.html")]
+    flags = [str(folder), "--keep", "1", "--no-times", "--report", f"{folder}.html"]
     assert program.main(flags) == 1
     assert "ValueError: there are no weights at" in capsys.readouterr().err
     (file,) = (study[0] / "weights").glob("sp_sa-seed-0-*")

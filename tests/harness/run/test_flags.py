@@ -31,8 +31,8 @@ GIVEN = {  # each flag of a field, as it is written; what the field then is
 }  # fmt: skip
 OTHERS = {"--preset", "--variant-file", "--list", "--device", "--amp", "--no-amp", "--amp-dtype", "--slurm",
           "--slurm-gpus", "--slurm-cpus", "--slurm-mem", "--slurm-time", "--slurm-max-parallel", "--status", "--output",
-          "--report", "--dry-run", "--no-peg", "--no-torchcompile", "--no-model-ema", "--no-model-ema-warmup", "--help",
-          "-h", "-j", "-b"}  # fmt: skip
+          "--report", "--force", "--dry-run", "--no-peg", "--no-torchcompile", "--no-model-ema",
+          "--no-model-ema-warmup", "--help", "-h", "-j", "-b"}  # fmt: skip
 
 
 def flag(name):

@@ -114,8 +114,17 @@ def test_weights_that_are_missing_or_damaged_or_of_another_model_are_sentences(t
     with pytest.raises(ValueError, match=r"weights at .*bad cannot be used"):
         checkpoint.load_weights(tmp_path / "bad", model)
     checkpoint.save_weights(tmp_path / "good", training("sp_sa").model)
-    with pytest.raises(ValueError, match=r"weights at .*good cannot be used"):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"weights at .*good cannot be used, .*it has blocks.0.attn.* and \d+ more, "
+                       r"which the model has not; delete the file and its rows") as found:  # fmt: skip
         checkpoint.load_weights(tmp_path / "good", model)
+    assert "\n" not in str(found.value)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    wide = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wide["head.weight"], wide["head.bias"] = wide["head.weight"][:7], wide["head.bias"][:7]
+    (tmp_path / "wide").write_bytes(checkpoint.packed(wide, {"format": "pt"}))
+    with pytest.raises(ValueError, match=r"another model's: its head.weight has 7 classes and the model's 10; delete"):
+        checkpoint.load_weights(tmp_path / "wide", model)
 
 
 COMMAND = [

@@ -159,8 +159,9 @@ def test_released_sp_vit_checkpoints_load_from_a_file(tmp_path):
 
 def test_a_file_that_is_no_checkpoint_or_another_models_is_a_sentence(tmp_path):
     model = create(SP_SA, size="sp_vit_s", img_size=64, patch_size=16, num_classes=10)
-    with pytest.raises(ValueError, match="no checkpoint that can be read"):
-        checkpoints.load(model, tmp_path / "nothing.pth")
+    for name in ("nothing.pth", "nothing.safetensors"):
+        with pytest.raises(ValueError, match=rf"the checkpoint .*{name} does not exist; name a .safetensors or a .pth"):
+            checkpoints.load(model, tmp_path / name)
     torch.save(model.state_dict(), tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()
     for name in ("junk.pth", "junk.safetensors"):
