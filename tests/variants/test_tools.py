@@ -153,23 +153,29 @@ def attempt(tool, spec, backend):
     return "yes"
 
 
-SLOW = {"torch.export, batch as given", "torch.export, strict, batch dynamic"}  # for some of each kind
+# seconds each: all of them with -m slow, and always a few of some kind
+LONG = {tool for tool in TOOLS if "export" in tool or "compile" in tool}
+ALWAYS = {"sa", "sp_sa", "rel_bias"}
 
 
-@pytest.mark.parametrize(
-    ("tool", "spec"),
-    [(t, s) for t in TOOLS for s in SPECS["auto"] if t not in SLOW or s in NAMED["eager"] + NAMED["sdpa"]],
-)
+def cases(specs):
+    """(tool, spec) of these specs, what takes long marked as slow but for a few."""
+    for tool in TOOLS:
+        for spec in specs:
+            slow = tool in LONG and spec not in ALWAYS
+            yield pytest.param(tool, spec, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(("tool", "spec"), cases(SPECS["auto"]))
 def test_every_variant_works_as_the_table_says(tool, spec):
-    said = table()[tool, "auto"]
-    if said == "yes":
+    if table()[tool, "auto"] == "yes":
         assert attempt(tool, spec, "auto") == "yes"
 
 
-@pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("backend", NAMED)
-def test_a_backend_works_as_the_table_says(tool, backend):
+@pytest.mark.parametrize(("tool", "spec"), cases(sorted({spec for specs in NAMED.values() for spec in specs})))
+def test_a_backend_works_as_the_table_says(tool, spec, backend):
     said = table()[tool, backend]
-    for spec in NAMED[backend] if said != "varies" else ():
+    if spec in NAMED[backend] and said != "varies":
         found = attempt(tool, spec, backend)
-        assert found.partition(":")[0] == said, (spec, found)
+        assert found.partition(":")[0] == said, found
