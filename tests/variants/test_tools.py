@@ -166,14 +166,14 @@ def cases(specs):
             yield pytest.param(tool, spec, marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize(("tool", "spec"), cases(SPECS["auto"]))
+@pytest.mark.parametrize(("tool", "spec"), list(cases(SPECS["auto"])))
 def test_every_variant_works_as_the_table_says(tool, spec):
     if table()[tool, "auto"] == "yes":
         assert attempt(tool, spec, "auto") == "yes"
 
 
 @pytest.mark.parametrize("backend", NAMED)
-@pytest.mark.parametrize(("tool", "spec"), cases(sorted({spec for specs in NAMED.values() for spec in specs})))
+@pytest.mark.parametrize(("tool", "spec"), list(cases(sorted({spec for specs in NAMED.values() for spec in specs}))))
 def test_a_backend_works_as_the_table_says(tool, spec, backend):
     said = table()[tool, backend]
     if spec in NAMED[backend] and said != "varies":
