@@ -50,12 +50,12 @@ def run(args: argparse.Namespace, command: str) -> int:
     study = study_of(args)
     folder = args.output or Path("results") / study.name
     page = args.report or Path("reports") / f"{study.name}.html"
+    writable(folder)
+    targets.check({"report": page}, folder, args.force)
     device = args.device
     if args.slurm and device == "auto":
         device = "cuda" if args.slurm_gpus else "cpu"
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
-    writable(folder)
-    targets.check({"report": page}, folder, args.force)
     from harness import distributed
 
     here = not args.slurm

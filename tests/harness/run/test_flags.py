@@ -17,6 +17,7 @@ GIVEN = {  # each flag of a field, as it is written; what the field then is
     "resolutions": ("8,8x16", (8, (8, 16))), "finetune_epochs": ("3", 3), "train_fractions": ("0.5,1", (0.5, 1.0)),
     "match": ("gmac", "gmac"), "reach": ("80,90", (80.0, 90.0)), "measure": ("cost,speed", ("cost", "speed")),
     "dataset": ("cifar10", "cifar10"), "data_dir": ("here", "here"), "train_images": ("500", 500),
+    "background": ("black", "black"), "allow_skipped": ("0.2", 0.2),
     "img_size": ("16", 16), "workers": ("2", 2), "size": ("tiny", "tiny"), "patch_size": ("4", 4),
     "num_heads": ("2", 2), "class_token": ("none", "none"), "spatial_layers": ("1", 1), "pos_embed": ("none", "none"),
     "pos_std": ("0.1", 0.1), "peg": (None, True), "val_interval": ("2", 2), "backend": ("eager", "eager"),
