@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from . import per_pair
 from .conditions import Condition
 from .layers import executes, layer, tokens, work
 from .pairs import ratios
@@ -45,7 +46,7 @@ def test_per_pair_is_sp_sa_in_outputs_and_gradients(both):
 
 def test_the_comparison_sees_an_offset_the_wrong_way_round(both, monkeypatch):
     ours, published, x = both
-    monkeypatch.setattr("benchmarks.per_pair.pairs", lambda *args: -pairs(*args))
+    monkeypatch.setattr(per_pair, "pairs", lambda *args: -pairs(*args))
     assert (published(x, SMALL.grid) - ours(x, SMALL.grid)).abs().max() > 1e-3
 
 

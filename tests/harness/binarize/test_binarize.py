@@ -420,6 +420,6 @@ def test_help_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, harness.binarize as b; b.parser().format_help(); print('torch' in sys.modules)"
+    code = "import sys, harness.binarize.program as b; b.parser().format_help(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

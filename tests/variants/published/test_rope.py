@@ -227,19 +227,22 @@ def test_it_starts_from_the_shared_weights_of_sa_and_leaves_the_same_stream():
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_in_inference_the_angles_are_computed_once_for_a_grid_until_a_weight_changes(spec, monkeypatch):
+def test_where_terms_are_kept_the_angles_are_computed_once_for_a_grid(spec, monkeypatch):
     attention, calls = drawn(spec, WIDE, heads=HEADS).eval(), []
     true = type(attention).angles
     monkeypatch.setattr(type(attention), "angles", lambda self, *args: calls.append(args) or true(self, *args))
     with torch.no_grad():
-        for grid in (WIDE, WIDE, SQUARE, WIDE):
-            attention(tokens(grid), grid)
+        with attention.keep_terms():
+            for grid in (WIDE, WIDE, SQUARE, WIDE):
+                attention(tokens(grid), grid)
         assert len(calls) == 2
-        attention.qkv.weight.mul_(2)
-        attention(tokens(WIDE), WIDE)
-    assert len(calls) == 3
-    attention(tokens(WIDE), WIDE)
-    assert len(calls) == 4  # with gradients each time
+        for _ in range(2):
+            attention(tokens(WIDE), WIDE)
+    assert len(calls) == 4  # outside each time
+    with attention.keep_terms():
+        for _ in range(2):
+            attention(tokens(WIDE), WIDE)
+    assert len(calls) == 6  # with gradients each time
 
 
 @pytest.mark.parametrize("spec", SPECS)
