@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import distributed
+from harness.jobs.study import digest
 from harness.results import source, store
 
 if TYPE_CHECKING:
@@ -93,9 +94,11 @@ class Cell(ABC):
         return [self.row(variant, metric=self.metric, value=None, note=note) for variant in self.about_variants()]
 
     def row(self, variant: str, **fact: Any) -> store.Row:
-        """A whole row of this cell."""
-        made_by = f"{source.digest(self.modules())}+{self.experiment.source_of(variant)}"
-        mine = {"cell": self.key, "kind": self.kind, "source_hash": made_by}
+        """A whole row of this cell; its source_hash is KIND+VARIANT, or KIND+VARIANT+WEIGHTS of what reads a training's."""
+        halves = [self.kind_hash, self.experiment.source_of(variant)]
+        if self.after is not None:
+            halves.append(self.after.kind_hash)
+        mine = {"cell": self.key, "kind": self.kind, "source_hash": "+".join(halves)}
         return self.experiment.row(variant, **(mine | self.about | fact))
 
     def modules(self) -> list[str]:
@@ -105,6 +108,11 @@ class Cell(ABC):
         """
         before = self.after.modules() if self.after is not None else []
         return [type(self).__module__, "harness.jobs.experiment", *before]
+
+    @cached_property
+    def kind_hash(self) -> str:
+        """A digest of the source that its kind executes, and of the images that it sees."""
+        return digest([source.digest(self.modules()), self.experiment.images_hash])
 
     @cached_property
     def key(self) -> str:
@@ -159,6 +167,8 @@ def execute(cell: Cell, folder: Path, tick: Tick) -> str | None:
     path = cell.path(folder)
     try:
         rows = list(cell.run(folder, tick))
+        for row in rows:
+            store.check(row)
     except OSError:  # a full disk or a lost folder would fail every cell
         raise
     except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells

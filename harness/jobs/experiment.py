@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from harness import distributed
-from harness.backbone import vit
+from harness.backbone import sizes, vit
 from harness.data import Dataset, resize, subset
 from harness.jobs.study import Pixels, Study, digest
+from harness.jobs.variant_file import file_of
 from harness.results import metrics, provenance, source, store
 from harness.training.augment import policy
 from harness.training.batches import Batch, shown
@@ -216,12 +217,21 @@ class Experiment:
     def key(self, variants: Sequence[str], *words: Any) -> str:
         """The hash of a cell: on what it measures which variants, and what else it says of itself."""
         hidden = [h for v in variants if (h := self.spec_of(v).mlp_hidden) is not None]
-        about = [self.study.fixed, self.data.fingerprint, self._reading, self.device_type or self.device.type]
-        return digest([*about, [*variants], hidden, *words])
+        about = [self.study.fixed, asdict(sizes.size_of(self.study.size)), self.device_type or self.device.type]
+        return digest([*about, *self._images, [*variants], hidden, *words])
 
     def source_of(self, variant: str) -> str:
         """A digest of the source of a variant's own classes, with those that they build on."""
         return _source_of(self.spec_of(variant).spec)
+
+    @property
+    def images_hash(self) -> str:
+        """Ten hexadecimal digits of the images as a model meets them."""
+        return digest(self._images)
+
+    @property
+    def _images(self) -> list[Any]:
+        return [self.data.fingerprint, [*self.data.mean, *self.data.std], self._reading]
 
     @property
     def _reading(self) -> str:
@@ -235,7 +245,9 @@ class Experiment:
 
 @cache
 def _source_of(spec: str) -> str:
-    return source.of_classes(part.cls for part in parse(spec))
+    parts = parse(spec)
+    files = {str(file) for part in parts if (file := file_of(part.name)) is not None}
+    return source.of_classes([part.cls for part in parts], files)
 
 
 @dataclass(frozen=True)

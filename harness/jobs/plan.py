@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,22 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
     for arm in study.arms():
         experiment = experiment_of(StudyArm(arm), files, "cpu" if place else device, distributed.slot())
         experiment.check()
+        check_measurements(experiment)
         if not place:  # what a node of Slurm has is not known here
             memory.check(experiment)
         variants, refused = choose(experiment, text)
         extra = widened(experiment, variants)
         arms.append(StudyArm(arm, (*variants, *extra), extra, refused))
     return RunPlan(files, device, tuple(arms), place)
+
+
+def check_measurements(experiment: Experiment) -> None:
+    """Raises ValueError where a measurement that is asked for cannot be made on this dataset."""
+    for kind in MEASUREMENTS:
+        if kind in experiment.study.measure:
+            obstacle = getattr(import_module(f"harness.measure.{kind}"), "obstacle", lambda data: None)
+            if (why := obstacle(experiment.data)) is not None:
+                raise ValueError(why)
 
 
 def cells(run: RunPlan, slot: int = 0, here: bool = True) -> list[Cell]:

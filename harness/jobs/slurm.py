@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,17 @@ def submit(todo: RunPlan, planned: list[Cell], folder: Path, where: Partition) -
             raise ValueError("Slurm does not answer, so it is not known who has which cell; try again")
         held = {key for job, keys in submitted.items() if states.get(job, "") in ALIVE for key in keys}
         missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
-        chains = chained(missing)
+        later = {cell.key for cell in missing if cell.after is not None and cell.after.key in held}
+        if later:
+            print(f"{len(later)} cells read weights that jobs of an earlier command still train; give this command "
+                  f"again when these are done", file=sys.stderr)  # fmt: skip
+        chains = chained([cell for cell in missing if cell.key not in later])
         for alone in (False, True):
             mine = [chain for chain in chains if (chain[0].kind == "speed") == alone]
             if mine:
                 tasks = [Task(todo, tuple(cell.key for cell in chain), folder, where.cpus) for chain in mine]
                 write_jobs(folder, array(tasks, folder, where, alone))
-    return wait([cell for cell in planned if not cell.done(folder)], folder)
+    return wait([cell for cell in planned if not cell.done(folder) and cell.key not in later], folder)
 
 
 def chained(missing: list[Cell]) -> list[list[Cell]]:

@@ -50,9 +50,15 @@ def load(path: Path) -> VariantFile:
     return _loaded[path.resolve()]
 
 
+def file_of(name: str) -> Path | None:
+    """The file that registered a variant; None for the package's own."""
+    return next((one.path for one in _loaded.values() if name in one.names), None)
+
+
 def _run(path: Path, source: bytes) -> None:
     """Runs exactly these bytes as the module of that file; no bytecode is left beside it."""
-    spec = importlib.util.spec_from_file_location(f"variant_file_{path.stem}", path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:10]  # two files may have one name
+    spec = importlib.util.spec_from_file_location(f"variant_file_{path.stem}_{place}", path)
     if spec is None:
         raise ValueError(f"{path} is no Python file; its name ends in .py")
     module = importlib.util.module_from_spec(spec)

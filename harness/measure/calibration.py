@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from harness.measure.subject import Subject
@@ -44,8 +43,8 @@ def nll(logs: Tensor, labels: Tensor) -> float:
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:
     """Brier's score over all classes, 0 to 2, of probabilities [n, classes]."""
-    truth = torch.nn.functional.one_hot(labels, probabilities.shape[1])
-    return float((probabilities - truth).square().sum(dim=1).mean())
+    right = probabilities.gather(1, labels[:, None])[:, 0]
+    return float((1 - 2 * right + probabilities.square().sum(dim=1)).mean())  # without a table of one and zero
 
 
 def ece(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:

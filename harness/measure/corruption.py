@@ -8,14 +8,15 @@ number, the corruption and the severity alone, so all variants and seeds meet th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from harness.data import resize
+from harness import distributed
+from harness.data import Dataset, resize
 from harness.measure.subject import Subject
 from harness.training import rng
 from harness.training.loop import correct
@@ -36,57 +37,70 @@ def images(n: int) -> float:
 def measure(subject: Subject) -> Iterator[dict[str, Any]]:
     """corrupted_top1 in % of each corruption and severity (params) at the training size.
 
-    Raises ValueError for pictures that are read from files: they are no tensor that could be corrupted at once.
+    Raises ValueError for images that are not in memory or have other channels than one or three.
     """
-    test, labels = subject.data.test_x, subject.data.test_y
-    if not isinstance(test, Tensor):
-        raise ValueError(f"corruption wants images in memory, and {subject.data.name} is read from files; "
-                         f"leave corruption out of --measure")  # fmt: skip
-    device = next(subject.model.parameters()).device
-    for name, corrupt in CORRUPTIONS.items():
+    if (why := obstacle(subject.data)) is not None:
+        raise ValueError(why)
+    for name in CORRUPTIONS:
         for severity in SEVERITIES:
-
-            def batches(corrupt: Any = corrupt, severity: int = severity, name: str = name) -> Iterator[Any]:
-                for places in torch.arange(len(test)).split(BATCH):
-                    changed = torch.stack([corrupted(test[i], corrupt, severity, name, int(i)) for i in places])
-                    shown = resize(subject.data.normalise(changed.to(device)), subject.image)
-                    yield shown, labels[places].to(device)
-
-            right = correct(subject.model, batches())
+            right = correct(subject.model, batches(subject, name, severity))
             yield {"metric": "corrupted_top1", "value": 100 * int(right.sum()) / len(right), "unit": "%",
                    "n": len(right), "params": {"corruption": name, "severity": severity}}  # fmt: skip
 
 
-def corrupted(image: Tensor, corrupt: Callable[..., Tensor], severity: int, name: str, number: int) -> Tensor:
-    """uint8 [c, H, W]: an image of that number, corrupted."""
-    draw = rng.generator(0, name, severity, number)
-    return corrupt(image.float() / 255, severity - 1, draw).clamp(0, 1).mul(255).round().to(torch.uint8)
+def obstacle(data: Dataset) -> str | None:
+    """Why a dataset's images cannot be corrupted, in a sentence; None where they can."""
+    if not isinstance(data.test_x, Tensor):
+        return (f"corruption must have images in memory, and {data.name} is read from files; leave corruption out of "
+                f"--measure")  # fmt: skip
+    if data.channels not in (1, 3):
+        return f"corruption must have grey or RGB images, and {data.name} has {data.channels} channels; leave it out"
+    return None
 
 
-def noise(image: Tensor, level: int, draw: torch.Generator) -> Tensor:
-    return image + NOISE[level] * torch.randn(image.shape, generator=draw)
+def batches(subject: Subject, name: str, severity: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The test split, corrupted, as a model is tested on it, and the labels; those dealt to this process."""
+    images, labels = subject.data.test_x, subject.data.test_y
+    assert isinstance(images, Tensor)
+    device = next(subject.model.parameters()).device
+    for places in torch.arange(len(images)).split(BATCH)[distributed.rank() :: distributed.world()]:
+        changed = corrupted(images[places], name, severity, places.tolist()).to(device)
+        yield resize(subject.data.normalise(changed), subject.image), labels[places].to(device)
 
 
-def blur(image: Tensor, level: int, draw: torch.Generator) -> Tensor:
+def corrupted(images: Tensor, name: str, severity: int, numbers: Sequence[int]) -> Tensor:
+    """uint8 [n, c, H, W]: the images of these numbers, corrupted."""
+    draws = [rng.generator(0, name, severity, number) for number in numbers]
+    return CORRUPTIONS[name](images.float() / 255, severity - 1, draws).clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def noise(images: Tensor, level: int, draws: Sequence[torch.Generator]) -> Tensor:
+    return images + NOISE[level] * torch.stack([torch.randn(images.shape[1:], generator=draw) for draw in draws])
+
+
+def blur(images: Tensor, level: int, draws: Sequence[torch.Generator]) -> Tensor:
     """Gaussian; the kernel reaches three standard deviations, and the border is repeated in a mirror."""
-    side = min(image.shape[-2:])
+    side = min(images.shape[-2:])
     sigma = BLUR[level] * side
     reach = min(max(1, round(3 * sigma)), (side - 1) // 2)
-    return transforms.gaussian_blur(image, [2 * reach + 1] * 2, [sigma] * 2)
+    return transforms.gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
 
 
-def contrast(image: Tensor, level: int, draw: torch.Generator) -> Tensor:
-    return transforms.adjust_contrast(image, CONTRAST[level])
+def contrast(images: Tensor, level: int, draws: Sequence[torch.Generator]) -> Tensor:
+    return transforms.adjust_contrast(images, CONTRAST[level])
 
 
-def occlusion(image: Tensor, level: int, draw: torch.Generator) -> Tensor:
-    """A grey square at a random whole-pixel place inside the image."""
-    h, w = image.shape[-2:]
+def occlusion(images: Tensor, level: int, draws: Sequence[torch.Generator]) -> Tensor:
+    """A grey square at a random whole-pixel place inside each image."""
+    h, w = images.shape[-2:]
     side = max(1, round(OCCLUDED[level] * min(h, w)))
-    top, left = (int(torch.randint(length - side + 1, (), generator=draw)) for length in (h, w))
-    return transforms.erase(image, top, left, side, side, torch.full((1, 1, 1), 0.5))
+    changed = images.clone()
+    for image, draw in zip(changed, draws, strict=True):
+        top, left = (int(torch.randint(length - side + 1, (), generator=draw)) for length in (h, w))
+        image[:, top : top + side, left : left + side] = 0.5
+    return changed
 
 
-CORRUPTIONS: dict[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {
+CORRUPTIONS: dict[str, Callable[[Tensor, int, Sequence[torch.Generator]], Tensor]] = {
     "noise": noise, "blur": blur, "contrast": contrast, "occlusion": occlusion,
 }  # fmt: skip

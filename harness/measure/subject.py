@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness import distributed
 from harness.backbone.vit import ViT, grid_for
 from harness.data import Dataset
 from harness.training.batches import Batch
 from harness.training.checkpoint import load_weights
-from harness.training.loop import answers
+from harness.training.loop import answers, rounded
 from variants.geometry import Grid
 
 
@@ -60,8 +61,12 @@ class Subject:
         Both are rounded to float16, so that a figure does not depend on what was kept: bins have other images where the
         last digits of a confidence differ.
         """
-        if self.kept_log_probabilities.exists():
-            rounded = torch.from_numpy(np.load(self.kept_log_probabilities, allow_pickle=False))
-        else:
-            rounded = answers(self.model, self.show("test", self.image))[1].half()
-        return rounded.double() - rounded.double().logsumexp(dim=1, keepdim=True)  # what rounding took
+        logs = distributed.agreed(self._kept())  # all processes do the same, though one alone may see the file
+        if logs is None:
+            logs = rounded(answers(self.model, self.show("test", self.image))[1])
+        return logs.double() - logs.double().logsumexp(dim=1, keepdim=True)  # what rounding took
+
+    def _kept(self) -> Tensor | None:
+        if distributed.rank() or not self.kept_log_probabilities.exists():
+            return None
+        return torch.from_numpy(np.load(self.kept_log_probabilities, allow_pickle=False))

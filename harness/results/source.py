@@ -12,30 +12,32 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("variants", "harness")
-# they name, order, store and describe what others compute; what a study holds fixed is in the keys by its values
+# they name, order, store and describe what others compute; studies, sizes and images are in the keys by their values
 RECORDERS = ("harness.results.store", "harness.results.provenance", "harness.results.metrics",
-             "harness.results.source", "harness.jobs.cell", "harness.jobs.study")  # fmt: skip
+             "harness.results.source", "harness.jobs.cell", "harness.jobs.study", "harness.jobs.variant_file",
+             "harness.backbone.sizes", "harness.data.fingerprint")  # fmt: skip
 DIGITS = 10
 
 
 def digest(modules: Iterable[str]) -> str:
     """Ten hexadecimal digits of what these modules execute, whatever their order.
 
-    A module is a dotted name of this project, or the path of a file of the user's own, whose imports of its neighbours
-    are followed. Raises ValueError for one that does not exist.
+    A module is a dotted name of this project, or the path of a file of the user's own, whose imports are followed as
+    far as nothing is installed; data files that it reads are not. Raises ValueError for one that does not exist.
     """
     return _join(sorted({_of(_file(module)) for module in modules}))
 
 
-def of_classes(classes: Iterable[type]) -> str:
-    """The digest of the files that define these classes, with what they build on."""
-    return digest({inspect.getsourcefile(cls) or "" for cls in classes})
+def of_classes(classes: Iterable[type], files: Iterable[str] = ()) -> str:
+    """The digest of the files that define these classes, and of these files, with what they build on."""
+    return digest({inspect.getsourcefile(cls) or "" for cls in classes} | set(files))
 
 
 def executed(module: str) -> set[str]:
@@ -57,6 +59,8 @@ def _of(file: Path, above: tuple[Path, ...] = ()) -> str:
 
     Raises ValueError for files that import each other.
     """
+    if file in above and not _is_ours(file):
+        return file.stem  # a user's files may import each other; each counts where it is met first
     if file in above:
         raise ValueError(
             f"{file.name} imports itself by way of {', '.join(one.name for one in above)}; break the circle"
@@ -75,21 +79,29 @@ def _targets(file: Path) -> tuple[tuple[Path, str], ...]:
 
 
 def _imports(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """(module, names) of every import of this project's modules, wherever it stands; not what types alone ask for."""
+    """(module, names) of every import of followed modules, wherever it stands; not what types alone ask for."""
     for node in _executed(_tree(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names if _exists(alias.name, file))
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level and _exists(node.module, file):
-            yield node.module, [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names, above = [alias.name for alias in node.names], "." * node.level
+            if node.module and _exists(above + node.module, file):
+                yield above + node.module, names
+            elif above:  # from . import a, b
+                yield from ((above + name, []) for name in names if _exists(above + name, file))
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those below `if TYPE_CHECKING`."""
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return
+    if _asks_for_types(node):
+        node = ast.Module(body=node.orelse, type_ignores=[])  # type: ignore[attr-defined]
     yield node
     for child in ast.iter_child_nodes(node):
         yield from _executed(child)
+
+
+def _asks_for_types(node: object) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _resolve(module: str, names: list[str], file: Path) -> Iterator[tuple[Path, str]]:
@@ -121,13 +133,27 @@ def _exists(module: str, file: Path) -> bool:
 
 
 def _path(module: str, file: Path | None = None) -> Path | None:
-    """The file of a module of this project, or of a neighbour of a file that is not this project's."""
-    own = module.split(".")[0] in PACKAGES
-    if not own and (file is None or _is_ours(file)):
+    """The file of a module of this project; for a file of the user's own, of whatever is not installed."""
+    if module.split(".")[0] in PACKAGES:
+        folders = [ROOT]
+    elif file is None or _is_ours(file):
         return None
-    base = (ROOT if own or file is None else file.parent).joinpath(*module.split("."))
-    found = (path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file())
-    return next(found, None)
+    elif module.startswith("."):
+        level = len(module) - len(module.lstrip("."))
+        folders = [[file, *file.parents][level]]
+    else:
+        found = (Path(place or ".").resolve() for place in sys.path)
+        folders = [file.parent, *(place for place in found if not _is_installed(place))]
+    names = module.lstrip(".").split(".")
+    paths = (folder.joinpath(*names) for folder in folders)
+    files = (one for path in paths for one in (path.with_suffix(".py"), path / "__init__.py"))
+    return next((one for one in files if one.is_file()), None)
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether a folder of the path holds installed packages or Python's own, whose versions rows name."""
+    prefixes = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    return "site-packages" in folder.parts or any(folder.is_relative_to(prefix) for prefix in prefixes)
 
 
 def _is_ours(file: Path) -> bool:
@@ -159,6 +185,10 @@ def _shape(node: object) -> str:
         return "[" + ",".join(_shape(one) for one in node if not _is_silent(one)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
+    if _asks_for_types(node):
+        return _shape(node.orelse)  # type: ignore[attr-defined]
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return _shape(ast.Assign(targets=[node.target], value=node.value))
     if isinstance(node, ast.Raise):  # what is said of an error is no figure
         return f"Raise({_shape(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)})"
     if isinstance(node, ast.Import | ast.ImportFrom) and _is_of_ours(node):  # what it is called here
@@ -177,8 +207,8 @@ def _is_silent(node: object) -> bool:
         return node.arg in ("help", "metadata")
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    if isinstance(node, ast.If):
-        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if _asks_for_types(node):
+        return not node.orelse  # type: ignore[attr-defined]
     if isinstance(node, ast.Import | ast.ImportFrom) and _is_of_ours(node):
         return not any(one.asname for one in node.names)
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"

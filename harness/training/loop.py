@@ -191,6 +191,11 @@ def answers(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor,
     return guesses, logs, labels
 
 
+def rounded(logs: Tensor) -> Tensor:
+    """Log-probabilities as they are kept: float16, and finite."""
+    return logs.clamp(min=torch.finfo(torch.float16).min).half()
+
+
 def correct(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
     """bool [n]: which images the model, in eval mode, gets right."""
     guesses, labels = _asked(model, batches, lambda logits: (_best(logits),))

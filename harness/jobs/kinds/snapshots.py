@@ -27,7 +27,7 @@ def chosen(study: Study) -> list[int]:
 
 def snapshot(study: Study, folder: Path, model: nn.Module, epoch: int) -> None:
     """Keeps the learned tables after an epoch that is chosen; done again, it leaves the same bytes. Rank 0 writes."""
-    if "maps" not in study.measure or epoch not in chosen(study) or distributed.rank():
+    if epoch not in chosen(study) or distributed.rank():
         return
     found = learned_tables(model)
     if found:

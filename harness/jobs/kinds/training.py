@@ -21,7 +21,7 @@ from harness.jobs.kinds.snapshots import snapshot
 from harness.results import store
 from harness.training.batches import Source, feed
 from harness.training.checkpoint import Checkpoints, save_weights
-from harness.training.loop import History, Training, answers, correct, train
+from harness.training.loop import History, Training, answers, correct, rounded, train
 from harness.training.recipe import Recipe
 
 FORWARD = 1 / 3  # of a training step
@@ -87,7 +87,7 @@ class Trained(Cell):
             each.append(hits[:, 0])
             where = {"test": size, "epoch": experiment.study.recipe.total_epochs}
             if size == experiment.image:
-                keep_array(self.log_probabilities(folder), logs.to(torch.float16).numpy())
+                keep_array(self.log_probabilities(folder), rounded(logs).numpy())
                 params = paired(experiment, self.variant)
             else:
                 params = paired(experiment, self.variant) | {"transfer": "zero-shot"} | rule(model)

@@ -64,17 +64,23 @@ def part(metric: str, params: dict[str, Any]) -> str:
 def stale(rows: pd.DataFrame) -> pd.Series:
     """Whether a row is of other source than the newest that its source hash can be compared with.
 
-    "KIND+VARIANT": its first half with the newest row of the same kind of cell, its second with that of the same
-    variant. A hash of one half, or without a kind, hashes the whole source, and is compared with the newest row.
+    "KIND+VARIANT+WEIGHTS": KIND is compared with the newest row of the same kind of cell on the same dataset, VARIANT
+    with that of the same variant, and WEIGHTS, which not all have, with the KIND of the newest training on the dataset.
+    A hash of one part, or without a kind, hashes the whole source, and is compared with the newest row.
     """
-    halves = rows["source_hash"].str.partition("+")
-    parted = (halves[2] != "") & (rows["kind"] != "")
     found = rows["source_hash"] != rows["source_hash"].iloc[-1]
-    of_kind, of_variant = (
-        half[parted] != half[parted].groupby(rows.loc[parted, column]).transform("last")
-        for half, column in ((halves[0], "kind"), (halves[2], "variant"))
-    )
-    found[parted] = of_kind | of_variant
+    parts = rows["source_hash"].str.split("+", expand=True).reindex(columns=range(3)).fillna("")
+    parted = (parts[1] != "") & (rows["kind"] != "")
+    if not parted.any():
+        return found
+    mine, parts = rows[parted], parts[parted]
+    spec = pd.Series([p.get("spec", v) for p, v in zip(mine["params"], mine["variant"], strict=True)], mine.index)
+    of_kind = parts[0] != parts[0].groupby([mine["kind"], mine["dataset"]]).transform("last")
+    of_variant = parts[1] != parts[1].groupby(spec).transform("last")
+    trained = parts[0][mine["kind"] == "training"].groupby(mine["dataset"]).last()
+    weights = mine["dataset"].map(trained)
+    of_weights = (parts[2] != "") & weights.notna() & (parts[2] != weights)
+    found[parted] = of_kind | of_variant | of_weights
     return found
 
 
