@@ -144,7 +144,7 @@ def against(rows, variant, baseline):
     ps = [stats.paired_difference(by_seed(rows, name), base).p for name in others]
     won = stats.probability_of_improvement(mine, base)
     p = dict(zip(others, stats.holm(ps), strict=True))[variant]
-    found = [one.estimate.center, one.estimate.low, one.estimate.high, one.more_seeds, one.estimate.n]
+    found = [one.estimate.center, one.estimate.low, one.estimate.high, one.seeds_for_power, one.estimate.n]
     found += [won.pairs.center * won.pairs.n, won.any_runs, *tokens(formatting.p_value(p))]
     found += [mine[seed] - base[seed] for seed in mine]
     for metric in ("params", "gmac", "peak_mib", "train_peak_mib"):

@@ -153,7 +153,7 @@ def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
     for variant, values in there.items():
         rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
                  for seed, value in enumerate(values)]  # fmt: skip
-    found = readme.transferred(made.take(tmp_path, rows).settings[0])
+    found = readme.transferred(made.take(tmp_path, rows).settings[0], ["sp_sa", "psa"])
     assert list(found) == ["12"]
     one = found["12"]["sp_sa"].estimate
     assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)
