@@ -101,8 +101,8 @@ def test_the_page_says_so_and_names_the_number_that_was_used(tmp_path):
     text = Page(render(tmp_path, rows)).text
     assert "It has the same numbers as uniform in every seed and epoch: they are one comparison." in text
     assert "It has the same numbers as no_content in every seed and epoch: they are one comparison." in text
-    assert "hold together for all 4 comparisons (each at 98.75\u202f%)" in text
-    assert "each at 98.75\u202f%, Bonferroni" in text
+    assert "hold together for all 4 comparisons (each at 98.75 %)" in text
+    assert "each at 98.75 %, Bonferroni" in text
 
 
 def test_two_studies_count_one_model_once(tmp_path):
