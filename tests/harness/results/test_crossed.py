@@ -8,6 +8,7 @@ from scipy import special
 from scipy import stats as scipy_stats
 
 from harness.results import stats
+from harness.results.crossed import over_seeds_and_images
 
 # Seeds, images, share of right answers, standard deviations of a latent score: of a seed, of an image for one of the
 # two models, of both together. They give the ratios of mean squares that the committed studies have (median over their
@@ -88,32 +89,32 @@ def covers(interval, shape, studies):
 
 @pytest.mark.parametrize("shape", ["digits", "no position", "fashion 5"])
 def test_it_covers_on_data_shaped_like_the_studies(shape):
-    share = covers(stats.over_seeds_and_images, SHAPES[shape], STUDIES[SHAPES[shape][1]])
+    share = covers(over_seeds_and_images, SHAPES[shape], STUDIES[SHAPES[shape][1]])
     assert 0.93 <= share <= 0.975  # the truth lies between 0.95 and 0.97; the rest is the simulation's
 
 
 def test_it_covers_on_data_shaped_like_three_seeds_of_fashion():
     """Of 3 seeds that add little the interval cannot know that they do: it is that over seeds, and holds more."""
-    assert 0.94 <= covers(stats.over_seeds_and_images, FASHION_3, 300) < 0.995
+    assert 0.94 <= covers(over_seeds_and_images, FASHION_3, 300) < 0.995
 
 
 @pytest.mark.parametrize("shape", ["digits", "fashion 3", "fashion 5"])
 def test_it_covers_where_neither_seeds_nor_images_matter(shape):
     """Truncation only ever widens, most where the seeds are few and add nothing: it covers more, and never less."""
     seeds, images, share, *_, noise = SHAPES[shape]
-    assert covers(stats.over_seeds_and_images, (seeds, images, share, 0.0, 0.0, noise), STUDIES[images]) >= 0.95
+    assert covers(over_seeds_and_images, (seeds, images, share, 0.0, 0.0, noise), STUDIES[images]) >= 0.95
 
 
 @pytest.mark.parametrize("noise", BOTH)
 def test_it_covers_at_three_seeds_where_either_matters_much(noise):
-    assert 0.93 <= covers(stats.over_seeds_and_images, (3, 150, 0.5, *BOTH[noise], 0.5), 800) <= 0.975
+    assert 0.93 <= covers(over_seeds_and_images, (3, 150, 0.5, *BOTH[noise], 0.5), 800) <= 0.975
 
 
 def test_the_level_of_many_comparisons_is_kept_at_three_seeds():
     """Satterthwaite's t alone misses 8 times as often as it may where the seeds are 3 and matter."""
 
     def simultaneous(differences):
-        return stats.over_seeds_and_images(differences, 0.99)
+        return over_seeds_and_images(differences, 0.99)
 
     assert covers(simultaneous, (3, 150, 0.5, 0.25, 0.0, 0.5), 800) >= 0.98
 
@@ -125,7 +126,7 @@ def test_counting_the_noise_twice_covers_too_often():
     widths = [
         (wrong.high - wrong.low) / (right.high - right.low)
         for differences in (trained(generator, *DIGITS) for _ in range(200))
-        for wrong, right in [(twice(differences), stats.over_seeds_and_images(differences))]
+        for wrong, right in [(twice(differences), over_seeds_and_images(differences))]
     ]
     assert 1.2 < np.median(widths) < 1.5
 
@@ -144,7 +145,7 @@ def test_its_variance_and_degrees_of_freedom_are_those_of_the_two_way_table():
     total = seeds + images - rest
     df = total**2 / (seeds**2 / 4 + images**2 / 359 + rest**2 / (4 * 359))
     half = scipy_stats.t.ppf(0.995, df) * math.sqrt(total / (5 * 360))
-    got = stats.over_seeds_and_images(differences, 0.99)
+    got = over_seeds_and_images(differences, 0.99)
     alone = stats.mean_interval(differences.mean(axis=1).tolist(), 0.99)
     assert got.high - got.center == pytest.approx(max(half, alone.high - alone.center), rel=1e-9)
     assert (got.center, got.n, got.confidence) == (pytest.approx(differences.mean()), 360, 0.99)
@@ -156,12 +157,12 @@ def test_by_hand():
     # below 4, so the variance is 4 / 9 with 4 degrees of freedom: t = 2.776445, half width 1.850963. Seeds alone: sd 1,
     # t(2) = 4.302653, half width 2.484138, which is wider and stands.
     table = np.array([[2.0, 0.0, 1.0], [3.0, 3.0, 0.0], [1.0, 3.0, 5.0]])
-    assert stats.over_seeds_and_images(table).high == pytest.approx(2 + 2.484138, abs=1e-5)
+    assert over_seeds_and_images(table).high == pytest.approx(2 + 2.484138, abs=1e-5)
     # Four seeds of which the means are nearly the same: the residual's share stands.
     flat = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [-1.0, 1.0, 0.03]])
     seeds, images, rest = mean_squares(flat)
     assert seeds + images - rest < 0 < rest, "a negative estimate"
-    got = stats.over_seeds_and_images(flat)
+    got = over_seeds_and_images(flat)
     assert got.high - got.center == pytest.approx(scipy_stats.t.ppf(0.975, 6) * math.sqrt(rest / 12), rel=1e-9)
 
 
@@ -174,7 +175,7 @@ def test_an_estimate_below_the_residuals_share_is_too_small_and_truncated():
         if seeds < 0.5 * rest:
             low += 1
             missed["planted"] += untruncated(differences).excludes(0.0)
-            missed["interval"] += stats.over_seeds_and_images(differences).excludes(0.0)
+            missed["interval"] += over_seeds_and_images(differences).excludes(0.0)
     assert low > 80
     assert missed["planted"] / low > 0.08, "where seeds agree by chance the estimate misses far more than 5 %"
     assert missed["interval"] / low < 0.07
@@ -185,8 +186,8 @@ def test_it_is_never_narrower_than_the_interval_over_seeds():
     for seeds, confidence in ((3, 0.95), (3, 0.998), (5, 0.99), (8, 0.95)):
         for _ in range(50):
             differences = trained(generator, seeds, 120, 0.8, 0.1, 0.3, 0.5)
-            both = stats.over_seeds_and_images(differences, confidence)
+            both = over_seeds_and_images(differences, confidence)
             alone = stats.mean_interval(differences.mean(axis=1).tolist(), confidence)
             assert alone.low is None or both.low <= alone.low + 1e-12 < both.center < alone.high - 1e-12 <= both.high
-    assert stats.over_seeds_and_images(trained(generator, 2, 120, 0.8, 0.1, 0.3, 0.5)).low is None
-    assert stats.over_seeds_and_images(np.ones((5, 40))).low is None
+    assert over_seeds_and_images(trained(generator, 2, 120, 0.8, 0.1, 0.3, 0.5)).low is None
+    assert over_seeds_and_images(np.ones((5, 40))).low is None
