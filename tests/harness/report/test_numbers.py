@@ -89,8 +89,9 @@ def numbers_of(rows, variant, baseline="sa"):
     for r in mine:
         if r.get("seed") is not None:
             by_group[r["metric"], r.get("test_px"), r.get("epoch")][r["seed"]] = r["value"]
-    for seeds in by_group.values():
-        one = stats.mean_interval(list(seeds.values()))
+    for (metric, *_), seeds in by_group.items():
+        share = "top1" in metric or metric.endswith("consistency")
+        one = stats.mean_interval(list(seeds.values()), within=(0.0, 100.0) if share else stats.UNBOUNDED)
         found += [one.center, one.low, one.high, one.n, *seeds.values()]
     for r in mine:
         samples = r.get("samples")
