@@ -5,11 +5,13 @@ To add a measurement, add its line to METRICS; a group of its own that is told i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 UP, DOWN = "up", "down"
+PERCENT = (0.0, 100.0)  # the ends of a share of whole images, and of a gap between two shares
 WORKS = {"": "inference", "train_": "training", "latency_": "latency"}  # what is timed: prefix of its metrics, group
 
 
@@ -51,6 +53,11 @@ class Metric:
     digits: int | None = None
     apart: tuple[str, ...] = ()
     heading: Heading | None = None
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """What a mean of it can be: every metric in % is a share, or a gap between two."""
+        return PERCENT if self.unit == "%" else (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""How sure a figure is: t intervals over seeds, bootstrap intervals over rounds and images, what is resolved.
+"""How sure a figure is: t intervals over seeds, bootstrap intervals over rounds, what is resolved.
 
 Seeds are few, so their intervals come from Student's t and do not exist below 3 seeds (at 2 seeds the t factor is 12.7;
 a percentile bootstrap over 5 seeds covers 83 %, not 95 %). Timing rounds are many and skewed, so their median is
-bootstrapped; test images are many, so they are resampled. Several variants share a baseline: intervals are simultaneous
-(Bonferroni), p values adjusted (Holm). Nothing here knows about rows, pages or units: values go in as they are, and
-come out in the same unit.
+bootstrapped. Test images are in crossed.py. Several variants share a baseline: intervals are simultaneous (Bonferroni),
+p values adjusted (Holm). Nothing here knows about rows, pages or units: values go in as they are, and come out in the
+same unit.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,11 +19,12 @@ import numpy as np
 from scipy import special, stats
 
 FEWEST_SEEDS = 3  # below, no interval is formed
+POWER = 0.8  # that a number of seeds is planned for
+UNBOUNDED = (-math.inf, math.inf)
 MOST_SEEDS = 1000  # a question that needs more than this is answered "more than 1000", math.inf here
 Seed = TypeVar("Seed", bound=Hashable)
 HAIR = 1e-4  # percentage points: a share of n images kept in float32 may lie so far below what it stands for
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95 % percentile interval rest on 50 resamples each
-IMAGE_RESAMPLES = 20_000  # cheap, and at the 99.5 % of ten simultaneous intervals the ends rest on 50 each
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Estimate:
 class Difference:
     """A mean difference, to the baseline seed by seed, or between two samples.
 
-    sd: that of the paired differences (n - 1), None for a single pair and for two samples. p: two-sided, of this test
-    alone, None where there is no interval.
+    sd: that of the paired differences (n - 1), None for a single pair and for two samples. seeds_for_power: how many
+    seeds a difference of this size wants in all. p: two-sided, of this test alone, None where there is no interval.
     """
 
     estimate: Estimate
     sd: float | None
-    more_seeds: int | float | None
+    seeds_for_power: int | float | None
     p: float | None = None
 
     @property
@@ -81,11 +83,15 @@ def _spread(values: np.ndarray) -> float | None:
     return 0.0 if sd <= 1e-12 * max(1.0, float(np.abs(values).max())) else sd
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+def mean_interval(
+    values: Sequence[float], confidence: float = 0.95, within: tuple[float, float] = UNBOUNDED
+) -> Estimate:
     """Mean and two-sided t interval over seeds.
 
     No interval below 3 values, nor where all values are equal: an interval of width 0 would claim certainty that a
-    handful of seeds cannot give. Raises ValueError for no values at all.
+    handful of seeds cannot give. within: what a mean can be; the interval is cut there. A cut drops only what cannot be
+    true, so it covers as often as before, and all other intervals stay as they are; a logit scale would move every
+    interval, and has none where a seed is at 0 or 100 %. Raises ValueError for no values at all.
     """
     array = np.asarray(values, dtype=float)
     if array.size == 0:
@@ -94,7 +100,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     if array.size < FEWEST_SEEDS or not sd:
         return Estimate(mean, None, None, array.size, confidence)
     half = float(special.stdtrit(array.size - 1, (1 + confidence) / 2)) * sd / math.sqrt(array.size)
-    return Estimate(mean, mean - half, mean + half, array.size, confidence)
+    return Estimate(mean, max(mean - half, within[0]), min(mean + half, within[1]), array.size, confidence)
 
 
 def simultaneous_confidence(compared: int, confidence: float = 0.95) -> float:
@@ -120,7 +126,7 @@ def paired_difference(
     p = None
     if estimate.low is not None and sd:
         p = float(2 * special.stdtr(values.size - 1, -abs(estimate.center) * math.sqrt(values.size) / sd))
-    return Difference(estimate, sd, more_seeds(estimate.center, sd, values.size, estimate.confidence), p)
+    return Difference(estimate, sd, seeds_for_power(estimate.center, sd, values.size, estimate.confidence), p)
 
 
 def welch_difference(one: Sequence[float], two: Sequence[float], compared: int = 1) -> Difference | None:
@@ -175,49 +181,27 @@ def probability_of_improvement(variant: Mapping[Seed, float], baseline: Mapping[
     return Improvement(pairs, u / (len(runs) * len(others)))
 
 
-def image_interval(differences: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean over images [n] and its percentile bootstrap interval over images, from a fixed generator.
+def seeds_for_power(difference: float, sd: float | None, n: int, confidence: float) -> int | float | None:
+    """The fewest seeds, those at hand included, that resolve a true difference of this size in `POWER` of studies.
 
-    Images with the same value are alike, so how often each value is drawn is drawn at once (multinomial): the same
-    distribution as n draws of an image. Raises ValueError for no images at all.
-    """
-    array = np.asarray(differences, dtype=float)
-    if array.size == 0:
-        raise ValueError("a mean over images needs at least one image")
-    values, counts = np.unique(array, return_counts=True)
-    draws = np.random.default_rng(0).multinomial(array.size, counts / array.size, IMAGE_RESAMPLES)
-    low, high = np.quantile(draws @ values / array.size, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(array.mean()), float(low), float(high), array.size, confidence)
-
-
-def over_seeds_and_images(differences: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean of differences [seeds, images], with an interval that holds for other seeds and for other images, too.
-
-    Seeds by Student's t, images by resampling: the two half widths are joined in quadrature, each side for itself
-    (MOVER, Zou and Donner 2008). So it is never narrower than the interval over seeds alone, and at 3 to 5 seeds it
-    covers, which resampling seeds and images both does not. No interval where the seeds have none; n: the images.
-    """
-    seeds = mean_interval(differences.mean(axis=1).tolist(), confidence)
-    images = image_interval(differences.mean(axis=0), confidence)
-    if seeds.low is None or seeds.high is None or images.low is None or images.high is None:
-        return Estimate(seeds.center, None, None, images.n, confidence)
-    low = math.hypot(seeds.center - seeds.low, images.center - images.low)
-    high = math.hypot(seeds.high - seeds.center, images.high - images.center)
-    return Estimate(seeds.center, seeds.center - low, seeds.center + high, images.n, confidence)
-
-
-def more_seeds(difference: float, sd: float | None, n: int, confidence: float) -> int | float | None:
-    """Seeds to add until the interval's half width is below |difference|, if mean and sd stay as they are.
-
-    A planning figure with about even odds, not a promise. 0 where it is settled already; None below 3 seeds, at a
-    difference of 0 or without spread, where nothing can be said; math.inf above `MOST_SEEDS` seeds in total.
+    By the noncentral t of the paired test at the interval's own level: `confidence` is simultaneous where that is. It
+    counts what is resolved on the right side of 0. The size and the spread are what was seen, so it is a plan for a
+    difference as large as this one, no promise that it is. None below 3 seeds, at a difference of 0 or without spread,
+    where nothing can be said; math.inf above `MOST_SEEDS`.
     """
     if n < FEWEST_SEEDS or not sd or difference == 0:
         return None
-    totals = np.arange(n, MOST_SEEDS + 1)
-    halves = special.stdtrit(totals - 1, (1 + confidence) / 2) * sd / np.sqrt(totals)
-    enough = totals[halves < abs(difference)]
-    return int(enough[0]) - n if enough.size else math.inf
+    if power(difference, sd, MOST_SEEDS, confidence) < POWER:
+        return math.inf
+    totals = range(FEWEST_SEEDS, MOST_SEEDS + 1)
+    return totals[bisect_left(totals, POWER, key=lambda total: power(difference, sd, total, confidence))]
+
+
+def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
+    """How often so many paired seeds resolve a true difference on its side of 0, at the interval's `confidence`."""
+    shift, limit = abs(difference) / sd * math.sqrt(seeds), special.stdtrit(seeds - 1, (1 + confidence) / 2)
+    missed = float(special.nctdtr(seeds - 1, shift, limit))
+    return 1.0 if math.isnan(missed) else 1.0 - missed  # it is NaN where the shift is many times the limit
 
 
 def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Estimate:

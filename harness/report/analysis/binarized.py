@@ -16,7 +16,7 @@ from harness.report.study.rows import side
 from harness.report.study.study import Setting
 from harness.report.text.formatting import HARD, listing, plural, points, significant, tick
 from harness.report.text.sentences import mask
-from harness.results.metrics import of_group
+from harness.results.metrics import PERCENT, of_group
 from harness.results.stats import aa_floor, median_interval, paired_difference, ratio_resolved
 
 HEADER = [
@@ -80,7 +80,7 @@ class Curves:
     def __init__(self, setting: Setting, spec: str, arms: Sequence[Arm]):
         self.setting, self.spec, self.arms = setting, spec, list(arms)
         self.trained = setting.by_seed("top1", spec)
-        self.plain = mean(list(self.trained.values()), "not trained")
+        self.plain = mean(list(self.trained.values()), "not trained", within=PERCENT)
         tuned = setting.named("kept_finetuned_top1")["epoch"]
         self.epochs = str(tuned.iloc[-1]) if len(tuned) else ""  # those of other lengths are not mixed with it
         self.top1 = self._accuracy("kept_top1")
@@ -89,7 +89,11 @@ class Curves:
 
     def _accuracy(self, metric: str, epoch: str | None = None) -> dict[str, tuple[Quantity, dict[str, float]]]:
         each = {one.name: self.setting.by_seed(metric, one.name, epoch=epoch) for one in self.arms}
-        return {name: (mean(list(by_seed.values()), ""), by_seed) for name, by_seed in each.items() if by_seed}
+        return {
+            name: (mean(list(by_seed.values()), "", within=PERCENT), by_seed)
+            for name, by_seed in each.items()
+            if by_seed
+        }
 
     def _ratios(self) -> pd.DataFrame:
         """The time ratios of one run's rounds, of every backend."""

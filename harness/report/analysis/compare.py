@@ -108,7 +108,12 @@ def compare(a: Source, b: Source, match: Match) -> Comparison:
     known = match.a.recipe is not None and match.b.recipe is not None
     paired = known and not match.recipes
     pairs = [(mine.get(name), theirs.get(name)) for name in dict.fromkeys([*mine, *theirs])]
-    compared = max(1, sum(all(s is not None and len(s.seeds) >= FEWEST_SEEDS for s in pair) for pair in pairs))
+    models = {
+        (match.a.same[one.variant], match.b.same[two.variant])
+        for one, two in pairs
+        if one is not None and two is not None and min(len(one.seeds), len(two.seeds)) >= FEWEST_SEEDS
+    }
+    compared = max(1, len(models))
     conditions = {prefix: (chosen(match.a, prefix), chosen(match.b, prefix)) for prefix in KINDS}
     unlike = _unlike(a, b)
     found = []

@@ -19,6 +19,7 @@ from harness.report.analysis.summary import failure
 from harness.report.study.rows import by_number
 from harness.report.study.study import Setting
 from harness.report.text.formatting import percent, plural, tick
+from harness.results.metrics import PERCENT
 from harness.results.stats import Estimate, first_at_least, mean_interval, round_targets
 
 ByEpoch = Mapping[int, float]
@@ -125,7 +126,7 @@ def _points(top1: Mapping[str, ByEpoch], seconds: Mapping[str, ByEpoch]) -> list
     return [
         Point(
             epoch,
-            mean_interval([by_epoch[epoch] for by_epoch in top1.values()]),
+            mean_interval([by_epoch[epoch] for by_epoch in top1.values()], within=PERCENT),
             float(np.mean([seconds[seed][epoch] for seed in top1])) if seconds else None,
         )
         for epoch in sorted(common)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from harness.report.text.formatting import tick
 from harness.results.metrics import METRICS
-from harness.results.stats import FEWEST_SEEDS, Estimate, mean_interval, median_interval
+from harness.results.stats import FEWEST_SEEDS, UNBOUNDED, Estimate, mean_interval, median_interval
 
 
 class Untried(str):
@@ -20,7 +21,7 @@ UNMEASURED = Untried("not measured")
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value with what belongs to it; `reason` says why the value, or else its interval, is missing."""
+    """A value with what belongs to it; `reason` says why the value, or else its interval, is missing or was cut."""
 
     value: float | None = None
     low: float | None = None
@@ -40,12 +41,21 @@ class Quantity:
         return None if self.value is None else Estimate(self.value, self.low, self.high, self.n, 0.95)
 
 
-def mean(values: Sequence[float], reason: str, stale: bool = False) -> Quantity:
-    """The mean over seeds with its t interval; `reason` where there is no seed."""
+def mean(
+    values: Sequence[float], reason: str, stale: bool = False, within: tuple[float, float] = UNBOUNDED
+) -> Quantity:
+    """The mean over seeds with its t interval, cut to what a mean can be; `reason` where there is no seed."""
     if not values:
         return Quantity(reason=reason)
-    one = mean_interval(values)
-    return Quantity(one.center, one.low, one.high, one.n, no_interval(one.n, one.low), stale)
+    one = mean_interval(values, within=within)
+    why = no_interval(one.n, one.low) or cut(one, within)
+    return Quantity(one.center, one.low, one.high, one.n, why, stale)
+
+
+def cut(one: Estimate, within: tuple[float, float]) -> str:
+    """Where an interval was cut, in a sentence; "" where it was not."""
+    ends = [f"{tick(end)} %" for end in within if end in (one.low, one.high)]
+    return f"no share passes {' or '.join(ends)}, so the interval ends there" if ends else ""
 
 
 def last(rows: pd.DataFrame, reason: str) -> Quantity:

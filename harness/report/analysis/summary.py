@@ -11,7 +11,7 @@ from harness.report.study import images
 from harness.report.study.rows import by_number
 from harness.report.study.study import Key, Setting
 from harness.report.text.sentences import pairing
-from harness.results.metrics import WORKS, follows_training, of_group
+from harness.results.metrics import METRICS, WORKS, follows_training, of_group
 from harness.results.stats import (
     FEWEST_SEEDS,
     Difference,
@@ -28,7 +28,8 @@ class Summary:
     """A variant's numbers in one setting; accuracy in %, differences in percentage points.
 
     p: of the paired t test, adjusted by Holm over the variants that have one. over_images: the difference with an
-    interval over seeds and test images both, None where the answers were not kept.
+    interval over seeds and test images both, None where the answers were not kept. same_as: the others whose
+    trainings are the same model, so that all are one comparison.
     """
 
     variant: str
@@ -49,6 +50,7 @@ class Summary:
     p: float | None = None
     improvement: Improvement | None = None
     over_images: Estimate | None = None
+    same_as: tuple[str, ...] = ()
 
     @property
     def stale(self) -> bool:
@@ -56,13 +58,14 @@ class Summary:
 
 
 Found = Mapping[Key, Sequence[Summary]]  # by the key of its setting
+BySeed = Mapping[str, Mapping[str, float]]  # variant -> seed -> value
 
 
 def summaries(setting: Setting) -> list[Summary]:
     """One per variant, the baseline first."""
     by_seed = {variant: setting.by_seed("top1", variant) for variant in setting.variants}
-    differences = differences_of(by_seed, setting.baseline)
-    adjusted = adjusted_p(differences)
+    differences = differences_of(by_seed, setting.baseline, setting.same)
+    adjusted = adjusted_p(differences, setting.same)
     inference, training, alone = (timing.chosen(setting, prefix) for prefix in WORKS)
     right = {v: images.right(setting, setting.at("top1", v)) if setting.correct else {} for v in setting.variants}
     base, found = by_seed.get(setting.baseline, {}), []
@@ -91,6 +94,7 @@ def summaries(setting: Setting) -> list[Summary]:
                 p=adjusted.get(variant),
                 improvement=None if is_baseline else probability_of_improvement(seeds, base),
                 over_images=images.over_images(right[variant], right.get(setting.baseline, {}), difference),
+                same_as=tuple(v for v in by_seed if v != variant and setting.same[v] == setting.same[variant]),
             )
         )
     return found
@@ -99,21 +103,39 @@ def summaries(setting: Setting) -> list[Summary]:
 def seed_mean(setting: Setting, metric: str, variant: str, reason: str, part: str = "") -> Quantity:
     """The mean over seeds at the training resolution; without a seed, the newest note of such a row, or `reason`."""
     rows, seeds = setting.at(metric, variant, part=part), setting.by_seed(metric, variant, part=part)
-    return mean(list(seeds.values()), "", bool(rows["stale"].any())) if seeds else last(rows, reason)
+    if not seeds:
+        return last(rows, reason)
+    return mean(list(seeds.values()), "", bool(rows["stale"].any()), METRICS[metric].within)
 
 
-def differences_of(by_seed: Mapping[str, Mapping[str, float]], baseline: str) -> dict[str, Difference | None]:
+def differences_of(by_seed: BySeed, baseline: str, same: Mapping[str, str]) -> dict[str, Difference | None]:
     """By variant other than the baseline its paired difference to it, with intervals that hold all together."""
-    base = by_seed.get(baseline, {})
+    many, base = comparisons(by_seed, baseline, same), by_seed.get(baseline, {})
     others = {variant: seeds for variant, seeds in by_seed.items() if variant != baseline}
-    compared = sum(len(base.keys() & seeds.keys()) >= FEWEST_SEEDS for seeds in others.values())
-    return {variant: paired_difference(seeds, base, max(1, compared)) for variant, seeds in others.items()}
+    return {variant: paired_difference(seeds, base, many) for variant, seeds in others.items()}
 
 
-def adjusted_p(differences: Mapping[str, Difference | None]) -> dict[str, float]:
-    """By variant, the p of its paired t test, adjusted by Holm over all that have one."""
-    raw = {variant: one.p for variant, one in differences.items() if one is not None and one.p is not None}
-    return dict(zip(raw, holm(list(raw.values())), strict=True))
+def comparisons(by_seed: BySeed, baseline: str, same: Mapping[str, str]) -> int:
+    """How many comparisons with the baseline have an interval, at least 1; variants that are one model are one.
+
+    same: by variant the one whose trainings are the same model (`Setting.same`), the variant itself where it is not
+    named. They are one comparison only where these values are the same, too.
+    """
+    base = by_seed.get(baseline, {})
+    distinct = {
+        (same.get(variant, variant), frozenset(seeds.items()))
+        for variant, seeds in by_seed.items()
+        if len(base.keys() & seeds.keys()) >= FEWEST_SEEDS
+    }
+    return max(1, len(distinct - {(baseline, frozenset(base.items()))}))
+
+
+def adjusted_p(differences: Mapping[str, Difference | None], same: Mapping[str, str]) -> dict[str, float]:
+    """By variant, the p of its paired t test, adjusted by Holm over all that have one; the same model counts once."""
+    p = {variant: one.p for variant, one in differences.items() if one is not None and one.p is not None}
+    raw = {(same.get(variant, variant), one): one for variant, one in p.items()}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    return {variant: adjusted[same.get(variant, variant), one] for variant, one in p.items()}
 
 
 def failure(setting: Setting, variant: str, group: str) -> str:

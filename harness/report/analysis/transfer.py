@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.report.study.rows import by_number, side
 from harness.report.study.study import Setting
+from harness.results.metrics import PERCENT
 from harness.results.stats import Estimate, mean_interval
 
 
@@ -56,5 +57,5 @@ def _by_resolution(rows: pd.DataFrame) -> list[Point]:
     for px, here in rows.groupby("test_px", sort=False):
         seeds = dict(zip(here["seed"], here["value"].astype(float), strict=True))
         seeds = {seed: seeds[seed] for seed in sorted(seeds, key=by_number)}
-        points.append(Point(str(px), side(str(px)), mean_interval(list(seeds.values())), seeds))
+        points.append(Point(str(px), side(str(px)), mean_interval(list(seeds.values()), within=PERCENT), seeds))
     return sorted((p for p in points if p.position >= 0), key=lambda point: (point.position, point.px))

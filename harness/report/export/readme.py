@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
-from harness.report.analysis.summary import Summary, differences_of, summaries
+from harness.report.analysis.summary import Summary, comparisons, differences_of, summaries
 from harness.report.analysis.transfer import curves
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked, row
@@ -79,11 +79,12 @@ def part(study: Study, name: str, folder: str) -> Part:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
     findings = claims(study.settings, found)
-    lines = [table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
+    columns = together(shown)
+    lines = [table(study, columns), "", caption(study, columns), "", *elsewhere(columns)]
     figures = {}
     drawn = {
-        "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
-        "recipes": ("Top-1 minus {} with another recipe", factors(shown, [one for one in shown if not one.first])),
+        "differences": ("Top-1 minus {}, by setting", factors(columns, [one for one in columns if one.first])),
+        "recipes": ("Top-1 minus {} with another recipe", factors(columns, [one for one in columns if not one.first])),
         "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
     }
     for key, (words, groups) in drawn.items():
@@ -93,7 +94,8 @@ def part(study: Study, name: str, folder: str) -> Part:
             lines += [f"![{words.format(study.baseline)}]({folder}/{name}-{key}.svg)", ""]
     if figures:
         every = [group for _, groups in drawn.values() for group in groups]
-        lines += [f"*{forest_plot.caption(every, study.baseline)}*", ""]
+        hidden = " Ablations: over all variants of a setting, those that no table shows among them."
+        lines += [f"*{forest_plot.caption(every, study.baseline)}{hidden if drawn['ablations'][1] else ''}*", ""]
     for one in findings:
         lines += [*finding(one), ""]
     return Part("\n".join(lines).rstrip(), figures)
@@ -170,6 +172,24 @@ def listed(shown: Sequence[Column]) -> list[str]:
     return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
 
 
+def together(shown: Sequence[Column]) -> list[Column]:
+    """The columns with differences that hold together over what the table shows, and over nothing else.
+
+    Which variants it shows does not depend on how they did, so the others are no comparisons of this table.
+    """
+    names, made = listed(shown), []
+    for column in shown:
+        differences = differences_of(seeds_of(column, names), column.setting.baseline, column.setting.same)
+        found = {v: replace(s, difference=differences.get(v, s.difference)) for v, s in column.found.items()}
+        made.append(replace(column, found=found))
+    return made
+
+
+def seeds_of(column: Column, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By variant that the table shows, and the baseline: top-1 by seed."""
+    return {v: s.seeds for v, s in column.found.items() if s.is_baseline or v in names}
+
+
 def elsewhere(shown: Sequence[Column]) -> list[str]:
     """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned.
 
@@ -182,7 +202,7 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
         (f"{lead.words}, {px} px{TUNED * finetuned}", by_variant)
         for lead in leads.values()
         for finetuned in (False, True)
-        for px, by_variant in transferred(lead.setting, finetuned).items()
+        for px, by_variant in transferred(lead.setting, listed(shown), finetuned).items()
     ]
     if not columns:
         return []
@@ -194,11 +214,12 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
     told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
     corner = f"Minus {shown[0].setting.baseline} at"
     whole = markdown(Sheet(corner, [("", words) for words, _ in columns], lines))
+    told += ". Intervals are simultaneous over the variants of the first table that were tested there"
     return [*whole.splitlines(), "", f"The same weights at other resolutions, zero-shot{told}.", ""]
 
 
-def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str, Difference]]:
-    """By other resolution and variant: the difference to the baseline there, simultaneous over the variants."""
+def transferred(setting: Setting, names: Sequence[str], finetuned: bool = False) -> dict[str, dict[str, Difference]]:
+    """By other resolution and variant of `names`: the difference to the baseline there, simultaneous over these."""
     seeds: dict[str, dict[str, Mapping[str, float]]] = {}
     for curve in curves(setting):
         for point in curve.finetuned if finetuned else curve.points:
@@ -206,8 +227,8 @@ def transferred(setting: Setting, finetuned: bool = False) -> dict[str, dict[str
                 seeds.setdefault(point.px, {})[curve.variant] = point.seeds
     found: dict[str, dict[str, Difference]] = {}
     for px, known in seeds.items():
-        by_seed = {variant: dict(known.get(variant, {})) for variant in setting.variants}
-        differences = differences_of(by_seed, setting.baseline)
+        by_seed = {v: dict(known.get(v, {})) for v in setting.variants if v == setting.baseline or v in names}
+        differences = differences_of(by_seed, setting.baseline, setting.same)
         if some := {variant: one for variant, one in differences.items() if one is not None}:
             found[px] = some
     return found
@@ -223,15 +244,27 @@ def difference(found: Difference | None) -> Value:
 
 def caption(study: Study, shown: Sequence[Column]) -> str:
     """How to read the tables, and how far the study went."""
-    many = listing([f"{column.words}: {seeds_words(column.found.values())}" for column in shown])
+    names = listed(shown)
+    many = "; ".join(
+        f"{column.words}: {seeds_words(column.found.values())}, {compared(column, names)}" for column in shown
+    )
+    twins = {tuple(v for v in names if v == s.variant or v in s.same_as)
+             for column in shown for s in column.found.values() if s.same_as}  # fmt: skip
+    counted = "".join(f"{listing(list(one))} have the same numbers and are one comparison. "
+                      for one in sorted(twins) if len(one) > 1)  # fmt: skip
     bodies = listing(sorted({column.setting.key.size for column in shown}))
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
         f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
-        f"variants of a column. Bold is resolved, all else is not. The body is {bodies}. "
+        f"comparisons of a column. {counted}Bold is resolved, all else is not. The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
+
+
+def compared(column: Column, names: Sequence[str]) -> str:
+    """How many comparisons a column's intervals hold together for."""
+    return plural(comparisons(seeds_of(column, names), column.setting.baseline, column.setting.same), "comparison")
 
 
 def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Factor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.report import figures
 from harness.report.analysis import ablation, crossover, learning
 from harness.report.analysis import low_data as fractions
-from harness.report.analysis.summary import Summary
+from harness.report.analysis.summary import Summary, comparisons
 from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere
 from harness.report.figures import forest_plot, low_data
 from harness.report.figures.context import Context
@@ -140,7 +140,7 @@ def section(
         table=whole,
         unmeasured=unmeasured,
         level=level(found),
-        compared=sum(s.difference is not None and s.difference.estimate.low is not None for s in challengers),
+        compared=comparisons({s.variant: s.seeds for s in found}, setting.baseline, setting.same),
         drawings=drawings,
         rules=rules.rules(setting),
         means=means(setting),

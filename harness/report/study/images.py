@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from harness.report.study.study import Setting
-from harness.results.stats import HAIR, Difference, Estimate, over_seeds_and_images
+from harness.results.crossed import over_seeds_and_images
+from harness.results.stats import HAIR, Difference, Estimate
 
 Right = Mapping[str, np.ndarray]  # by seed, bool [n]
 

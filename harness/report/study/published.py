@@ -18,6 +18,7 @@ from harness.report.analysis.transfer import curves, finetune_epochs
 from harness.report.study.rows import side
 from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, percent, plural
+from harness.results.metrics import PERCENT
 
 FOLDER = Path(__file__).resolve().parents[3] / "results" / "published"
 DATASET = "imagenet1k"
@@ -100,7 +101,7 @@ def beside(setting: Setting, known: Sequence[Published]) -> list[Pair]:
             if one.test_px in by_px:
                 seeds = list(by_px[one.test_px].seeds.values())
                 how = f"{_how(setting, one.test_px, tuned)}, {plural(len(seeds), 'seed')}"
-                found.append(Pair(one, mean(seeds, ""), how))
+                found.append(Pair(one, mean(seeds, "", within=PERCENT), how))
     order = {variant: place for place, variant in enumerate(setting.variants)}
     return sorted(found, key=lambda pair: (order[pair.published.variant], side(pair.published.test_px)))
 

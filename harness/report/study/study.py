@@ -131,6 +131,28 @@ class Setting:
         return variant in self._measured
 
     @cached_property
+    def same(self) -> Mapping[str, str]:
+        """By variant the first, in the order of the page, whose trainings are the same model: itself for most.
+
+        They are where every loss and every accuracy agrees to the last digit, seed by seed and epoch by epoch. Losses
+        are means in floating point, so no other model has them all by chance; accuracies of a few images alone would
+        agree by chance, so without a loss for each seed a variant is itself.
+        """
+        first: dict[frozenset[tuple[str, ...]], str] = {}
+        found = {}
+        for variant in self.variants:
+            numbers, seeds = set(), {}
+            for metric in ("loss", "val_top1", "top1"):
+                rows = self.named(metric, variant)
+                rows = rows[rows["value"].notna()]
+                seeds[metric] = set(rows["seed"])
+                columns = (rows["seed"], rows["epoch"], rows["test_px"], rows["value"])
+                numbers |= {(metric, *map(str, one)) for one in zip(*columns, strict=True)}
+            known = bool(seeds["top1"]) and seeds["top1"] <= seeds["loss"]
+            found[variant] = first.setdefault(frozenset(numbers), variant) if known else variant
+        return found
+
+    @cached_property
     def _under(self) -> Mapping[tuple[str, ...], pd.DataFrame]:
         measured = self.rows[self.rows["value"].notna() & self.rows["metric"].isin(TIMED)]
         return dict(iter(measured.groupby(["metric", "variant", *CONDITION], sort=False)))

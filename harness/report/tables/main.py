@@ -22,6 +22,7 @@ from harness.report.text.formatting import (
     points,
     significant,
 )
+from harness.report.text.sentences import one_model
 from harness.results.metrics import METRICS, Metric
 from harness.results.stats import Difference
 
@@ -152,7 +153,7 @@ def table(
             _latency(s.latency, baseline, s.is_baseline, latency, notes),
             *_speed(s.training, s.is_baseline, training, notes),
             mean_cell(s.top1, percent, notes),
-            _difference(s, any(other.p is not None for other in found), notes),
+            _difference(s, baseline, any(other.p is not None for other in found), notes),
             _seeds(s, notes),
         ]
         lines.append(Line(s.variant, s.family, s.is_baseline, cells))
@@ -225,7 +226,7 @@ def mean_cell(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
     return cell
 
 
-def _difference(s: Summary, several: bool, notes: Footnotes) -> Cell:
+def _difference(s: Summary, baseline: str, several: bool, notes: Footnotes) -> Cell:
     """The paired difference; under it the interval, Holm's p and the probability of improvement."""
     if s.is_baseline and s.top1.value is not None:
         return Cell("0", 0.0, tone="open", notes=[notes.number(TESTED)] if several else [])
@@ -234,6 +235,8 @@ def _difference(s: Summary, several: bool, notes: Footnotes) -> Cell:
     marks, n = [notes.number(sentence(s.unpaired))] if s.unpaired else [], s.difference.estimate.n
     if n < len(s.seeds):
         marks.append(notes.number(f"Over the {plural(n, 'seed')} that it shares with the baseline."))
+    if s.same_as:
+        marks.append(notes.number(one_model(s.same_as, baseline)))
     if s.remark:
         marks.append(notes.number(f"{s.remark[:1].upper()}{s.remark[1:]}."))
     if s.difference.resolved and s.over_images is not None and not s.over_images.excludes(0.0):

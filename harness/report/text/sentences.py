@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.text.formatting import tick
+from harness.report.text.formatting import listing, tick
 
 Params = Mapping[str, Any]
 BODIES = {"published": "the class token from the input on, every layer spatial", "own": "the size's own body"}
@@ -22,6 +22,14 @@ def pairing(params: Params) -> str:
     """How a widened baseline is paired."""
     wide = params.get("mlp_hidden")
     return f"paired by data only: its MLPs are {wide} wide" if wide else ""
+
+
+def one_model(same_as: Sequence[str], baseline: str) -> str:
+    """That a variant is the same model as others: one comparison with them, and none where the baseline is one."""
+    if not same_as:
+        return ""
+    counted = "it is no comparison" if baseline in same_as else "they are one comparison"
+    return f"It has the same numbers as {listing(list(same_as))} in every seed and epoch: {counted}."
 
 
 def proof(params: Params) -> str:

@@ -17,7 +17,8 @@ from harness.report.analysis.summary import Summary
 from harness.report.study.study import Setting
 from harness.report.text.bars import Bar, axis, bar, rank
 from harness.report.text.formatting import confidence, grouped, listing, p_value, percent, plural, points, significant
-from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, pareto_front
+from harness.report.text.sentences import one_model
+from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, POWER, pareto_front
 
 BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
 
@@ -99,14 +100,14 @@ def _accuracy(summary: Summary, baseline: str) -> str:
     text = f"{points(estimate.center)} points against {baseline}"
     if estimate.low is not None and estimate.high is not None:
         text += f" (simultaneous 95 % interval {points(estimate.low)} to {points(estimate.high)}, {_tests(summary)})"
-        text += "." if difference.resolved else f": not resolved{_more(difference.more_seeds)}."
+        text += "." if difference.resolved else f": not resolved{_planned(difference.seeds_for_power)}."
         text += _images(summary)
     elif estimate.n < FEWEST_SEEDS:
         few = f"{pairs} {'is' if estimate.n == 1 else 'are'} too few for an interval, which needs {FEWEST_SEEDS}"
         text += f": not resolved, {few}."
     else:
         text += f": not resolved, all {pairs} show the same difference, so no interval can be formed."
-    return f"{text} {mean}"
+    return " ".join(filter(None, [text, one_model(summary.same_as, baseline), mean]))
 
 
 def _tests(summary: Summary) -> str:
@@ -131,13 +132,13 @@ def _images(summary: Summary) -> str:
     return f"{text}." if wide.excludes(0.0) else f"{text}, not resolved."
 
 
-def _more(seeds: int | float | None) -> str:
+def _planned(seeds: int | float | None) -> str:
+    """How many seeds a difference of this size wants."""
     if seeds is None:
         return ""
-    number = f"more than {grouped(MOST_SEEDS, 0)}" if math.isinf(seeds) else f"about {seeds}"
-    return (
-        f"; {number} more {'seed' if seeds == 1 else 'seeds'} would settle it if difference and spread stay as they are"
-    )
+    if math.isinf(seeds):
+        return f"; more than {grouped(MOST_SEEDS, 0)} seeds are needed for {POWER:.0%} power".replace("%", " %")
+    return f"; {seeds} seeds give {POWER:.0%} power for this difference".replace("%", " %")
 
 
 def _cost(summary: Summary, base: Summary | None) -> str:

@@ -89,8 +89,9 @@ def numbers_of(rows, variant, baseline="sa"):
     for r in mine:
         if r.get("seed") is not None:
             by_group[r["metric"], r.get("test_px"), r.get("epoch")][r["seed"]] = r["value"]
-    for seeds in by_group.values():
-        one = stats.mean_interval(list(seeds.values()))
+    for (metric, *_), seeds in by_group.items():
+        share = "top1" in metric or metric.endswith("consistency")
+        one = stats.mean_interval(list(seeds.values()), within=(0.0, 100.0) if share else stats.UNBOUNDED)
         found += [one.center, one.low, one.high, one.n, *seeds.values()]
     for r in mine:
         samples = r.get("samples")
@@ -144,7 +145,7 @@ def against(rows, variant, baseline):
     ps = [stats.paired_difference(by_seed(rows, name), base).p for name in others]
     won = stats.probability_of_improvement(mine, base)
     p = dict(zip(others, stats.holm(ps), strict=True))[variant]
-    found = [one.estimate.center, one.estimate.low, one.estimate.high, one.more_seeds, one.estimate.n]
+    found = [one.estimate.center, one.estimate.low, one.estimate.high, one.seeds_for_power, one.estimate.n]
     found += [won.pairs.center * won.pairs.n, won.any_runs, *tokens(formatting.p_value(p))]
     found += [mine[seed] - base[seed] for seed in mine]
     for metric in ("params", "gmac", "peak_mib", "train_peak_mib"):

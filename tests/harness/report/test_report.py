@@ -95,7 +95,7 @@ def test_numbers_in_the_verdict_are_computed_from_the_rows(full):
         if variant != "sa":
             estimate = difference.estimate
             shown += [formatting.points(x) for x in (estimate.center, estimate.low, estimate.high)]
-            shown += [str(difference.more_seeds)]
+            shown += [str(difference.seeds_for_power), "80"]
             won = stats.probability_of_improvement(by_seed(rows, variant), by_seed(rows, "sa")).pairs
             shown += [formatting.p_value(adjusted[variant]), f"{won.center * won.n:g}"]
             shown += [f"{r['value']:.2f}" for r in rows if r["variant"] == variant and r["metric"].endswith("ratio")]
@@ -114,8 +114,10 @@ def test_not_resolved_is_said_where_it_is_so(tmp_path):
     rows = made.accuracy(["sa", "psa"], range(4), [8])
     even = [r | {"value": 93.0 + 0.7 * (r["seed"] % 2)} if r["variant"] == "psa" else r for r in rows]
     text = Page(render(tmp_path, even)).text
-    more = stats.paired_difference(by_seed(even, "psa"), by_seed(even, "sa")).more_seeds
-    assert re.search(rf"psa not resolved \S+ points against sa .*: not resolved; about {more} more seeds", text)
+    planned = stats.paired_difference(by_seed(even, "psa"), by_seed(even, "sa")).seeds_for_power
+    assert planned > 4
+    said = f"{planned} seeds give 80 % power for this difference"
+    assert re.search(rf"psa not resolved \S+ points against sa .*: not resolved; {said}\.", text)
     assert not re.search("psa [▲▼]", text)
 
 

@@ -1,20 +1,25 @@
 """The paper's findings judged by rows with known answers, and the README's part of a study."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from harness.backbone.sizes import SIZES
 from harness.report import __main__ as program
 from harness.report import render
 from harness.report.analysis.claims import CONTRADICTED, OPEN, REPRODUCED, claims
 from harness.report.analysis.summary import summaries
 from harness.report.export import readme
 from harness.report.study.study import study as take_apart
+from harness.report.text.formatting import points
 from harness.results import store
 from tests.support import rows as made
+from variants import build
+from variants.windows import auto_window
 
 ROOT = Path(__file__).parents[4]
 LATE, INPUT = "a" * 16, "b" * 16
@@ -153,7 +158,7 @@ def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
     for variant, values in there.items():
         rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
                  for seed, value in enumerate(values)]  # fmt: skip
-    found = readme.transferred(made.take(tmp_path, rows).settings[0])
+    found = readme.transferred(made.take(tmp_path, rows).settings[0], ["sp_sa", "psa"])
     assert list(found) == ["12"]
     one = found["12"]["sp_sa"].estimate
     assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)
@@ -237,7 +242,8 @@ def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
     assert re.findall(r"\*\*(\S+)\*\*", line) == ["\N{MINUS SIGN}2.00", "+3.00"]
     assert "those fine-tuned were trained on there" in lines[-2]
     rows = [one for one in rows if one["metric"] != "finetuned_top1"]
-    assert readme.elsewhere(columns(made.take(tmp_path / "shot", rows))[0])[-2].endswith("resolutions, zero-shot.")
+    alone = readme.elsewhere(columns(made.take(tmp_path / "shot", rows))[0])[-2]
+    assert alone.startswith("The same weights at other resolutions, zero-shot. Intervals are simultaneous over the ")
 
 
 def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
@@ -253,6 +259,7 @@ def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
 STUDY = ROOT / "results/reference"
 
 
+@cache
 def committed():
     return take_apart(store.load(STUDY), store.recipes(STUDY), store.correct(STUDY))
 
@@ -281,6 +288,16 @@ ROUND = {"0.2", "0.3", "0.02", "1.01"}  # bounds and settings, in words
 NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
 
 
+SEEDS_TOLD = ("swin", "log_cpb", "gpsa")  # whose seeds README's prose names
+
+
+def by_seed_without_position(variant):
+    """The differences to sa on digits without a position embedding, seed by seed."""
+    setting = next(s for s in committed().settings if s.key.dataset == "digits" and "embedding none" in s.name)
+    mine, base = (setting.by_seed("top1", name) for name in (variant, "sa"))
+    return [mine[seed] - base[seed] for seed in mine]
+
+
 def told(text):
     """The decimal numbers of README's prose on the study."""
     prose = text.partition("<!-- end of study -->")[2].partition("## Start")[0]
@@ -300,6 +317,7 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
     times = store.load(ROOT / "results/speed")
     timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
     known = set(NUMBER.findall(part.text)) | searched | costs | grown | set(NUMBER.findall(masked)) | timed | ROUND
+    known |= {points(one) for variant in SEEDS_TOLD for one in by_seed_without_position(variant)}
     assert told(text), "the prose has numbers"
     assert [number for number in told(text) if number not in known] == []
     mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
@@ -329,7 +347,14 @@ def test_what_the_readme_says_in_words_is_in_the_rows(part):
     assert set(re.findall(r"`(\w+)`", named[2])) == resolved
     heads = ("minus sa", "fashion_mnist, 5400 images", "digits: minus sa")
     low, more, digits = (differences(part.text, head) for head in heads)
-    assert not any("**" in cell for cell in [*low.values(), *more.values(), *digits.values()])
+    assert not any("**" in cell for cell in [*low.values(), *more.values()])
+    assert [variant for variant, cell in digits.items() if "**" in cell] == ["lepe"]
+    ends = re.search(r"\[(\S+), (\S+)\]", digits["lepe"].replace("\\", ""))
+    many = re.search(r"digits: 5 to 8 seeds, (\d+) comparisons", part.text)[1]
+    assert (
+        f"Of the {many} comparisons on digits one is resolved: `lepe`, {digits['lepe'].split()[0].strip('*')} points "
+        f"({ends[1]} to {ends[2]})"
+    ) in text
     assert max(abs(mean(cell)) for cell in low.values()) < 0.3
     assert max(abs(mean(cell)) for cell in more.values()) < 0.4
     assert max(abs(mean(one["uniform"])) for one in (low, more, digits)) < 0.2
@@ -374,3 +399,68 @@ def test_every_row_says_where_it_comes_from(name):
     assert not frame["code"].str.contains("dirty").any()
     assert frame["source_hash"].nunique() == 1
     assert set(frame["recipe_hash"]) <= set(store.recipes(ROOT / "results" / name))
+
+
+def sentences():
+    """README's prose, in one line."""
+    return re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+
+
+def test_what_the_readme_says_of_seeds_without_a_position_is_so():
+    swin, log_cpb, gpsa = map(by_seed_without_position, SEEDS_TOLD)
+    assert min(swin) > 0, "its seeds agree"
+    assert f"`swin` gains in every seed, {points(min(swin))} to {points(max(swin))}." in sentences()
+    assert [sum(one < 0 for one in seeds) for seeds in (log_cpb, gpsa)] == [1, 1]
+    others = [one for one in [*log_cpb, *gpsa] if one > 0]
+    assert (
+        f"have one seed that fails ({points(min(log_cpb))} and {points(min(gpsa))}); their other four gain "
+        f"{points(min(others))} to {points(max(others))}."
+    ) in sentences()
+
+
+def test_what_the_readme_says_of_swins_window_is_so():
+    trained, tested = ((px // committed().settings[0].recipe["patch_size"],) * 2 for px in (8, 12))
+    (side, _), seen = auto_window(trained), [window_share(grid) for grid in (trained, tested)]
+    assert (trained, tested, seen) == ((4, 4), (6, 6), [1 / 4, 1 / 9])
+    assert "fixed" in build("swin", dim=8, num_heads=2, grid=trained).resolution_rule()
+    told = (
+        f"Its window keeps its {side}x{side} patches. In training these were a quarter of the 4x4 grid, at 12 px they"
+    )
+    assert f"{told} are a ninth of 6x6." in sentences()
+
+
+def window_share(grid):
+    """The largest share of a grid that a window of swin, built for 4x4 patches, holds."""
+    relation = next(m for m in build("swin", dim=8, num_heads=2, grid=(4, 4)).modules() if hasattr(m, "groups"))
+    _, counts = np.unique(relation.groups(grid).numpy(), return_counts=True)
+    return counts.max() / (grid[0] * grid[1])
+
+
+def test_what_the_readme_says_of_a_mean_in_the_place_of_attention_is_what_was_trained():
+    """A mean stands in the first two of four layers; nothing is said of four."""
+    for setting in committed().settings:
+        if "uniform" in setting.variants:
+            assert (setting.recipe["spatial_layers"], SIZES[setting.key.size].depth) == (2, 4)
+            uniform = next(s for s in summaries(setting) if s.variant == "uniform").difference
+            assert not uniform.resolved
+    text = sentences()
+    assert "a mean in the place of the first two of four layers costs nothing measurable here" in text
+    assert "needs no attention" not in text
+    assert "what four layers without attention would learn was not tested" in text
+
+
+def test_the_guides_say_that_convit_has_a_constant_less():
+    """tests/variants/published/test_families.py counts it."""
+    for guide in ("harness/README.md", "tests/README.md"):
+        text = re.sub(r"\s+", " ", (ROOT / guide).read_text())
+        assert "one constant a gated head less, which the softmax ignores" in text
+        assert not re.search(r"`convit_\w+`[^.]* to the unit", text)
+
+
+def test_the_page_counts_the_ablations_that_readme_hides():
+    setting = max(committed().settings, key=lambda s: (s.key.dataset == "digits", len(s.variants)))
+    lepe = next(s for s in summaries(setting) if s.variant == "lepe").difference
+    many = round(0.05 / (1 - lepe.estimate.confidence))
+    hidden = [v for v in setting.variants if v.startswith("sp_sa[")]
+    assert (many, len(hidden), lepe.resolved) == (34, 7, False)
+    assert f"It is not among the {many} of the report's page, which shows seven ablations" in sentences()
