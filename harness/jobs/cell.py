@@ -94,7 +94,7 @@ class Cell(ABC):
         return [self.row(variant, metric=self.metric, value=None, note=note) for variant in self.about_variants()]
 
     def row(self, variant: str, **fact: Any) -> store.Row:
-        """A whole row of this cell; its source_hash is KIND+VARIANT, or KIND+VARIANT+WEIGHTS of what reads a training's."""
+        """A whole row of this cell; its source_hash is KIND+VARIANT, and +WEIGHTS where it reads a training's."""
         halves = [self.kind_hash, self.experiment.source_of(variant)]
         if self.after is not None:
             halves.append(self.after.kind_hash)

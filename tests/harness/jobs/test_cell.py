@@ -128,7 +128,6 @@ CASES = {
     "a new dataset": ({"harness/data/sets/mine.py": "SIDE = 8\n",
                        "harness/data/__init__.py": "\nfrom harness.data.sets.mine import SIDE\n"}, nothing),
     "a new measurement": ({"harness/measure/mine.py": MEASUREMENT,
-                           "harness/jobs/study.py": swap('OF_TRAINED = (', 'OF_TRAINED = ("mine", '),
                            "harness/results/metrics.py": swap(METRICS, NEW_METRIC)}, nothing),
     "a comment": ({"harness/measure/saliency.py": "\n# more of it\n"}, nothing),
     "a docstring": ({"harness/training/loop.py": swap('"""One step, its', '"""A step, its')}, nothing),
@@ -181,12 +180,6 @@ NO_MEASUREMENT = """
 from harness.jobs.kinds import measured, training
 measured.Measured.modules = training.OfTrained.modules
 """
-NO_WEIGHTS = """
-from harness.jobs import cell
-from harness.jobs.kinds import training
-training.OfTrained.settings = lambda self: [self.variant, self.seed, self.fraction]
-cell.Cell.modules = lambda self: [type(self).__module__]
-"""
 NO_VARIANTS = """
 from harness.jobs import experiment
 experiment.Experiment.source_of = lambda self, variant: ""
@@ -195,9 +188,9 @@ PLANTED = [
     (ALL_FILES, "a new variant"), (ALL_FILES, "a new dataset"), (ALL_FILES, "a comment"), (ALL_FILES, "shift"),
     (ALL_FILES, "psa"), (ALL_FILES, "what plans, records and shows"),
     (NO_RECORDERS, "what plans, records and shows"), (NO_RECORDERS, "a new measurement"),
-    (MODULES, "backbone/vit.py"), (MODULES, "jobs/experiment.py"),
+    (MODULES, "jobs/experiment.py"),
     (NO_MEASUREMENT, "calibration"), (NO_MEASUREMENT, "what maps say"), (NO_MEASUREMENT, "rollout"),
-    (NO_WEIGHTS, "training cell"), (NO_VARIANTS, "sp_sa"),
+    (NO_VARIANTS, "sp_sa"),
 ]  # fmt: skip
 
 

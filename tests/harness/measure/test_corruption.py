@@ -17,8 +17,8 @@ from tests.support.trainings import digits
 
 def every(image, number=0):
     """By name and severity, an image of that number corrupted."""
-    return {(name, severity): corrupted(image, corrupt, severity, name, number)
-            for name, corrupt in CORRUPTIONS.items() for severity in SEVERITIES}  # fmt: skip
+    return {(name, severity): corrupted(image[None], name, severity, [number])[0]
+            for name in CORRUPTIONS for severity in SEVERITIES}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_every_variant_and_seed_meets_the_same_images_and_rows_say_which():
     plain = Seen()
     correct(plain, [(data.normalise(data.test_x), data.test_y)])
     assert not torch.equal(plain.seen[0], models[0].seen[0])
-    first = data.normalise(corrupted(data.test_x[7], CORRUPTIONS["noise"], 1, "noise", 7)[None])[0]
+    first = data.normalise(corrupted(data.test_x[7:8], "noise", 1, [7]))[0]
     torch.testing.assert_close(models[0].seen[0][7], first)
 
 
@@ -162,5 +162,7 @@ def test_batches_change_nothing(monkeypatch):
 
 def test_pictures_from_files_are_refused_in_one_sentence():
     data = replace(digits(), test_x=["a.png"])
-    with pytest.raises(ValueError, match=r"corruption wants images in memory, and digits is read from files; leave "):
+    with pytest.raises(
+        ValueError, match=r"corruption must have images in memory, and digits is read from files; leave "
+    ):
         next(corruption.measure(subject(Seen(), data, 0)))

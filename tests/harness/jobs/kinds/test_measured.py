@@ -6,7 +6,7 @@ import pytest
 
 from harness.jobs.kinds.measured import Measured
 from harness.jobs.kinds.training import Trained
-from harness.jobs.study import MEASURED, OF_TRAINED
+from harness.jobs.study import MEASURED, MEASUREMENTS
 from harness.presets import digits
 from harness.results import map_files, source, store
 from tests.support.cells import experiment, planned, work
@@ -56,10 +56,10 @@ def test_maps_can_be_added_later_without_training_anew(tmp_path):
     assert work(experiment(measure=("accuracy",), seeds=(0,)), ["sp_sa"], tmp_path) == ["sp_sa seed 0"]
     assert work(experiment(measure=("accuracy", "maps"), seeds=(0,)), ["sp_sa"], tmp_path) == ["sp_sa seed 0 maps"]
     (file,) = store.beside(tmp_path, ".maps.npz").values()
-    assert {epoch for _, _, epoch in map_files.unpacked(file)} == {0, None}  # no snapshots: they were not asked for
+    assert {epoch for _, _, epoch in map_files.unpacked(file)} == {0, 1, 2, None}  # a training keeps them in any case
 
 
-@pytest.mark.parametrize("word", OF_TRAINED)
+@pytest.mark.parametrize("word", MEASUREMENTS)
 def test_a_measurement_without_a_training_is_refused_in_a_sentence(word):
     with pytest.raises(ValueError, match=f"{word} is read from trained weights; write --measure accuracy,{word}"):
         replace(digits(), measure=("cost", word))
