@@ -231,7 +231,8 @@ class Experiment:
 
     @property
     def _images(self) -> list[Any]:
-        return [self.data.fingerprint, [*self.data.mean, *self.data.std], self._reading]
+        moments = [round(value, 4) for value in (*self.data.mean, *self.data.std)]  # sums depend on the threads
+        return [self.data.fingerprint, moments, self._reading]
 
     @property
     def _reading(self) -> str:
