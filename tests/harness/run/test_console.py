@@ -70,13 +70,13 @@ def test_a_run_that_was_interrupted_says_that_it_goes_on(tmp_path, monkeypatch, 
     monkeypatch.setattr(training_cell, "train", interrupted)
     assert program.main(TINY) == 130
     out, err = capsys.readouterr()
-    assert "; 0 of 2 cells are there\n" in out
+    assert "; 0 of 2 cells are there; 10 classes; " in out
     assert "harness.run: interrupted; what was recorded is whole, and the same command goes on\n" in err
     monkeypatch.setattr(training_cell, "train", real)
     assert program.main(TINY) == 0
-    assert "; 0 of 2 cells are there, 1 goes on from a checkpoint\n" in capsys.readouterr().out
+    assert "; 0 of 2 cells are there, 1 goes on from a checkpoint; 10 classes; " in capsys.readouterr().out
     assert program.main(TINY) == 0
-    assert "; 2 of 2 cells are there\n" in capsys.readouterr().out
+    assert "; 2 of 2 cells are there; 10 classes; " in capsys.readouterr().out
 
 
 def test_the_bar_counts_steps_of_the_cell_that_it_names(tmp_path, capsys):
