@@ -97,6 +97,9 @@ def pixels(text: str) -> tuple[Pixels, ...]:
     return tuple(found)
 
 
+MOST_SEEDS = 10_000
+
+
 def seeds(text: str) -> tuple[int, ...]:
     """ "0-2" or "0,1,2" -> (0, 1, 2), each once."""
     found: list[int] = []
@@ -106,5 +109,7 @@ def seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds; write 0-2 or 0,1,2")
         if dash and int(last) < int(first):
             raise argparse.ArgumentTypeError(f"{text!r} ends before it starts; write {last}-{first}")
+        if int(last or first) - int(first) >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"{text!r} are more than {MOST_SEEDS:,} seeds; write 0-2 or 0,1,2")
         found += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(found))
