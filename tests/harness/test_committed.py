@@ -1,7 +1,5 @@
 """The committed rows are what this source computes: a sample of their trainings begins again, with the same numbers."""
 
-from pathlib import Path
-
 import pytest
 
 from harness.binarize.program import study_of
@@ -11,7 +9,7 @@ from harness.results import store
 from harness.training import loop
 from tests.support.paths import ROOT
 
-FOLDER = Path("/tmp/w/carried/reference")
+FOLDER = ROOT / "results" / "reference"
 
 EPOCHS = 2  # from the third on, trainings on processors that round otherwise drift apart
 LOSS = 3e-6  # how far means of losses lie apart on two kinds of processors, relative
