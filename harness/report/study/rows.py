@@ -69,7 +69,7 @@ def stale(rows: pd.DataFrame) -> pd.Series:
     A hash of one part, or without a kind, hashes the whole source, and is compared with the newest row.
     """
     found = rows["source_hash"] != rows["source_hash"].iloc[-1]
-    parts = rows["source_hash"].str.split("+", expand=True).reindex(columns=range(3)).fillna("")
+    parts = pd.DataFrame([[*made.split("+"), "", ""][:3] for made in rows["source_hash"]], index=rows.index)
     parted = (parts[1] != "") & (rows["kind"] != "")
     if not parted.any():
         return found
