@@ -33,6 +33,14 @@ STALE = {
         [True, True, False, False]),
     "a newer row of another kind and variant says nothing": (
         [row("t1+sa1"), row("m7+psa9", "maps", "psa")], [False, False]),
+    "what reads the weights of an older training is stale": (
+        [row("t1+sa1"), row("m1+sa1+t1", "maps"), row("t2+sa1"), row("m1+sa1+t2", "maps", seed=1)],
+        [True, True, False, False]),
+    "kinds are compared on one dataset": (
+        [row("t1+sa1", dataset="digits"), row("t2+sa1", dataset="fashion_mnist")], [False, False]),
+    "an arm of a variant goes with the variant": (
+        [row("b1+sp1", "binarized", "sp_sa kept 25 %", params={"spec": "sp_sa"}), row("t1+sp2", variant="sp_sa")],
+        [True, False]),
     "an old row beside new ones is of another source than the newest": (
         [row("feed", None), row("t1+sa1"), row("feed")], [False, False, False]),
     "an old row is compared as a whole": ([row("feed", None), row("t1+sa1")], [True, False]),
