@@ -173,7 +173,7 @@ def test_a_dead_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     _, err = process.communicate(timeout=120)
     assert time.monotonic() - start < 60
     assert process.returncode != 0
-    assert "this process ends, since all go together; what was recorded is whole, and the same command goes on" in err
+    assert "this process ends, since all end together; what was recorded is whole, and the same command goes on" in err
     assert not list(tmp_path.glob("rows/*.failed.jsonl"))
     before = max(int(file.name[:9]) for file in tmp_path.glob("rows/checkpoints/*/*.safetensors"))
     process = torchrun(tmp_path, *flags)
