@@ -76,6 +76,8 @@ def test_a_committed_training_begins_with_the_same_numbers(reference, dataset, p
     try:
         rows, experiment, fraction = recorded(reference, dataset, pos_embed, variant, seed)
     except ValueError as error:
+        if dataset == "digits" or "recipe" in str(error):
+            raise
         pytest.skip(f"{error}")  # Fashion-MNIST is a package of its own
     assert len(rows) >= EPOCHS
     agrees(began(experiment, variant, seed, fraction, tmp_path), rows, len(experiment.data.val_y))
