@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.jobs.lock import taken
-from harness.jobs.plan import StudyArm, experiment_of
+from harness.jobs.plan import StudyArm, experiment_of, jobs_of
 from harness.jobs.study import Study
 from harness.presets import PRESETS, preset
 from harness.run.arguments import Parser, seeds
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m harness.search", description=__doc__.partition("\n")[0].partition(": ")[2])
     parser.add_argument("--preset", default="digits", help=f"{', '.join(PRESETS)} (default: %(default)s)")
     parser.add_argument("--seeds", type=seeds, help="0-2 or 0,1,2; by default the preset's")
-    parser.add_argument("--jobs", type=int, default=1, help="points at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="points at a time (default: as the CPU has cores; one on a GPU)")
     parser.add_argument("--output", type=Path, default=Path("results/search"), help="folder of the rows")
     args = parser.parse_args(argv)
 
@@ -58,7 +58,7 @@ def search(study: Study, output: Path) -> int:
     cells = points(study)
     writable(folder)
     with taken(folder):
-        failures = work([c for c in cells if not c.done(folder)], folder, study.jobs, partial(points, study))
+        failures = work([c for c in cells if not c.done(folder)], folder, jobs_of(cells[0].experiment), partial(points, study))
     print(table(store.load(folder), {c.key for c in cells}))
     return 1 if failures else 0
 

@@ -72,6 +72,11 @@ class Cell(ABC):
         """How many training steps of its variant it takes as long as, for the estimate; 0 for what is not told so."""
         return 0.0
 
+    @property
+    def cores(self) -> int | None:
+        """On how many cores it computes, so that its sums are the same wherever it runs; None for all there are."""
+        return None if self.seed is None else self.experiment.cores
+
     def about_variants(self) -> Sequence[str]:
         """The variants that its key depends on."""
         return [self.variant]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-import torch
-
 from harness.jobs.cell import Cell
 from harness.jobs.experiment import Experiment
 from harness.jobs.kinds.conditions import conditions
+from harness.jobs.local import on_cores
 from harness.jobs.plan import RunPlan, cells_of
 from harness.measure.timing.clock import seconds
 from harness.measure.timing.interleave import LEAST_S, Subject
@@ -24,25 +23,21 @@ def estimate(run: RunPlan, missing: list[Cell]) -> float:
         steps = {variant: a_step(experiment, variant) for variant in arm.variants}
         wanted = {cell.key for cell in missing}
         mine = [cell for cell in cells_of(experiment, arm.variants) if cell.key in wanted]
-        total += sum(cell.updates * steps[cell.variant] for cell in mine if cell.variant) / experiment.study.jobs
+        total += sum(cell.updates * steps[cell.variant] for cell in mine if cell.variant) / (experiment.study.jobs or 1)
         if any(cell.kind == "speed" for cell in mine):
             total += timing(experiment, steps)
     return total
 
 
 def a_step(experiment: Experiment, variant: str) -> float:
-    """Seconds of a training step, on this process's share of the cores, by the fastest of three."""
-    recipe, jobs = experiment.study.recipe, experiment.study.jobs
+    """Seconds of a training step, on as many cores as a training has, by the fastest of three."""
+    recipe = experiment.study.recipe
     few = max(2, min(recipe.batch_size, PIXELS[experiment.device.type] // prod(experiment.image)))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // jobs))
-    try:
+    with on_cores(experiment.cores):
         images, labels = experiment.batch(few, experiment.image)
         step = Subject(experiment.model(variant), images, labels, recipe).training()
         step()
         return min(seconds(step, 1, experiment.device) for _ in range(3)) * recipe.batch_size / few
-    finally:
-        torch.set_num_threads(threads)
 
 
 def timing(experiment: Experiment, steps: dict[str, float]) -> float:

@@ -169,9 +169,14 @@ class Experiment:
         return torch.empty(batch_size, self.data.channels, *size, device=self.device)
 
     @property
+    def cores(self) -> int | None:
+        """Cores of the CPU that a training takes; None on a GPU, where they are no matter."""
+        return self.study.threads if self.device.type == "cpu" else None
+
+    @property
     def workers(self) -> int:
         """Processes that read pictures: no more than this training's share of the cores."""
-        return min(self.study.workers, max(1, (os.cpu_count() or 1) // self.study.jobs))
+        return min(self.study.workers, max(1, (os.cpu_count() or 1) // (self.study.jobs or 1)))
 
     def shown(self, split: str, size: Size, dealt: bool = True, most: int | None = None) -> Iterator[Batch]:
         """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process.

@@ -1,7 +1,9 @@
 """Where cells run: one after another in this process, or several at a time in processes of their own.
 
 Each process plans the study anew and is told which cell to run, so nothing but a key and the progress passes between
-them. One that dies costs its cell a start from its checkpoint; after three deaths without progress it is given up.
+them. It runs one cell after another, so torch is imported and the images are read once. One that dies costs its cell a
+start from its checkpoint; after three deaths without progress it is given up. A cell computes on as many cores here as
+there, so its figures are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from harness.jobs.cell import Cell, execute, give_up
 from harness.training.checkpoint import Checkpoints
 
 MOST_DEATHS = 3  # of a cell without progress
+IMPORTED = ("torch", "timm", "harness.jobs.plan", "harness.jobs.kinds.training", "harness.jobs.kinds.measured")
 MOST_STARTS = 20  # of processes in a row that died before they had a cell in hand: not the cell's fault, but no use
 
 
@@ -31,11 +34,51 @@ def in_turn(cells: list[Cell], folder: Path, bar: Any) -> dict[str, str]:
     for cell in cells:
         before = bar.n
         bar.set_description(cell.name)
-        failure = execute(cell, folder, bar.update)
+        with on_cores(cell.cores):
+            failure = execute(cell, folder, bar.update)
         bar.update(cell.work - (bar.n - before))
         if failure is not None:
             failures[cell.name] = failure
     return failures
+
+
+@contextlib.contextmanager
+def on_cores(number: int | None) -> Iterator[None]:
+    """Inside, torch computes on so many cores; None changes nothing."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def processes() -> Any:
+    """How processes start here: on Linux a server forks them that has imported torch and computed nothing.
+
+    A fork of this process is no way: torch's threads and a GPU do not survive it.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(IMPORTED))
+    return context
+
+
+def prepare() -> None:
+    """Lets the server begin to import, on another core, while this process does something else."""
+    if processes().get_start_method() == "forkserver":
+        forkserver.ensure_running()
+
+
+def prepared() -> None:
+    """Waits until the server has imported all, so that it does not disturb what is timed here."""
+    if processes().get_start_method() == "forkserver":
+        first = processes().Process(target=int)
+        first.start()
+        first.join()
 
 
 def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable[[int], list[Cell]]) -> dict[str, str]:
@@ -116,8 +159,7 @@ class Worker:
 
     @staticmethod
     def start(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]]) -> Worker:
-        """Spawned, not forked: torch's threads and a GPU do not survive a fork."""
-        context = get_context("spawn")
+        context = processes()
         ours, theirs = context.Pipe()
         # no daemon, which could not have processes that read pictures; it ends when its pipe does
         process = context.Process(target=serve, args=(slot, jobs, folder, plan, theirs))
@@ -180,7 +222,8 @@ def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]],
             return
         say("began")
         try:
-            say("done", execute(cells[key], folder, lambda count=1: say("tick", count)))
+            with on_cores(cells[key].cores):
+                say("done", execute(cells[key], folder, lambda count=1: say("tick", count)))
         except OSError as error:
             say("disk", str(error))
 

@@ -19,6 +19,7 @@ from harness.jobs.experiment import Experiment, Size
 from harness.training.batches import TEST_BATCH
 
 GIB = 2**30
+PROCESS = GIB  # torch, its libraries and small images, in a process that trains
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def check(experiment: Experiment) -> None:
         raise ValueError(f"{largest.what} {largest.images} image(s) of {h}x{w} px takes at least "
                          f"{largest.held / GIB:,.0f} GiB, and this {_name(experiment.device)} has {there / GIB:,.0f}; "
                          f"choose smaller {flags}, or a larger --patch-size")  # fmt: skip
+
+
+def at_once(experiment: Experiment) -> int:
+    """How many processes that train it fit into the memory, each with a step twice as large as the least."""
+    return int(capacity(experiment.device) // (PROCESS + 2 * max(step.held for step in steps(experiment))))
 
 
 def steps(experiment: Experiment) -> list[Step]:

@@ -77,6 +77,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
             memory.check(experiment)
         variants, refused = choose(experiment, text)
         extra = widened(experiment, variants)
+        arm = replace(arm, jobs=1 if place else jobs_of(experiment))
         arms.append(StudyArm(arm, (*variants, *extra), extra, refused))
     return RunPlan(files, device, tuple(arms), place)
 
@@ -174,6 +175,20 @@ def choose(experiment: Experiment, text: str) -> tuple[list[str], dict[str, str]
         else:
             taking_part.append(variant)
     return taking_part, refused
+
+
+def jobs_of(experiment: Experiment) -> int:
+    """How many trainings run at a time here: as asked, else as many as the CPU has cores and memory for, one on a GPU."""
+    from harness import distributed
+    from harness.jobs import memory
+    from harness.results.provenance import cores
+
+    study = experiment.study
+    if study.jobs is not None:
+        return study.jobs
+    if experiment.device.type != "cpu" or distributed.asked() > 1:
+        return 1
+    return max(1, min(cores() // study.threads, memory.at_once(experiment)))
 
 
 def device_of(name: str, slot: int = 0) -> torch.device:

@@ -76,15 +76,16 @@ class Study:
     val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
     backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
     torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
-    jobs: Annotated[int, Flag("cells at a time, each with its share of the cores", "machine")] = 1
+    jobs: Annotated[int | None, Flag("trainings at a time (default: as the CPU has cores; one on a GPU)", "machine")] = None
+    threads: Annotated[int, Flag("cores of the CPU that a training takes", "machine")] = 1
     checkpoint_interval: Annotated[float, Flag("seconds between checkpoints", "machine", metavar="S")] = 60.0
     speed_rounds: Annotated[int, Flag("interleaved rounds of timing", "machine")] = 30
 
     def __post_init__(self) -> None:
         finite(self)
-        at_least(self, 1, "speed_rounds", "val_interval", "jobs")
+        at_least(self, 1, "speed_rounds", "val_interval", "threads")
         at_least(self, 0, "finetune_epochs", "checkpoint_interval", "workers")
-        for name in ("patch_size", "img_size", "num_heads", "train_images"):
+        for name in ("patch_size", "img_size", "num_heads", "train_images", "jobs"):
             if getattr(self, name) is not None:
                 at_least(self, 1, name)
         if not 0 <= self.allow_skipped <= 1:
@@ -137,7 +138,7 @@ class Study:
 # What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.
 FREE = frozenset({
     "name", "note", "recipe", "variants", "seeds", "train_fractions", "finetune_epochs", "baseline", "match", "vary",
-    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "workers",
+    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "threads", "workers",
 })  # fmt: skip
 
 

@@ -32,19 +32,30 @@ def code() -> str:
     return f"v{_version('spatial-bias-bench')}"
 
 
-@cache
 def machine() -> dict[str, Any]:
-    """What it ran on: processor, cores that this process may use, memory, GPU, system. No names of hosts or users."""
+    """What it runs on: processor, cores, threads of torch, memory, GPU, system. No names of hosts or users."""
+    import torch
+
+    return _machine() | {"threads": torch.get_num_threads()}
+
+
+@cache
+def _machine() -> dict[str, Any]:
     import torch
 
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "threads": 0,
         "memory_gib": _memory_gib(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "os": f"{platform.system()} {platform.machine()}",
     }
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -85,10 +85,17 @@ def work(
     steady = 0.1 if sys.stderr.isatty() else 10.0  # in a log, a line every ten seconds is enough
     total = sum(cell.work for cell in missing)
     with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not spoken()) as bar:
-        if jobs == 1:
-            return local.in_turn([cell for cell in missing if spoken() or cell.seed is not None], folder, bar)
-        failures = local.in_turn([cell for cell in missing if cell.seed is None], folder, bar)
+        first = [cell for cell in missing if cell.seed is None]
         trainings = [cell for cell in missing if cell.seed is not None]
+        here = {cell.key for cell in trainings}
+        jobs = min(jobs, sum(cell.after is None or cell.after.key not in here for cell in trainings))
+        if jobs < 2:
+            return local.in_turn([*(first if spoken() else []), *trainings], folder, bar)
+        local.prepare()
+        counted = [cell for cell in first if cell.kind != "speed"]
+        failures = local.in_turn(counted, folder, bar)
+        local.prepared()
+        failures |= local.in_turn([cell for cell in first if cell.kind == "speed"], folder, bar)
         return failures | local.at_once(trainings, folder, bar, jobs, plan)
 
 
