@@ -58,7 +58,9 @@ def search(study: Study, output: Path) -> int:
     cells = points(study)
     writable(folder)
     with taken(folder):
-        failures = work([c for c in cells if not c.done(folder)], folder, jobs_of(cells[0].experiment), partial(points, study))
+        failures = work(
+            [c for c in cells if not c.done(folder)], folder, jobs_of(cells[0].experiment), partial(points, study)
+        )
     print(table(store.load(folder), {c.key for c in cells}))
     return 1 if failures else 0
 

@@ -178,7 +178,7 @@ def choose(experiment: Experiment, text: str) -> tuple[list[str], dict[str, str]
 
 
 def jobs_of(experiment: Experiment) -> int:
-    """How many trainings run at a time here: as asked, else as many as the CPU has cores and memory for, one on a GPU."""
+    """How many trainings run at a time: as asked, else as the CPU has cores and memory for, and one on a GPU."""
     from harness import distributed
     from harness.jobs import memory
     from harness.results.provenance import cores

@@ -76,7 +76,9 @@ class Study:
     val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
     backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
     torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
-    jobs: Annotated[int | None, Flag("trainings at a time (default: as the CPU has cores; one on a GPU)", "machine")] = None
+    jobs: Annotated[
+        int | None, Flag("trainings at a time (default: as the CPU has cores; one on a GPU)", "machine")
+    ] = None
     threads: Annotated[int, Flag("cores of the CPU that a training takes", "machine")] = 1
     checkpoint_interval: Annotated[float, Flag("seconds between checkpoints", "machine", metavar="S")] = 60.0
     speed_rounds: Annotated[int, Flag("interleaved rounds of timing", "machine")] = 30
@@ -138,7 +140,8 @@ class Study:
 # What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.
 FREE = frozenset({
     "name", "note", "recipe", "variants", "seeds", "train_fractions", "finetune_epochs", "baseline", "match", "vary",
-    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "threads", "workers",
+    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "threads",
+    "workers",
 })  # fmt: skip
 
 

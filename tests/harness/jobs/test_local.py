@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
 from tqdm import tqdm
 
 from harness.jobs import local
@@ -37,7 +38,7 @@ class Told(Cell):
 
     name: str
 
-    kind, metric, variant, seed, fraction = "told", "m", "v", 0, 1.0
+    kind, metric, variant, seed, fraction, cores = "told", "m", "v", 0, 1.0, 1
     work = 2
 
     @property
@@ -159,21 +160,44 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
             time.sleep(0.05)
 
 
-def test_the_same_rows_as_one_after_another(tmp_path, monkeypatch):
+def test_the_same_figures_and_weights_as_one_after_another(tmp_path, monkeypatch):
+    """To the last bit, since a training takes as many cores here as there."""
     from harness.run import program
 
     monkeypatch.chdir(tmp_path)
     flags = ["--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0-1",
              "--measure", "accuracy", "--resolutions", "8"]  # fmt: skip
-    assert program.main([*flags, "--output", "alone"]) == 0
+    assert program.main([*flags, "--output", "alone", "--jobs", "1"]) == 0
     assert program.main([*flags, "--output", "together", "--jobs", "2"]) == 0
 
     def facts(folder):
         frame = store.load(folder)
         frame = frame[frame["metric"] != "train_s"]
+        assert {machine["threads"] for machine in frame["machine"]} == {1}
         return sorted(frame[["variant", "seed", "metric", "epoch", "value"]].astype(str).values.tolist())
 
+    def weights(folder):
+        return {path.name: path.read_bytes() for path in Path(folder, "weights").iterdir()}
+
     assert facts("alone") == facts("together")
+    assert len(weights("alone")) == 4
+    assert weights("alone") == weights("together")
+
+
+def test_a_cell_has_its_own_number_of_cores_and_gives_them_back(tmp_path):
+    before = torch.get_num_threads()
+    for number in (before + 1, 1):
+        with local.on_cores(number):
+            assert torch.get_num_threads() == number
+        assert torch.get_num_threads() == before
+    with local.on_cores(None):
+        assert torch.get_num_threads() == before
+
+
+def children(*parents):
+    """The processes that these have started."""
+    words = ["pgrep", "-P", ",".join(map(str, parents))]
+    return subprocess.run(words, capture_output=True, text=True).stdout.split()
 
 
 @pytest.mark.slow
@@ -187,8 +211,8 @@ def test_thirty_cells_survive_a_kill_every_few_seconds(tmp_path):
     chance, kills = random.Random(0), 0
     while process.poll() is None:
         time.sleep(chance.uniform(6, 9))  # three processes take some seconds to start on two cores
-        own = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
-        if pids := own.stdout.split():
+        servers = children(process.pid)
+        if pids := children(*servers) if servers else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(chance.choice(pids)), signal.SIGKILL)
                 kills += 1
