@@ -61,7 +61,7 @@ def digits() -> Study:
 def fashion() -> Study:
     """Fashion-MNIST whole, 54,000 training images, with the recipe of fashion-quick.
 
-    Command: python -m harness.run --preset fashion --variants paper --jobs 2. Two CPU cores, about 15 minutes a cell.
+    Command: python -m harness.run --preset fashion --variants paper. Two CPU cores, about 15 minutes a cell.
     """
     quick = fashion_quick()
     return replace(
@@ -74,7 +74,7 @@ def fashion() -> Study:
 def fashion_quick() -> Study:
     """10,000 training images of Fashion-MNIST, 28x28 px, patch 4: a 7x7 grid, the small ViT of the digits.
 
-    Command: python -m harness.run --preset fashion-quick --variants paper --jobs 2. Two CPU cores, about a minute a
+    Command: python -m harness.run --preset fashion-quick --variants paper. Two CPU cores, about a minute a
     cell and half an hour in all. To expect: all variants between 81.5 and 83.5 %, apart by less than three seeds
     resolve. On 7x7 patches swin's window is the whole grid, so it is sa.
     """
@@ -98,7 +98,7 @@ def fashion_quick() -> Study:
 def fashion_low() -> Study:
     """Low data: 540 and 5,400 training images of Fashion-MNIST, one and ten in a hundred, patch 4: a 7x7 grid.
 
-    Command: python -m harness.run --preset fashion-low --variants paper --jobs 2. Two CPU cores, about a minute and a
+    Command: python -m harness.run --preset fashion-low --variants paper. Two CPU cores, about a minute and a
     half a cell. To expect: about 76 % with 540 images; the seeds draw images of their own, which costs about a point.
     """
     quick = fashion_quick()
