@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.report.analysis import timing
 from harness.report.analysis.quantity import UNMEASURED, Quantity, last, mean, no_interval
@@ -29,7 +29,8 @@ class Summary:
 
     p: of the paired t test, adjusted by Holm over the variants that have one. over_images: the difference with an
     interval over seeds and test images both, None where the answers were not kept. same_as: the others whose
-    trainings are the same model, so that all are one comparison.
+    trainings are the same model, so that all are one comparison. more: the other metrics of size and accuracy that have
+    a column, by name.
     """
 
     variant: str
@@ -51,12 +52,14 @@ class Summary:
     improvement: Improvement | None = None
     over_images: Estimate | None = None
     same_as: tuple[str, ...] = ()
+    more: Mapping[str, Quantity] = field(default_factory=dict)
 
     @property
     def stale(self) -> bool:
         return any(quantity.stale for quantity in (self.params, self.gmac, self.top1))
 
 
+OWN = ("params", "gmac", "top1")  # metrics of size and accuracy that are fields of a Summary
 Found = Mapping[Key, Sequence[Summary]]  # by the key of its setting
 BySeed = Mapping[str, Mapping[str, float]]  # variant -> seed -> value
 
@@ -95,9 +98,18 @@ def summaries(setting: Setting) -> list[Summary]:
                 improvement=None if is_baseline else probability_of_improvement(seeds, base),
                 over_images=images.over_images(right[variant], right.get(setting.baseline, {}), difference),
                 same_as=tuple(v for v in by_seed if v != variant and setting.same[v] == setting.same[variant]),
+                more=more(setting, variant, why),
             )
         )
     return found
+
+
+def more(setting: Setting, variant: str, why: Mapping[str, str]) -> dict[str, Quantity]:
+    """What a heading in harness/results/metrics.py adds to the main table: the newest size, the mean of an accuracy."""
+    headed = [metric for metric in METRICS.values() if metric.heading and metric.name not in OWN]
+    sizes = {m.name: last(setting.named(m.name, variant), why["size"]) for m in headed if m.group == "size"}
+    means = {m.name: seed_mean(setting, m.name, variant, why["accuracy"]) for m in headed if m.group == "accuracy"}
+    return sizes | means
 
 
 def seed_mean(setting: Setting, metric: str, variant: str, reason: str, part: str = "") -> Quantity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
 from harness.report.analysis.quantity import Quantity, Untried
@@ -13,6 +14,7 @@ from harness.report.text.formatting import (
     DASH,
     confidence,
     count,
+    fixed,
     grouped,
     interval,
     listing,
@@ -116,14 +118,16 @@ STALE = "Stale: measured with another state of the source than the newest row."
 
 
 def columns(baseline: str) -> list[Column]:
-    """The columns, left to right: those of the metrics, then what is made of top-1."""
-    top1 = METRICS["top1"].heading
-    assert top1 is not None
-    return [
-        *(column_of(metric, baseline) for metric in METRICS.values() if metric.group in SHOWN and metric.heading),
-        Column("difference", top1.over, "Difference", f"to {baseline}, points", "mean over paired seeds", True, True),
-        Column("seeds", top1.over, "Seeds", "", "seeds with a top-1", True),
-    ]
+    """The columns, left to right: those of the metrics; beside top-1 what is made of it."""
+    found = []
+    for metric in METRICS.values():
+        if metric.group in SHOWN and metric.heading:
+            found.append(column_of(metric, baseline))
+        if metric.name == "top1":
+            over, to = found[-1].group, f"to {baseline}, points"
+            found.append(Column("difference", over, "Difference", to, "mean over paired seeds", True, True))
+            found.append(Column("seeds", over, "Seeds", "", "seeds with a top-1", True))
+    return found
 
 
 def column_of(metric: Metric, baseline: str, part: Sequence[str] = ()) -> Column:
@@ -142,22 +146,30 @@ def table(
     training: Condition | None,
     latency: Condition | None = None,
 ) -> Table:
-    """The table; the time ratio columns are judged by the A/A floors of the conditions."""
-    notes = Footnotes()
-    lines = []
+    """The table; the time ratio columns are judged by the A/A floors of the conditions.
+
+    A metric of size or accuracy has a cell as soon as it has a heading; one of speed is a dash until it is made here.
+    """
+    notes, shown, lines = Footnotes(), columns(baseline), []
+    several = any(s.p is not None for s in found)
     for s in found:
-        cells = [
-            number_cell(s.params, count, notes),
-            number_cell(s.gmac, significant, notes),
-            *_speed(s.inference, s.is_baseline, inference, notes),
-            _latency(s.latency, baseline, s.is_baseline, latency, notes),
-            *_speed(s.training, s.is_baseline, training, notes),
-            mean_cell(s.top1, percent, notes),
-            _difference(s, baseline, any(other.p is not None for other in found), notes),
-            _seeds(s, notes),
-        ]
-        lines.append(Line(s.variant, s.family, s.is_baseline, cells))
-    return Table(columns(baseline), lines, notes.sentences)
+        cells = {
+            "params": number_cell(s.params, count, notes),
+            "gmac": number_cell(s.gmac, significant, notes),
+            **_speed("", s.inference, s.is_baseline, inference, notes),
+            "latency_ms": _latency(s.latency, baseline, s.is_baseline, latency, notes),
+            **_speed("train_", s.training, s.is_baseline, training, notes),
+            "top1": mean_cell(s.top1, percent, notes),
+            "difference": _difference(s, baseline, several, notes),
+            "seeds": _seeds(s, notes),
+            **{name: mean_cell(one, partial(fixed, decimals=METRICS[name].digits), notes)
+               for name, one in s.more.items()},
+        }  # fmt: skip
+        missing = [column.key for column in shown if column.key not in cells]
+        cells |= {key: gap(Untried(f"no cell of {key} is made in harness/report/tables/main.py"), notes)
+                  for key in missing}  # fmt: skip
+        lines.append(Line(s.variant, s.family, s.is_baseline, [cells[column.key] for column in shown]))
+    return Table(shown, lines, notes.sentences)
 
 
 def measured(whole: Table) -> tuple[Table, str]:
@@ -187,12 +199,19 @@ def gap(reason: str, notes: Footnotes) -> Cell:
     return Cell(DASH, notes=[notes.number(sentence(reason))], tried=not isinstance(reason, Untried))
 
 
-def _speed(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> list[Cell]:
+def _speed(
+    prefix: str, speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes
+) -> dict[str, Cell]:
+    """The cells of inference or, by the `prefix` of its metrics, of training."""
     images = speed.images_per_s
     rate = number_cell(images, significant, notes, interval(images.low, images.high, significant))
     if rate.sort is not None and speed.mfu.value is not None:
         rate = replace(rate, remark=f"{significant(100 * speed.mfu.value, 2)} % MFU")
-    return [rate, _ratio(speed, is_baseline, condition, notes), number_cell(speed.peak_mib, significant, notes)]
+    return {
+        f"{prefix}images_per_s": rate,
+        f"{prefix}ratio": _ratio(speed, is_baseline, condition, notes),
+        f"{prefix}peak_mib": number_cell(speed.peak_mib, significant, notes),
+    }
 
 
 def _ratio(speed: Speed, is_baseline: bool, condition: Condition | None, notes: Footnotes) -> Cell:
