@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m harness.costs", description=(__doc__ or "").partition(": ")[2].partition("\n")[0])
     p.add_argument("--variants", default=VARIANTS, help="specs and families (default: %(default)s)")
     p.add_argument("--variant-file", type=Path, action="append", default=[], metavar="FILE", help="your variants, too")
-    p.add_argument("--sizes", type=words, default=OF_SIZES, help=f"of {', '.join(SIZES)} ({','.join(OF_SIZES)})")
+    p.add_argument("--sizes", type=words, help=f"of {', '.join(SIZES)} ({','.join(OF_SIZES)}); published models, too")
     p.add_argument("--resolutions", type=words, default=OF_PIXELS, metavar="PX", help="224,384,512")
     p.add_argument("--output", type=Path, default=Path("results/costs"), help="folder of the rows (%(default)s)")
     p.add_argument("--report", type=Path, default=Path("reports/costs.html"), metavar="FILE", help="(%(default)s)")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     from harness.report.pages.costs import render
     from harness.results import store
 
-    experiments = [experiment(args, size, px) for size in args.sizes for px in args.resolutions]
+    experiments = [experiment(args, size, px) for size in args.sizes or OF_SIZES for px in args.resolutions]
     writable(args.output)
     targets.check({"report": args.report}, args.output, args.force)
     cells = planned(args, experiments)
@@ -87,16 +87,20 @@ def study(size: str, px: int) -> Study:
 
 
 def planned(args: argparse.Namespace, experiments: list[Experiment]) -> list[Cell]:
-    """A cell for each variant, then one for each published model's body. Raises ValueError for an unknown variant."""
+    """A cell for each variant, then one for each published model's body, with --sizes for those of these sizes.
+
+    Raises ValueError for an unknown variant.
+    """
     from harness.jobs.kinds.costs import Costs, as_published
     from harness.report.study.published import read
     from variants.registry import expand
 
     variants = dict.fromkeys(["sa", *(variant for variant, _ in expand(args.variants))])
     cells: list[Cell] = [Costs(experiments[0], variant, experiments) for variant in variants]
+    sizes = args.sizes or tuple(SIZES)
     bodies = dict.fromkeys(
         (one.variant, one.size, int(one.test_px)) for one in read()
-        if one.variant.partition("[")[0] in variants and one.size in SIZES and (one.params_m or one.gmac)
+        if one.variant.partition("[")[0] in variants and one.size in sizes and (one.params_m or one.gmac)
     )  # fmt: skip
     return cells + [as_published(variant, experiment(args, size, px)) for variant, size, px in bodies]
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from harness import costs
+from harness.backbone.sizes import SIZES
 from harness.jobs.kinds.costs import dropped
-from harness.report.pages.costs import page, say
+from harness.report.pages.costs import decimals, page, say
 from harness.results import store
 from harness.run import program
 
@@ -72,8 +73,9 @@ def test_the_page_shows_the_numbers_of_the_rows(folder):
     frame, text = store.load(folder / "rows"), (folder / "page.html").read_text()
     assert text == page(frame)
     for variant in ("sa", "swin[window=2]"):
-        assert f"{value(frame, variant, 'tiny', 'gmac'):.3f}" in text
-    assert f"attended {value(frame, 'swin[window=2]', 'tiny', 'attended_gmac'):.3f}" in text
+        assert f"{value(frame, variant, 'tiny', 'gmac'):.5f}" in text
+    assert f"attended {value(frame, 'swin[window=2]', 'tiny', 'attended_gmac'):.5f}" in text
+    assert text.count("Patches of 16 px.") == 2
     assert "wants a square number of heads" in text
     assert re.search(r"https?://(?!www\.w3\.org)", text) is None
 
@@ -92,9 +94,27 @@ def test_a_published_body_stands_beside_its_numbers_and_out_of_the_tables(folder
     assert "Published numbers beside ours" not in page(frame)
     assert "Published numbers beside ours" in text
     assert re.search(r"<td>5\.72</td><td class=\"is\">equal</td>", text)
-    assert f"{value(frame, 'sa', 'tiny', 'gmac'):.3f}" in text
+    assert f"{value(frame, 'sa', 'tiny', 'gmac'):.5f}" in text
     mixed = page(both.assign(params=None))  # as if the body were not told
     assert "Published numbers beside ours" not in mixed
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"), [([0.2053, 0.2061], 4), ([0.01312, 0.6], 5), ([5.7, 86.6], 3), ([0.0, 4608.3], 3), ([], 3)]
+)
+def test_small_numbers_have_as_many_digits_as_large_ones(numbers, wanted):
+    assert decimals(numbers) == wanted
+
+
+def test_published_bodies_are_those_of_the_sizes_that_are_asked_for():
+    def bodies(*flags):
+        args = costs.parser().parse_args(["--variants", "sa,gpsa", "--resolutions", "64", *flags])
+        cells = costs.planned(args, [costs.experiment(args, "tiny", 64)])
+        return {cell.experiment.study.size for cell in cells if cell.name.endswith("as published")}
+
+    assert bodies("--sizes", "micro") == set()
+    assert bodies("--sizes", "tiny,convit_tiny") == {"tiny", "convit_tiny"}
+    assert {"tiny", "small", "base", "convit_base"} < bodies() <= set(SIZES)
 
 
 def test_what_is_there_is_not_counted_again(folder, capsys):

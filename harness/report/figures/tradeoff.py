@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from harness.report.analysis.quantity import Quantity
@@ -14,7 +15,7 @@ from harness.report.figures.style.chart import PANEL, Drawing, Record, interval
 from harness.report.figures.style.palette import FAINT, Look
 from harness.report.figures.style.series import Frame, Line, Panel, drawing, read
 from harness.report.figures.style.words import intervals, tested_images
-from harness.report.text.formatting import count
+from harness.report.text.formatting import count, tick
 from harness.results.stats import pareto_front
 
 TITLE = "Top-1 accuracy against cost"
@@ -34,7 +35,7 @@ class Axis:
     column: str
     of: Callable[[Summary], Quantity]
     more_is_better: bool
-    form: Callable[[float], str] | None = None
+    form: Callable[[float, int], str] | None = None
 
 
 THROUGHPUT = Axis(
@@ -42,7 +43,8 @@ THROUGHPUT = Axis(
     lambda summary: summary.inference.images_per_s, True,
 )  # fmt: skip
 GMAC = Axis("Top-1 accuracy against multiply-adds", "GMACs per image", "gmac", lambda summary: summary.gmac, False)
-PARAMS = Axis("Top-1 accuracy against parameters", "parameters", "params", lambda summary: summary.params, False, count)
+PARAMS = Axis("Top-1 accuracy against parameters", "parameters", "params", lambda summary: summary.params, False,
+              partial(count, form=tick))  # fmt: skip
 AXES = (THROUGHPUT, GMAC, PARAMS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,8 @@ def table(one: Costs) -> Table:
     Under the GMACs of all pairs stand those of the attended pairs alone, where a mask leaves some out.
     """
     first, notes = one.pixels[0], Footnotes()
+    millions, gmacs = (decimals([scale * value for (_, _, metric), value in one.value.items() if metric == name])
+                       for name, scale in (("params", 1e-6), ("gmac", 1)))  # fmt: skip
     columns = [Column("params", "", "Parameters", f"M at {first} px", "trainable parameters; those beyond sa's")]
     columns += [
         Column(str(px), "", f"{px} px", "GMAC, over sa", "multiply-adds of an image; their ratio to sa's")
@@ -73,17 +76,24 @@ def table(one: Costs) -> Table:
             cells = [Cell(DASH, notes=marks) for _ in columns]
         else:
             beyond = "" if base is None or is_baseline else signed(params - base)
-            cells = [Cell(grouped(params / 1e6, 3), params, beyond), *(_gmac(one, variant, px) for px in one.pixels)]
+            cells = [Cell(grouped(params / 1e6, millions), params, beyond),
+                     *(_gmac(one, variant, px, gmacs) for px in one.pixels)]  # fmt: skip
         lines.append(Line(variant, one.families[variant], is_baseline, cells))
     return Table(columns, lines, notes.sentences)
 
 
-def _gmac(one: Costs, variant: str, px: int) -> Cell:
+def decimals(numbers: Sequence[float]) -> int:
+    """How many decimals leave the least of these numbers four digits; three at least."""
+    least = min(filter(None, numbers), default=1.0)
+    return max(3, 3 - math.floor(math.log10(least)))
+
+
+def _gmac(one: Costs, variant: str, px: int, digits: int) -> Cell:
     gmac, attended = (one.value.get((variant, px, metric)) for metric in ("gmac", "attended_gmac"))
     ratio = one.ratio(variant, px)
     over = "" if ratio is None or variant == "sa" else f"{TIMES}{ratio:.3f}"
-    shown = DASH if gmac is None else grouped(gmac, 3)
-    return Cell(shown, gmac, over, "" if attended is None else f"attended {grouped(attended, 3)}")
+    shown = DASH if gmac is None else grouped(gmac, digits)
+    return Cell(shown, gmac, over, "" if attended is None else f"attended {grouped(attended, digits)}")
 
 
 def signed(number: float) -> str:

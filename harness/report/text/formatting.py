@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 DASH = "\N{EM DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -27,18 +28,24 @@ def grouped(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}".replace(",", THIN).replace("-", MINUS)
 
 
-def tick(value: float) -> str:
+def tick(value: float, digits: int = 6) -> str:
     """A number of an axis, without trailing zeros."""
-    shown = significant(value, 6)
+    shown = significant(value, digits)
     return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
 
 
-def count(value: float) -> str:
-    """Parameters: 118 K, 5.72 M, 1.3 G."""
+def distinct(values: Sequence[float], form: Callable[[float, int], str] = tick, fewest: int = 6) -> list[str]:
+    """The labels of an axis: form(value, digits) with as many digits, `fewest` at least, as tell its values apart."""
+    every = ([form(value, digits) for value in values] for digits in range(fewest, 16))
+    return next((found for found in every if len(set(found)) == len(set(values))), [str(value) for value in values])
+
+
+def count(value: float, digits: int = 3, form: Callable[[float, int], str] = significant) -> str:
+    """Parameters: 118 K, 5.72 M, 1.30 G."""
     for unit, scale in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if abs(value) >= scale:
-            return significant(value / scale) + THIN + unit
-    return significant(value)
+            return form(value / scale, digits) + THIN + unit
+    return form(value, digits)
 
 
 def fixed(value: float, decimals: int | None) -> str:

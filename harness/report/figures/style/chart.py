@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from harness.report.analysis.quantity import Quantity
-from harness.report.text.formatting import tick
+from harness.report.text.formatting import distinct, tick
 from harness.results.stats import Estimate
 
 SIZE = (5.3, 3.9)  # inches; 72 SVG units an inch
@@ -65,6 +65,19 @@ def _text(cell: object) -> object:
     return ("yes" if cell else "no") if isinstance(cell, bool) else cell
 
 
+class Plain(Formatter):
+    """Plain numbers, with as many digits as tell the ticks of an axis apart."""
+
+    def __init__(self, form: Callable[[float, int], str]):
+        self.form = form
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self.form(x, 6)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        return distinct(values, self.form)
+
+
 def axes(ax: Axes, x: str, y: str) -> None:
     """Names, grid and round ticks, few of them, with plain numbers."""
     ax.set_xlabel(x, labelpad=5)
@@ -77,9 +90,8 @@ def axes(ax: Axes, x: str, y: str) -> None:
         ax.set_xticks([place for place in _nice(low, high) if low <= place <= high])
     else:
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    plain = FuncFormatter(lambda value, _: tick(value))
-    ax.xaxis.set_major_formatter(plain)
-    ax.yaxis.set_major_formatter(plain)
+    ax.xaxis.set_major_formatter(Plain(tick))
+    ax.yaxis.set_major_formatter(Plain(tick))
     ax.autoscale_view()  # lazy otherwise: what is placed in pixels below would be placed on other limits
 
 

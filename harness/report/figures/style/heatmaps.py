@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from harness.report.figures.style import svg
 from harness.report.figures.style.palette import FAINT, INK, RULE, THEME, rgb
-from harness.report.text.formatting import tick
+from harness.report.text.formatting import distinct
 from harness.results import maps
 
 WIDTH, LEFT, TOP, BAR = 5.3, 0.72, 0.26, 0.62  # inches: all, the rows' names, the columns' names, the scale
@@ -105,6 +105,7 @@ def _scale(ax: Axes, kind: str, end: float, extent: Extent) -> None:
     top = neutral if kind == "kept" else neutral + end
     low = max(0.0, neutral - end) if kind in ("kept", "attention") else neutral - end
     put(ax, colours(kind, np.linspace(top, low, 41)[:, None], end), extent)
-    for value in dict.fromkeys((top, neutral, low)):
+    ends = list(dict.fromkeys((top, neutral, low)))
+    for value, label in zip(ends, distinct(ends, fewest=3), strict=True):
         y = extent[2] + (value - low) / (top - low) * (extent[3] - extent[2])
-        ax.text(extent[1] + 0.05, y, tick(float(f"{value:.3g}")), fontsize=8.5, color=FAINT, va="center")
+        ax.text(extent[1] + 0.05, y, label, fontsize=8.5, color=FAINT, va="center")

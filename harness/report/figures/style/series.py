@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from harness.report.figures.style import labels, svg
-from harness.report.figures.style.chart import SIZE, Drawing, Table, axes, end_of
+from harness.report.figures.style.chart import SIZE, Drawing, Plain, Table, axes, end_of
 from harness.report.figures.style.palette import FAINT, INK, PAPER, RULE, Look
 
 Frame = tuple[float, float, float, float]  # of the axes in the figure: left, bottom, width, height
@@ -95,7 +95,7 @@ class Panel:
     level: Level | None = None
     zero: bool = False  # y begins at 0
     limits: tuple[float | None, float | None] = (None, None)  # of the numbers: y, in a panel of rows x
-    form: Callable[[float], str] | None = None  # of the numbers on the x axis
+    form: Callable[[float, int], str] | None = None  # of the numbers on the x axis, with so many digits
     beside: bool = False  # names stand beside the points, not at the ends of lines
     rows: Mapping[float, tuple[str, str]] = field(default_factory=dict)  # y has names: their words and colours
     heading: str = ""
@@ -161,8 +161,7 @@ def draw(ax: Axes, one: Panel) -> list[str]:
     elif one.whole:
         ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     if one.form is not None:
-        form = one.form
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
+        ax.xaxis.set_major_formatter(Plain(one.form))
     ax.autoscale_view()
     if one.rows:
         ax.set_xlim(*one.limits)

@@ -1,5 +1,7 @@
 """The one figure of lines: what is drawn is what the table says, and what the table does not have is not drawn."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 from harness.report.figures.style import series, svg
 from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import PAPER, looks
+from harness.report.text.formatting import count, tick
 
 LOOK = looks(["sa", "psa"], "sa")
 COLUMNS = ("variant", "px", "ratio_mean", "ratio_low", "ratio_high", "told", "all")
@@ -83,3 +86,14 @@ def test_the_csv_is_the_table():
     assert lines[1] == "sa,8,1.0,0.9,1.2,yes,0:0.9 1:1.1"
     assert lines[2] == "sa,16,2.0,,,no,"
     assert lines[4] == "psa,16,3.0,2.0,2.5,yes,0:3.0/3.5"
+
+
+def test_parameters_that_are_close_have_labels_apart():
+    with svg.style():
+        ax = Figure(figsize=(5, 4)).add_axes((0.1, 0.1, 0.6, 0.8))
+        points = [series.Point(202_300.0 + 100 * place, 90.0 + 0.01 * place) for place in range(8)]
+        form = partial(count, form=tick)
+        series.draw(ax, series.Panel([series.Line("sa", LOOK["sa"], points)], "parameters", "top-1", form=form))
+        labels = [label.get_text() for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels()]
+    assert len(set(labels)) == len(labels) >= 6
+    assert sum(label.endswith("K") for label in labels) >= 3
