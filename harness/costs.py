@@ -20,7 +20,7 @@ from harness.jobs.study import Study
 from harness.presets import PRESETS
 from harness.results import targets
 from harness.run.arguments import Parser, words
-from harness.run.console import in_words, rendered, work, writable
+from harness.run.console import in_words, progress, rendered, work, writable
 
 if TYPE_CHECKING:
     from harness.jobs.cell import Cell
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     cells = planned(args, experiments)
     with taken(args.output):
         missing = [cell for cell in cells if not cell.done(args.output)]
-        print(f"{args.output}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+        print(f"{args.output}: {progress(cells, missing, args.output)}", flush=True)
         for one in experiments:
             store.write_recipe(args.output, one.study.recipe_hash, one.study.described(command))
         failures = work(missing, args.output, unit="count")

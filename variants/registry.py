@@ -111,7 +111,7 @@ def expand(text: str) -> list[tuple[str, bool]]:
     asked: dict[str, bool] = {}
     for word in split(text, ","):
         if not word:
-            raise ValueError(f"the list of variants {text!r} has an empty place; {_known()}")
+            raise ValueError(f"the list of variants {text!r} has an empty place; {_known()[:1].lower()}{_known()[1:]}")
         for spec in families().get(word, [word]):
             asked[canonical(spec)] = asked.get(canonical(spec), False) or word not in families()
     return list(asked.items())
@@ -200,7 +200,7 @@ def _parse_part(word: str, spec: str) -> Part:
         if name in families():
             where = "takes no settings" if bracket else f"cannot stand inside the sum {spec!r}"
             raise ValueError(f"{name!r} is a family and {where}; name one of {', '.join(families()[name])}")
-        raise ValueError(f"there is no variant {name!r}; {_known(name)}")
+        raise ValueError(f"there is no variant {name!r}; {_known(name)[:1].lower()}{_known(name)[1:]}")
     allowed = settings_of(_classes[name])
     given: dict[str, Any] = {}
     for setting in split(inside[:-1], ",") if inside[:-1].strip() else []:
@@ -223,7 +223,7 @@ def _value(name: str, key: str, text: str, annotation: Any) -> Any:
     except (ValueError, SyntaxError):
         value = text  # a bare word
     if not _fits(value, annotation):
-        raise ValueError(f"{name}[{key}={text}] is not to be had; {key} is {_describe(annotation)}")
+        raise ValueError(f"{name}[{key}={text}] is not available; {key} is {_describe(annotation)}")
     return float(value) if annotation is float else value
 
 

@@ -28,8 +28,8 @@ class ConvStem(nn.Module):
     def __init__(self, patch_size: int, in_chans: int, width: int, stem_width: int):
         super().__init__()
         if patch_size % 2:
-            raise ValueError(f"the convolutional stem halves the image first, so a patch of {patch_size} px is not to "
-                             f"be had; choose an even one")  # fmt: skip
+            raise ValueError(f"the convolutional stem halves the image first, so a patch of {patch_size} px is not "
+                             f"available; choose an even one")  # fmt: skip
         self.conv1 = nn.Conv2d(in_chans, stem_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.conv2 = nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False)

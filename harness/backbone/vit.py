@@ -275,7 +275,7 @@ def create(
 
 def _check_word(name: str, word: str, choices: Any) -> None:
     if word not in get_args(choices):
-        raise ValueError(f"{name}={word!r} is not to be had; choose {', '.join(get_args(choices))}")
+        raise ValueError(f"{name}={word!r} is not available; choose {', '.join(get_args(choices))}")
 
 
 def _fit_pos_embed(model: ViT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

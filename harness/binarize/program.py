@@ -20,7 +20,7 @@ from harness.jobs.plan import StudyArm, experiment_of, quiet
 from harness.jobs.study import Study
 from harness.results import targets
 from harness.run.arguments import Parser, shares, words
-from harness.run.console import in_words, rendered, work, writable
+from harness.run.console import in_words, progress, rendered, work, writable
 from harness.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace, command: str) -> int:
             raise ValueError(f"--keep {keep:g} is no share of offsets; write numbers above 0 and up to 1: 0.5,0.25,0.1")
     for by in args.by:
         if by not in CHOICES:
-            raise ValueError(f"--by {by} is not to be had; choose {', '.join(CHOICES)}")
+            raise ValueError(f"--by {by} is not available; choose {', '.join(CHOICES)}")
     if args.finetune_epochs < 0:
-        raise ValueError(f"--finetune-epochs {args.finetune_epochs} is not to be had; it is at least 0")
+        raise ValueError(f"--finetune-epochs {args.finetune_epochs} is not available; it is at least 0")
     folder = args.folder
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; name one that harness.run has written, such as results/digits")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         missing = [cell for cell in cells if not cell.done(folder)]
         first = any(cell.kind == "binarized-times" for cell in missing)
         patience = "; timings compile FlexAttention first, some seconds for each grid and form" if first else ""
-        print(f"{folder}: {len(cells) - len(missing)} of {len(cells)} cells are there{patience}", flush=True)
+        print(f"{folder}: {progress(cells, missing, folder)}{patience}", flush=True)
         failures = work(missing, folder)
     return rendered(folder, page, failures)
 

@@ -14,7 +14,7 @@ def subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
     those of 0.1. Raises ValueError for a fraction that is not in (0, 1] or leaves fewer images than classes.
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"a share of {fraction} of the training images is not to be had; choose more than 0, up to 1")
+        raise ValueError(f"a share of {fraction} of the training images is not available; choose more than 0, up to 1")
     counts = torch.bincount(labels)
     classes = int((counts > 0).sum())
     if round(fraction * len(labels)) < classes:

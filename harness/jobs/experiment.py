@@ -85,7 +85,7 @@ class Experiment:
             raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
         wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)
         if wanted not in (None, there) and not classes <= wanted <= there - classes:
-            raise ValueError(f"train_images={wanted} is not to be had; {self.data.name} has {there} in {classes} "
+            raise ValueError(f"train_images={wanted} is not available; {self.data.name} has {there} in {classes} "
                              f"classes, of each of which one is kept and one left out, or none")  # fmt: skip
         if not self.data.learnable and "accuracy" in self.study.measure:
             raise ValueError(f"{self.data.name} has nothing to learn; write --measure cost,speed, or choose a dataset")

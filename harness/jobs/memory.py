@@ -38,9 +38,9 @@ def check(experiment: Experiment) -> None:
     if largest.held > there:
         h, w = largest.size
         flags = "--img-size or --batch-size" if largest.size == experiment.image else "--resolutions"
-        raise ValueError(f"{largest.what} {largest.images} image(s) of {h}x{w} px takes at least "
-                         f"{largest.held / GIB:,.0f} GiB, and this {_name(experiment.device)} has {there / GIB:,.0f}; "
-                         f"choose smaller {flags}, or a larger --patch-size")  # fmt: skip
+        raise ValueError(f"{largest.what} {largest.images} image{'s' * (largest.images > 1)} of {h}x{w} px takes at "
+                         f"least {largest.held / GIB:,.0f} GiB, and this {_name(experiment.device)} has "
+                         f"{there / GIB:,.0f}; choose smaller {flags}, or a larger --patch-size")  # fmt: skip
 
 
 def at_once(experiment: Experiment) -> int:

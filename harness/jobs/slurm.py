@@ -93,8 +93,9 @@ def submit(todo: RunPlan, planned: list[Cell], folder: Path, where: Partition) -
         missing = [cell for cell in planned if cell.missing(folder, planned) and cell.key not in held]
         later = {cell.key for cell in missing if cell.after is not None and cell.after.key in held}
         if later:
-            print(f"{len(later)} cells read weights that jobs of an earlier command still train; give this command "
-                  f"again when these are done", file=sys.stderr)  # fmt: skip
+            who = "1 cell reads" if len(later) == 1 else f"{len(later)} cells read"
+            print(f"{who} weights that jobs of an earlier command still train; give this command again when these are "
+                  f"done", file=sys.stderr)  # fmt: skip
         chains = chained([cell for cell in missing if cell.key not in later])
         for alone in (False, True):
             mine = [chain for chain in chains if (chain[0].kind == "speed") == alone]
@@ -157,7 +158,7 @@ def squeue(folder: Path) -> dict[str, str] | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise ValueError("there is no Slurm here: squeue is not to be found; run this where you submit jobs") from error
+        raise ValueError("there is no Slurm here: squeue is not found; run this where you submit jobs") from error
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     return dict(line.split("|") for line in done.stdout.split())
@@ -220,4 +221,4 @@ def status(planned: list[Cell], folder: Path) -> str:
         held = f"  (job {job})" if word in ("running", "pending") else ""
         lines.append(f"{cell.key}  {word:8}  {cell.name}{held}")
     summary = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
-    return "\n".join([*lines, f"{summary} of {len(planned)} cells"])
+    return "\n".join([*lines, f"{summary} of {len(planned)} cell{'' if len(planned) == 1 else 's'}"])

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, number)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {self.sentence(message)}\n")
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {self.sentence(message)}\n")
 
     def sentence(self, message: str) -> str:
         """argparse's own words as a sentence with value, expectation and remedy."""
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             case "unrecognized arguments" if rest.startswith("-"):
                 flag = rest.split()[0].partition("=")[0]
                 near = get_close_matches(flag, self._option_string_actions, 1, cutoff=0.75)
-                return f"there is no flag {flag}; {f'did you mean {near[0]}' if near else '--help lists all flags'}"
+                return f"there is no flag {flag}; {f'did you mean {near[0]}?' if near else '--help lists all flags'}"
             case "unrecognized arguments":
                 return f"{rest.split()[0]!r} follows no flag; leave it out, or quote a value that has spaces"
             case "the following arguments are required":

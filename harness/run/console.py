@@ -62,7 +62,8 @@ def progress(planned: list[Cell], missing: list[Cell], folder: Path) -> str:
 
     begun = sum(bool(newest(cell, folder)) for cell in missing)
     goes_on = f", {begun} {'goes' if begun == 1 else 'go'} on from a checkpoint" if begun else ""
-    return f"{len(planned) - len(missing)} of {len(planned)} cells are there{goes_on}"
+    cells = "cell is" if len(planned) == 1 else "cells are"
+    return f"{len(planned) - len(missing)} of {len(planned)} {cells} there{goes_on}"
 
 
 def work(
@@ -84,7 +85,8 @@ def work(
 
     steady = 0.1 if sys.stderr.isatty() else 10.0  # in a log, a line every ten seconds is enough
     total = sum(cell.work for cell in missing)
-    with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not spoken()) as bar:
+    shown = bool(missing) and spoken()
+    with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not shown) as bar:
         first = [cell for cell in missing if cell.seed is None]
         trainings = [cell for cell in missing if cell.seed is not None]
         here = {cell.key for cell in trainings}

@@ -89,12 +89,13 @@ def carry_out(
 ) -> dict[str, str]:
     """Works through the cells that are missing, here or on Slurm's nodes; the sentence of each that failed."""
     from harness import distributed
+    from harness.report.text.formatting import plural
 
     missing = [cell for cell in planned if cell.missing(folder, planned)]
     variants = {variant for arm in todo.arms for variant in arm.variants}
     study = todo.arms[0].study
     if spoken():
-        print(f"{study.name}: {len(variants)} variants, {len(study.seeds)} seeds on {where}; "
+        print(f"{study.name}: {plural(len(variants), 'variant')}, {plural(len(study.seeds), 'seed')} on {where}; "
               f"{progress(planned, missing, folder)}; {first.data.facts}", flush=True)  # fmt: skip
         record(todo, folder, command)
     if args.slurm:
@@ -139,7 +140,8 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
 
 def device_name(device: torch.device) -> str:
     """The processor or the GPU in words."""
+    from harness.report.text.formatting import plural
     from harness.results import provenance
 
     found = provenance.machine()
-    return str(found["gpu"] if device.type == "cuda" else f"{found['cpu']}, {found['threads']} thread(s)")
+    return str(found["gpu"] if device.type == "cuda" else f"{found['cpu']}, {plural(found['threads'], 'thread')}")

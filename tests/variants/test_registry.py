@@ -30,7 +30,7 @@ def test_canonical_form(spec, expected):
     ("spec", "says"),
     [
         ("spsa", "did you mean 'sp_sa'.*There are sa, sp_sa"),
-        ("", "there is no variant ''"),
+        ("", "there is no variant ''; there are sa, sp_sa"),
         ("sp_sa[depth=3]", "no setting 'depth'; it has hidden"),
         ("sp_sa[scope=model]", "scope is head or layer or network"),
         ("sp_sa[hidden=big]", "hidden is a whole number"),

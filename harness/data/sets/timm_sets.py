@@ -28,7 +28,7 @@ DOWNLOADED = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist
 def timm_set(name: str, data_dir: Path | None, seed: int, behind: Ground = WHITE) -> Dataset:
     """The set of that name; `torch/cifar10` calls itself cifar10. behind: the ground of transparent pictures.
 
-    Raises ValueError where timm has no such set, where it is not to be had here, or cannot be read in any order.
+    Raises ValueError where timm has no such set, where it is not available here, or cannot be read in any order.
     """
     family, _, rest = name.partition("/")
     if family.lower() in ORDERED:

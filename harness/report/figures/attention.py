@@ -64,9 +64,11 @@ def caption(setting: Setting, records: Table) -> str:
     drawn = any(record["low"] is not None for record in distances)
     vertical = "vertical lines: 95 % t intervals of the mean over seeds" if drawn else (
         f"no intervals, since none is formed below {FEWEST_SEEDS} seeds")  # fmt: skip
-    dots = "dots are heads of all seeds" if dotted(distances) else "heads are too many to be drawn"
+    several = any(record["seeds"] > 1 for record in distances)
+    over = "heads and seeds" if several else "the heads of one seed"
+    dots = f"dots are heads{' of all seeds' * several}" if dotted(distances) else "heads are too many to be drawn"
     return (
         f"1 is uniform attention, on every grid: lower looks nearer, or at fewer patches. Read in the real forward"
         f"{images}: the mean distance from a patch to where it looks, over that of uniform attention; the entropy of "
-        f"its attention over ln N. Prefix tokens are left out. Marks: means over heads and seeds, {dots}; {vertical}."
+        f"its attention over ln N. Prefix tokens are left out. Marks: means over {over}, {dots}; {vertical}."
     )

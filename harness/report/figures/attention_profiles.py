@@ -30,13 +30,14 @@ def draw(about: Context) -> Drawing | None:
         lines = [replace(line, marked=range(0, len(line.points), max(1, len(line.points) // MARKS))) for line in lines]
         panels.append(Panel(lines, "distance, patches", "attention, of uniform", str(layer), f"{TITLE}: layer {layer}",
                             level=Level(1.0), zero=True, heading=f"layer {layer}"))  # fmt: skip
-    words = caption(len(layers), len(shown))
+    words = caption(len(layers), len(shown), max(len(one.by_seed) for one in about.maps))
     return drawing(f"{about.prefix}attention-profile", TITLE, words, records, panels, PANEL, SMALL)
 
 
-def caption(layers: int, shown: int) -> str:
+def caption(layers: int, shown: int, seeds: int) -> str:
+    over = "heads and seeds" if seeds > 1 else "the heads of one seed"
     return (
         "Above 1 a patch at that distance gets more attention than by chance: 1 is uniform attention. Means over "
-        "pairs, test images, heads and seeds, whatever the variant is made of; prefix tokens are left out."
+        f"pairs, test images, {over}, whatever the variant is made of; prefix tokens are left out."
         + (f" Of {layers} layers {shown} are drawn, all are in the CSV." if shown < layers else "")
     )

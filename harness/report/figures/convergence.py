@@ -10,7 +10,7 @@ from harness.report.analysis.learning import Learning, Point, device, learnings
 from harness.report.figures.context import Context
 from harness.report.figures.style.chart import Drawing, Record, interval
 from harness.report.figures.style.series import Panel, drawing, read
-from harness.report.figures.style.words import intervals
+from harness.report.figures.style.words import intervals, over_seeds
 from harness.report.study.study import Setting
 from harness.report.text.formatting import grouped, tick
 
@@ -94,21 +94,21 @@ def caption(setting: Setting, found: Sequence[Learning], x: str) -> str:
     every = [point for one in found for point in points(one, x)]
     if not every:
         return ""
-    cut = begin(found, x)
+    number, cut = max(point.top1.n for point in every), begin(found, x)
     axis = "" if cut is None else f" The axis begins at {tick(cut)} %; the first epochs below it are in the CSV."
     if x == "epoch":
         counts = set(setting.named("val_top1")["n"].dropna())
         images = f"{grouped(counts.pop(), 0)} images of " if len(counts) == 1 else ""
-        faint = ", faint lines single seeds" if few(found) else ""
+        lines = over_seeds(number, ", faint lines single seeds" if few(found) else "")
         drawn = any(point.top1.low is not None for point in every)
         vertical = intervals("; vertical lines: 95 % t intervals, at a few epochs", drawn)
         return (
-            f"Further left is learned in fewer epochs. Accuracy on {images}the validation split. Lines are means over "
-            f"seeds{faint}{vertical}.{axis}"
+            f"Further left is learned in fewer epochs. Accuracy on {images}the validation split. Lines are {lines}"
+            f"{vertical}.{axis}"
         )
     where = device(setting)
     return (
         f"Further left is learned in less time. The same accuracies against the seconds that training alone took till "
-        f"then{f' on {where}' if where else ''}, validation not counted; means over seeds. Trainings are not timed in "
-        f"interleaved rounds: small differences of time are noise, the table's ratios are not.{axis}"
+        f"then{f' on {where}' if where else ''}, validation not counted; {over_seeds(number)}. Trainings are not "
+        f"timed in interleaved rounds: small differences of time are noise, the table's ratios are not.{axis}"
     )

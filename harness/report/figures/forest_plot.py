@@ -67,8 +67,14 @@ def caption(factors: Sequence[Factor], baseline: str) -> str:
     every = [arm.summary.difference for factor in factors for arm in factor.arms]
     drawn = any(one and one.estimate.low is not None for one in every)
     words = "; lines: simultaneous 95 % intervals over all variants of a table, some wider than the figure"
+    several = max((one.estimate.n for one in every if one), default=0) > 1
+    marks = (
+        f"the mean over paired seeds of the difference to {baseline}, faint dots single seeds"
+        if several
+        else f"the difference to {baseline} in one seed"
+    )
     return (
-        f"Right of 0 is more accurate than {baseline}. Large marks are the mean over paired seeds of the difference to "
-        f"{baseline}, faint dots single seeds{intervals(words, drawn)}. Hollow marks are not resolved. Two arms whose "
+        f"Right of 0 is more accurate than {baseline}. Large marks are {marks}"
+        f"{intervals(words, drawn)}. Hollow marks are not resolved. Two arms whose "
         "intervals overlap are not told apart here."
     )

@@ -9,7 +9,7 @@ from harness.report.analysis.low_data import Group
 from harness.report.figures.style.chart import Drawing, interval
 from harness.report.figures.style.palette import Look
 from harness.report.figures.style.series import APART, Level, Panel, drawing, read
-from harness.report.figures.style.words import intervals, tested_images
+from harness.report.figures.style.words import intervals, over_seeds, tested_images
 from harness.report.text.formatting import share
 
 TITLE = "Top-1 by share of the training images"
@@ -59,20 +59,27 @@ def ticks(fractions: list[float]) -> dict[float, str]:
 
 def caption(group: Group) -> str:
     found = [s for member in group.members for s in member.found]
-    dots = ", faint dots single seeds" if any(s.seeds for s in found) else ""
+    marks = over_seeds(max((len(s.seeds) for s in found), default=0), ", faint dots single seeds")
     drawn = any(s.top1.low is not None for s in found)
     vertical = intervals(", vertical lines 95 % t intervals, set apart sideways", drawn)
     return (
         f"A line that falls less to the left needs fewer images. Each share is a part of the larger ones, every class "
-        f"cut alike, and all are trained for the same number of updates. Marks are means over seeds{dots}{vertical}."
+        f"cut alike, and all are trained for the same number of updates. Marks are {marks}{vertical}."
         f"{tested_images(found)}"
     )
 
 
 def caption_of_differences(group: Group) -> str:
-    drawn = any(s.difference and s.difference.estimate.low is not None for m in group.members for s in m.found)
+    every = [s.difference.estimate for member in group.members for s in member.found if s.difference]
+    drawn = any(one.low is not None for one in every)
+    several = any(one.n > 1 for one in every)
+    mean = (
+        "Mean over seeds that both trained with, of the difference seed by seed"
+        if several
+        else "The difference in one seed"
+    )
     vertical = intervals("; vertical lines: simultaneous 95 % intervals over the variants of a share", drawn)
     return (
-        f"Above 0 is more accurate than {group.baseline} with the same images. Mean over seeds that both trained "
-        f"with, of the difference seed by seed{vertical}. Hollow marks are not resolved."
+        f"Above 0 is more accurate than {group.baseline} with the same images. {mean}{vertical}. Hollow marks are not "
+        "resolved."
     )

@@ -100,7 +100,11 @@ def rounded(value: float) -> float | None:
 def caption(one: Books, shown: Sequence[Tile]) -> str:
     radius = " r: effective radius in patches." if any(tile.note.startswith("r") for tile in shown) else ""
     cut = heatmaps.CUT.get(one.kind)
-    most = f" The scale ends at {cut[1]}." if cut is not None and heatmaps.limit(one.kind, shown) == cut[0] else ""
+    most = (
+        f" The colour scale is cut at {cut[1]}."
+        if cut is not None and heatmaps.limit(one.kind, shown) == cut[0]
+        else ""
+    )
     seed, *others = one.by_seed
     beside = f"; maps of {'seed' if len(others) == 1 else 'seeds'} {listing(others)} are beside the rows"
     return (

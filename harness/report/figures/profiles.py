@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,12 +61,14 @@ def draw(about: Context) -> Drawing | None:
         level, title = Level(maps.NEUTRAL[one.kind]), f"{TITLE}: {one.variant}"
         panels.append(Panel(lines, "distance, patches", NAMES[one.kind], str(number), title, level=level,
                             heading=one.variant, heading_color=look.color))  # fmt: skip
-    return drawing(f"{about.prefix}profile", TITLE, caption(len(having)), records, panels[:MOST], PANEL, SMALL)
+    return drawing(f"{about.prefix}profile", TITLE, caption(having), records, panels[:MOST], PANEL, SMALL)
 
 
-def caption(number: int) -> str:
+def caption(having: Sequence[Books]) -> str:
+    number, several = len(having), any(len(one.by_seed) > 1 for one in having)
+    over = "heads and seeds" if several else "the heads of one seed"
     return (
         "The mean over the offsets at a distance, rounded to whole patches. Bold lines are the means of a layer over "
-        "heads and seeds, the first layer the strongest; faint lines single heads of all seeds. Dotted: neutral."
+        f"{over}, the first layer the strongest; faint lines single heads{' of all seeds' * several}. Dotted: neutral."
         + (f" {number - MOST} more variants are in the CSV." if number > MOST else "")
     )

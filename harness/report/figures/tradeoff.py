@@ -14,7 +14,7 @@ from harness.report.figures.context import Context
 from harness.report.figures.style.chart import PANEL, Drawing, Record, interval
 from harness.report.figures.style.palette import FAINT, Look
 from harness.report.figures.style.series import Frame, Line, Panel, drawing, read
-from harness.report.figures.style.words import intervals, tested_images
+from harness.report.figures.style.words import intervals, over_seeds, tested_images
 from harness.report.text.formatting import count, tick
 from harness.results.stats import pareto_front
 
@@ -101,6 +101,7 @@ def caption(found: Sequence[Summary], condition: Condition | None) -> str:
     cheap = "further left is cheaper"
     better = cheap if not timed else "further right is faster" if len(costs) == 1 else (
         f"further right is faster in images/s, {cheap} in GMACs and parameters")  # fmt: skip
+    marks = over_seeds(max((len(s.seeds) for s in found), default=0), ", faint dots single seeds")
     drawn = any(s.top1.low is not None for s in found)
     vertical = intervals("; vertical lines: 95 % t interval of the mean", drawn)
     rounds = max((s.inference.images_per_s.n for s in found if s.inference.images_per_s.low is not None), default=0)
@@ -111,6 +112,6 @@ def caption(found: Sequence[Summary], condition: Condition | None) -> str:
     measured = f" Throughput measured on {condition.words()}." if timed and condition and condition.words() else ""
     counted = " GMACs are counted on one image's forward pass; they are not time." if GMAC in costs else ""
     return (
-        f"Further up is more accurate, {better}. Large marks are means over seeds, faint dots single seeds{vertical}"
-        f"{horizontal}. {FRONT}{measured}{counted}{tested_images(found)}"
+        f"Further up is more accurate, {better}. Large marks are {marks}{vertical}{horizontal}. {FRONT}{measured}"
+        f"{counted}{tested_images(found)}"
     )

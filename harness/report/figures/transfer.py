@@ -18,7 +18,7 @@ from harness.report.figures.resolution import places
 from harness.report.figures.style import series, svg
 from harness.report.figures.style.chart import SIZE, Drawing, Record, Table, interval
 from harness.report.figures.style.palette import FAINT, Look
-from harness.report.figures.style.words import intervals
+from harness.report.figures.style.words import intervals, over_seeds
 from harness.report.study.rows import side
 from harness.report.study.study import Setting
 
@@ -113,9 +113,11 @@ def _cells(name: str, count: str, point: Point | None) -> dict[str, object]:
 
 def caption(setting: Setting, found: Sequence[Curve], timed: Times | None) -> str:
     at = f"{setting.train_px} px only (dotted line)" if setting.train_px else "one resolution"
-    drawn = any(point.top1.low is not None for curve in found for point in curve.points + curve.finetuned)
+    every = [point.top1 for curve in found for point in curve.points + curve.finetuned]
+    drawn = any(top1.low is not None for top1 in every)
     vertical = intervals(", vertical lines 95 % t intervals, set apart sideways to be told apart", drawn)
     single = ", faint dots single seeds" if dots(found) else ", single seeds are too many to be drawn"
+    marks = over_seeds(max((top1.n for top1 in every), default=0), single)
     zero = "at the other resolutions the same weights are tested as they are: zero-shot, without fine-tuning."
     epochs = finetune_epochs(setting)
     if any(curve.finetuned for curve in found):
@@ -125,8 +127,8 @@ def caption(setting: Setting, found: Sequence[Curve], timed: Times | None) -> st
             f"hollow marks: after fine-tuning at that resolution{for_epochs}."
         )
     return (
-        f"A flat line transfers, a falling one does not. Trained at {at}; {zero} Marks are means over seeds{single}"
-        f"{vertical}.{_below(timed)}"
+        f"A flat line transfers, a falling one does not. Trained at {at}; {zero} Marks are {marks}{vertical}."
+        f"{_below(timed)}"
     )
 
 

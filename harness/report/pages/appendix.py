@@ -135,4 +135,4 @@ def _entry(record: Mapping[str, Any], key: Any) -> str:
         return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    return text(value)
+    return text(value) or "none"

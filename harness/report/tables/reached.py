@@ -9,7 +9,7 @@ from harness.report.analysis.learning import Learning, Reach, reach, unlearned
 from harness.report.analysis.quantity import Quantity
 from harness.report.study.study import Setting
 from harness.report.tables.main import Cell, Column, Footnotes, Form, Line, Table, gap, mean_cell, number_cell
-from harness.report.text.formatting import grouped, significant, tick
+from harness.report.text.formatting import grouped, plural, significant, tick
 from harness.results.stats import FEWEST_SEEDS
 
 
@@ -62,7 +62,7 @@ def _cell(found: Reach, quantity: Quantity, form: Form, notes: Footnotes) -> Cel
     """A mean; in place of an interval that all seeds alike do not give, or not all seeds, how many there are."""
     remark = ""
     if quantity.value is not None and found.reached < found.seeds:
-        remark = f"{found.reached} of {found.seeds} seeds"
+        remark = f"{found.reached} of {plural(found.seeds, 'seed')}"
     elif quantity.value is not None and quantity.low is None and quantity.n >= FEWEST_SEEDS:
         remark = f"all {quantity.n} seeds alike"
     if not remark:

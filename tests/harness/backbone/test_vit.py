@@ -129,7 +129,7 @@ def test_the_class_token_sees_every_patch_and_pooling_too():
         ({"num_heads": 5}, "cannot be shared by 5 heads"),
         ({"spatial_layers": 4}, "4 spatial layers do not fit 4 layers with class_token=late; choose 0 to 3"),
         ({"spatial_layers": -1}, "do not fit"),
-        ({"class_token": "early"}, "class_token='early' is not to be had; choose late, input, none"),
+        ({"class_token": "early"}, "class_token='early' is not available; choose late, input, none"),
         ({"pos_embed": "rope"}, "choose learned, sincos, none"),
         ({"size": Size(width=66, num_heads=3, depth=2), "pos_embed": "sincos"}, "a width that 4 divides"),
         ({"num_classes": 0}, "at least 1"),

@@ -328,8 +328,8 @@ def test_what_is_done_is_not_done_again(study, capsys, monkeypatch):
         (["--keep", "0"], "--keep 0 is no share of offsets; write numbers above 0 and up to 1"),
         (["--keep", "1.5,0.5"], "--keep 1.5 is no share"),
         (["--keep", "nan"], "--keep nan is no share"),
-        (["--by", "luck"], "--by luck is not to be had; choose deviation, mass"),
-        (["--finetune-epochs", "-1"], "--finetune-epochs -1 is not to be had"),
+        (["--by", "luck"], "--by luck is not available; choose deviation, mass"),
+        (["--finetune-epochs", "-1"], "--finetune-epochs -1 is not available"),
     ],
 )
 def test_bad_flags_are_a_sentence(study, capsys, flags, words):

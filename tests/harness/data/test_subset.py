@@ -82,7 +82,7 @@ def test_a_hundredth_of_balanced_classes_is_a_hundredth():
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan")])
 def test_what_is_no_share_is_refused(share):
-    with pytest.raises(ValueError, match="not to be had; choose more than 0, up to 1"):
+    with pytest.raises(ValueError, match="not available; choose more than 0, up to 1"):
         subset(uneven(), share, 0)
 
 

@@ -21,7 +21,7 @@ def test_an_impossible_resolution_is_a_sentence_at_the_start(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert program.main(["--variants", "sp_sa", "--resolutions", "8,1000000"]) == 2
     err = capsys.readouterr().err
-    assert re.search(r"testing 360 image\(s\) of 1000000x1000000 px takes at least [\d,]+ GiB, and this machine "
+    assert re.search(r"testing 360 images of 1000000x1000000 px takes at least [\d,]+ GiB, and this machine "
                      r"has \d+; choose smaller --resolutions, or a larger --patch-size\n", err), err  # fmt: skip
     assert "Allocator" not in err
     assert err.count("\n") == 1
@@ -50,7 +50,7 @@ def test_where_only_speed_is_measured_one_image_counts(monkeypatch):
     fits = memory.held(experiment(), (64, 64))
     monkeypatch.setattr(memory, "capacity", lambda _: fits)
     memory.check(experiment(measure=("speed",), resolutions=(64,)))
-    with pytest.raises(ValueError, match=r"testing 1 image\(s\) of 66x66 px"):
+    with pytest.raises(ValueError, match=r"testing 1 image of 66x66 px"):
         memory.check(experiment(measure=("speed",), resolutions=(66,)))
 
 
@@ -58,8 +58,8 @@ def test_the_largest_step_is_named(monkeypatch):
     monkeypatch.setattr(memory, "capacity", lambda _: 1000)
     large = replace(digits().recipe, batch_size=512)
     for settings, says in (
-        ({"resolutions": ()}, r"testing 360 image\(s\) of 8x8 px .*; choose smaller --img-size or --batch-size"),
-        ({"resolutions": (), "recipe": large}, r"training on 512 image\(s\) of 8x8 px .*; choose smaller --img-size"),
+        ({"resolutions": ()}, r"testing 360 images of 8x8 px .*; choose smaller --img-size or --batch-size"),
+        ({"resolutions": (), "recipe": large}, r"training on 512 images of 8x8 px .*; choose smaller --img-size"),
         (
             {"resolutions": (12,), "recipe": large, "finetune_epochs": 1},
             r"training on 512 .* 12x12 px .* --resolutions",

@@ -133,6 +133,16 @@ def sorting_faults(page, rows):
     return faults
 
 
+def arrow_faults(page):
+    """Every heading that sorts shows an arrow, on the line of its title."""
+    shown = page.evaluate(
+        "[...document.querySelectorAll('table.sortable thead button')]"
+        ".map((one) => [one.innerText, getComputedStyle(one.querySelector('span'), '::after')])"
+        ".map(([name, after]) => [name, after.content, after.display])"
+    )
+    return [name for name, content, display in shown if content != '"↕"' or display == "none"]
+
+
 def filter_faults(page):
     """Types, chooses and clears: which rows are left, and what is said of them."""
     bar, every = page.locator(".filter").first, names(page)
@@ -244,6 +254,11 @@ def test_noise_is_noticed(fault, policy, html, opened):
 
 def test_sorting_works(html, rows, opened):
     assert sorting_faults(opened(html), rows) == []
+
+
+def test_headings_that_sort_show_it(html, opened):
+    assert arrow_faults(opened(html)) == []
+    assert arrow_faults(opened(html.replace("</style>", "button:has(small) span::after { display: none; }</style>")))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ WRONG = {
     "not one of some": (["--form", "very round", "f"], "--form 'very round' is unknown; choose wide, tall"),
     "a value too many": (["--shade=3", "f"], "--shade takes no value; leave out '3'"),
     "unreadable": (["--month", "may", "f"], "--month 'may' cannot be read; write --month MONTH"),
-    "a slip": (["--nmber", "3", "f"], "there is no flag --nmber; did you mean --number"),
+    "a slip": (["--nmber", "3", "f"], "there is no flag --nmber; did you mean --number?"),
     "no flag": (["--x=3", "f"], "there is no flag --x; --help lists all flags"),
     "too many": (["f", "g"], "'g' follows no flag; leave it out, or quote a value that has spaces"),
     "none": ([], "some/FILE is missing; usage: prog [-h]"),
@@ -48,6 +48,12 @@ def test_a_wrong_argument_is_one_sentence(parser, capsys, given, says):
     assert err.startswith(f"prog: {says}"), err
     assert err.count("\n") == 1
     assert not re.search(r"argument -|invalid \w+ value|expected \w+ argument|unrecognized|required:", err)
+
+
+def test_a_program_calls_itself_as_its_other_errors_do(capsys):
+    with pytest.raises(SystemExit):
+        Parser(prog="python -m harness.run").parse_args(["--no-such"])
+    assert capsys.readouterr().err.startswith("harness.run: there is no flag --no-such")
 
 
 def test_right_arguments_are_read(parser):

@@ -54,9 +54,11 @@ def test_what_goes_on_is_told_apart_from_what_starts_anew(tmp_path):
     begin(planned[2], tmp_path)
     assert progress(planned, planned[1:], tmp_path) == "1 of 4 cells are there, 2 go on from a checkpoint"
     assert progress(planned, planned[3:], tmp_path) == "3 of 4 cells are there"
+    assert progress(planned[:1], [], tmp_path) == "1 of 1 cell is there"
     (planned[3].checkpoints(tmp_path)).mkdir(parents=True)
     (planned[3].checkpoints(tmp_path) / "notes.txt").touch()  # no checkpoint
     assert progress(planned, planned[3:], tmp_path) == "3 of 4 cells are there"
+    assert progress(planned[:1], [], tmp_path) == "1 of 1 cell is there"
 
 
 def test_a_run_that_was_interrupted_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
@@ -85,6 +87,8 @@ def test_the_bar_counts_steps_of_the_cell_that_it_names(tmp_path, capsys):
     assert re.search(r"speed: +0%\|.* 0/5 .*step/s", err)
     assert re.search(r"sa seed 0: 100%.* 5/5 .*step/s", err)
     assert "epoch" not in err
+    assert work([], tmp_path) == {}
+    assert capsys.readouterr().err == ""
     assert len(store.load(tmp_path)) == 2
     work([cell("another")], tmp_path, unit="count")
     assert "count/s" in capsys.readouterr().err

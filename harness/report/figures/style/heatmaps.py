@@ -7,6 +7,7 @@ the paper, in the light theme and in the dark one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from harness.results import maps
 
 WIDTH, LEFT, TOP, BAR = 5.3, 0.72, 0.26, 0.62  # inches: all, the rows' names, the columns' names, the scale
 LARGEST, GAP, NOTE = 0.98, 0.07, 0.17  # inches: a map's side, between maps, the line under a map
-STRONG = (4.0, "4 nats, a factor of 50")  # of attention: what is added to a logit counts up to here
+STRONG = (4.0, f"4 nats, a factor of {math.exp(4):.0f}")  # of attention: what is added to a logit counts up to here
 CUT = {"bias": STRONG, "keys": STRONG, "position": STRONG, "attention": (2.0, "3 times uniform attention")}
 ABOVE, BELOW = THEME["c2"][0], THEME["c1"][0]
 Extent = tuple[float, float, float, float]  # inches: left, right, bottom, top

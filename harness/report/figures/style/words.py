@@ -16,6 +16,11 @@ def intervals(words: str, drawn: bool) -> str:
     return words if drawn else NO_INTERVALS
 
 
+def over_seeds(number: int, singles: str = "") -> str:
+    """What marks are, and how `singles` are shown: "means over seeds, faint dots single seeds"; "of one seed"."""
+    return f"means over seeds{singles}" if number > 1 else "of one seed"
+
+
 def tested_images(found: Sequence[Summary]) -> str:
     """ " Accuracy on 360 test images.", or "" where the variants do not agree on a number."""
     images = {s.images for s in found if s.images}

@@ -155,7 +155,7 @@ def test_a_training_whose_weights_are_lost_is_made_again_for_its_fine_tuning(tmp
     for file in (tmp_path / "results/digits/weights").iterdir():
         file.unlink()
     assert program.main(flags) == 0
-    assert "1 of 1 cells are there" in capsys.readouterr().out  # the rows are enough
+    assert "1 of 1 cell is there" in capsys.readouterr().out  # the rows are enough
     assert program.main([*flags, "--finetune-epochs", "1"]) == 0
     assert "0 of 2 cells are there" in capsys.readouterr().out
 

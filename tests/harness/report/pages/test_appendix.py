@@ -30,3 +30,14 @@ def test_params_that_prove_nothing_are_no_proof(tmp_path):
     assert SENTENCE not in str(appendix.parity(study))
     plain = {words for variant, where, words, _ in appendix.parity(study) if where.startswith("sdpa")}
     assert plain == {"the plain formula, in this run"}
+
+
+def test_an_entry_of_a_recipe_without_a_value_is_none_and_one_that_is_missing_a_dash(tmp_path):
+    rows = [made.row("sa", "top1", 90.0, seed=0), made.row("sa", "top1", 91.0, seed=1, recipe_hash="other")]
+    recipe = made.RECIPE | {"aa": "", "amp": False, "mixup": None}
+    found = appendix.recipes(made.take(tmp_path, rows, {made.HASH: recipe, "other": made.RECIPE}))
+    entries = dict(found.entries)
+    assert entries["aa"] == ["none", "\N{EM DASH}"]
+    assert entries["amp"][0] == "no"
+    assert entries["mixup"][0] == "none"
+    assert "" not in [cell for cells in entries.values() for cell in cells]
