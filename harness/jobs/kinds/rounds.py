@@ -42,6 +42,8 @@ def timed(
         found.append({"variant": name, "backend": ran[name]} | parity)
         if why is not None:
             red[name] = f"{ran[name]}: {why}"
+    with torch.set_grad_enabled(condition.training):
+        kernels = {name: models[name].sdpa_kernel(images) for name in variants if name not in red}
     green = {name: model for name, model in models.items() if (baseline if name == AGAIN else name) not in red}
     subjects = {
         name: interleave.Subject(model, images, labels, experiment.study.recipe) for name, model in green.items()
@@ -54,9 +56,10 @@ def timed(
             kept.enter_context(model.keep_terms())
         samples = interleave.interleave(works | matmul, condition.rounds, experiment.device, tick)
         rounds = Rounds(condition, baseline, red, images, subjects, works, samples, ceiling)
-        found += [
-            {"variant": v, "backend": ran[v]} | rounds.fact(v, word) for v, word in condition.asked(variants, baseline)
-        ]
+        for variant, word in condition.asked(variants, baseline):
+            kernel = kernels.get(variant) if word != "ceiling_gmac_per_s" else None
+            how = {"backend": ran[variant]} | ({"params": {"kernel": kernel}} if kernel else {})
+            found.append({"variant": variant} | how | rounds.fact(variant, word))
     return found
 
 

@@ -18,7 +18,7 @@ from harness.report.analysis import quantity
 from harness.report.analysis.quantity import Quantity
 from harness.report.study.rows import side
 from harness.report.study.study import CONDITION, Setting
-from harness.report.text.formatting import significant
+from harness.report.text.formatting import listing, significant
 from harness.results.metrics import WORKS, of_group
 from harness.results.stats import aa_floor, ratio_resolved
 
@@ -201,7 +201,8 @@ def elsewhere(setting: Setting, prefix: str) -> list[Elsewhere]:
             metrics[metric]: float(value) for metric, value in zip(group["metric"], group["value"], strict=True)
         }
         where = f"{WORKS[prefix]}: {Condition(tuple(key), None, Quantity()).words()}"
-        found.append(Elsewhere(variant, backend, where, **values))
+        by = " and ".join(kernels(group))
+        found.append(Elsewhere(variant, f"{backend} ({by})" if by else backend, where, **values))
     return found
 
 
@@ -226,6 +227,8 @@ def _condition(setting: Setting, prefix: str, key: tuple[str, ...]) -> Condition
 
     aa = quantity.timed(under(prefix + "aa_ratio"), "the A/A ratio was not measured")
     remarks = [f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(under(TIME[prefix])["note"]) if note]
+    if by := kernels(under(TIME[prefix])):
+        remarks.append(f"Kernels behind sdpa: {'; '.join(f'{name} for {listing(v)}' for name, v in by.items())}.")
     ceiling = under(prefix + "ceiling_gmac_per_s")
     ceiling = ceiling[ceiling["value"].notna()]
     if len(ceiling):
@@ -233,6 +236,15 @@ def _condition(setting: Setting, prefix: str, key: tuple[str, ...]) -> Condition
         remarks.append(f"MFU is the share of what {top['note'] or 'a matmul'} reached beside them, "
                        f"{significant(float(top['value']))} GMAC/s.")  # fmt: skip
     return Condition(key, None if aa.estimate is None else aa_floor(aa.estimate), aa, remarks)
+
+
+def kernels(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """By kernel of torch's scaled_dot_product_attention, such as flash or math, the variants that it served."""
+    found: dict[str, list[str]] = {}
+    for variant, params in zip(rows["variant"], rows["params"], strict=True):
+        if "kernel" in params and variant not in found.setdefault(params["kernel"], []):
+            found[params["kernel"]].append(variant)
+    return found
 
 
 def _under(setting: Setting, variant: str, metric: str, condition: Condition | None) -> pd.DataFrame:

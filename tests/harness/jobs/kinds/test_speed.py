@@ -37,10 +37,10 @@ def experiment(monkeypatch):
     return Experiment(study, data.load("digits"), torch.device("cpu"))
 
 
-def run(experiment):
+def run(experiment, variants=VARIANTS):
     """The rows of the cell, each of them one that can be written; every tick is announced."""
     ticks = []
-    cell = Speed(experiment, VARIANTS)
+    cell = Speed(experiment, variants)
     found = list(cell.run(Path(), lambda: ticks.append(1)))
     assert len(ticks) == cell.work
     for row in found:
@@ -98,6 +98,27 @@ def test_every_condition_gives_every_metric_of_every_variant(experiment):
     assert dict(zip(frame["test_px"], frame["grid"], strict=True)) == {8: "4x4", 12: "6x6"}
     measured = frame[~frame["metric"].str.contains("ceiling")]
     assert measured["backend"].notna().all()
+
+
+def test_timings_on_sdpa_say_which_kernel_ran(experiment):
+    experiment = replace(experiment, study=replace(experiment.study, backend="sdpa"))
+    frame, (images, _) = run(experiment, ["sa", "rel_bias"]), experiment.batch(8, (8, 8))
+    kernels = {}
+    for training in (False, True):
+        with torch.set_grad_enabled(training):
+            kernels[training] = {name: experiment.model(name).sdpa_kernel(images) for name in ("sa", "rel_bias")}
+    assert kernels[True]["rel_bias"] == "math", "a bias that needs a gradient is written out on the CPU"
+    assert kernels[False]["sa"] == "flash"
+    silent = frame["metric"].str.contains("parity|ceiling")
+    assert frame[silent]["params"].isna().all()
+    for row in frame[~silent].itertuples():
+        assert row.backend == "sdpa"
+        assert row.params == {"kernel": kernels[row.metric.startswith("train_")][row.variant]}
+
+
+def test_another_backend_has_no_kernel(experiment):
+    frame = run(replace(experiment, study=replace(experiment.study, backend="eager")))
+    assert frame["params"].isna().all()
 
 
 def test_fewer_rounds_where_the_models_are_not_trained(experiment):

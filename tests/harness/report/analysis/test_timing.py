@@ -156,6 +156,22 @@ def test_latency_and_share_of_the_ceiling_are_in_the_table(rows, full):
     assert "MFU is the share of what a 1024 x 1024 matmul in float32 reached beside them, 200 GMAC/s." in page.text
 
 
+def test_the_kernels_behind_sdpa_are_named(tmp_path, rows):
+    kernel = {"sa": "flash", "psa": "math", "gpsa": "math"}
+
+    def with_kernel(row):
+        timed = row["variant"] in kernel and row.get("samples") and "ceiling" not in row["metric"]
+        return row | {"params": {"kernel": kernel[row["variant"]]}} if timed else row
+
+    told = [with_kernel(row) for row in rows]
+    smaller = [row | {"batch_size": 8, "cell": "other"} for row in told
+               if (row["variant"], row["metric"], row.get("test_px")) == ("psa", "images_per_s", 8)]  # fmt: skip
+    text = Page(render(tmp_path, told + smaller)).text
+    assert re.search(r"Kernels behind sdpa: flash for sa; math for (gpsa and psa|psa and gpsa)\.", text)
+    assert "sdpa (math) inference: cpu, fp32, batch 8, 8 px" in text
+    assert "Kernels behind" not in Page(render(tmp_path, rows, name="before")).text
+
+
 def test_a_latency_below_the_floor_is_not_resolved(tmp_path, rows):
     noisy = np.linspace(0.5, 2.0, 15).tolist()
     page = Page(render(tmp_path, [r | {"samples": noisy} if r["metric"] == "latency_aa_ratio" else r for r in rows]))
