@@ -184,6 +184,11 @@ def test_a_tree_is_trained_on_and_a_damaged_picture_is_one_sentence(tmp_path, mo
     frame = store.load("results/digits")
     assert frame["dataset"].str.fullmatch(r"good \([0-9a-f]{10}\)").all()
     assert set(frame.loc[frame["metric"] == "top1", "test_px"]) == {16, 24}
+    (tmp_path / "good").rename(tmp_path / "moved")
+    for where in (["--dataset", f"folder:{tmp_path / 'moved'}"], ["--dataset", "folder", "--data-dir", "moved"]):
+        capsys.readouterr()
+        assert program.main([*flags, *study, *where]) == 0
+        assert "2 of 2 cells are there" in capsys.readouterr().out, "the same pictures elsewhere are trained on again"
     damaged = tree(tmp_path / "bad", True)
     capsys.readouterr()
     assert program.main([*flags, *study, "--dataset", f"folder:{tmp_path / 'bad'}", "--output", "bad-rows"]) == 1
