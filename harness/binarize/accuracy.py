@@ -35,12 +35,16 @@ FAMILY = "binarised"
 
 @dataclass(frozen=True)
 class Trained:
-    """A training whose weights are there to go on from: `key` is its cell, `weights` its file, `dataset` its rows'."""
+    """A training whose weights are there to go on from: `key` is its cell, `weights` its file.
+
+    source, dataset: the source hash and the dataset of its rows.
+    """
 
     variant: str
     seed: int
     fraction: float
     key: str
+    source: str
     weights: Path
     dataset: str
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from harness.binarize.accuracy import Trained
     from harness.jobs.cell import Cell
+    from harness.jobs.experiment import Experiment
 
 CHOICES = ("deviation", "mass")
 
@@ -101,8 +102,8 @@ def trained(frame: pd.DataFrame, folder: Path) -> dict[str, list[Trained]]:
         if multiplies(row["variant"]):
             seed, fraction = int(row["seed"]), float(row["train_fraction"] or 1.0)
             newest[row["recipe_hash"], row["variant"], seed, fraction] = Trained(
-                row["variant"], seed, fraction, row["cell"], weights(folder, row["variant"], seed, row["cell"]),
-                row["dataset"],
+                row["variant"], seed, fraction, row["cell"], row["source_hash"],
+                weights(folder, row["variant"], seed, row["cell"]), row["dataset"],
             )  # fmt: skip
     if not newest:
         others = ", ".join(dict.fromkeys(rows["variant"])) or "none"
@@ -145,6 +146,10 @@ def planned(args: argparse.Namespace, folder: Path, recipe_hash: str, found: Seq
     if other is not None:
         raise ValueError(f"{other.variant} {other.name} was trained on {other.dataset}, but {study.data_dir} holds "
                          f"{experiment.dataset}; name the folder of the same images with --data-dir")  # fmt: skip
+    old = next((one for one in found if one.source != source_of(experiment, one)), None)
+    if old is not None:
+        raise ValueError(f"{old.variant} {old.name} in {folder} was trained by another state of the source, so "
+                         f"rows of its masks would say what they are not; run the study again")  # fmt: skip
     bys = [by for by in BYS if by in args.by]
     cells: list[Cell] = []
     timed: set[str] = set()
@@ -158,6 +163,14 @@ def planned(args: argparse.Namespace, folder: Path, recipe_hash: str, found: Seq
             timings = [arm for arm in every if arm.keep < 1 or arm.form == "ones"]  # dropping the prior is a control
             cells.append(MaskedTimes(experiment, one, timings))
     return cells
+
+
+def source_of(experiment: Experiment, trained: Trained) -> str:
+    """The source hash that the rows of this training have by today's source."""
+    from harness.jobs.kinds import training
+
+    cell = training.Trained(experiment, trained.variant, trained.seed, trained.fraction)
+    return f"{cell.kind_hash}+{experiment.source_of(trained.variant)}"
 
 
 def content(dataset: str) -> str:

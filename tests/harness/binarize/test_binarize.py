@@ -322,6 +322,24 @@ def test_what_is_done_is_not_done_again(study, capsys, monkeypatch):
     assert "5 of 5 cells are there" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("part", ["kind", "variant"])
+def test_weights_of_another_source_are_refused(study, tmp_path, capsys, part):
+    (folder, (_, command)), rows = study, tmp_path / "rows"
+    for file in [*folder.glob("sp_sa-seed-0-*.jsonl"), *folder.glob("recipes/*")]:
+        old = file.read_text()
+        for made in {json.loads(line)["source_hash"] for line in old.splitlines()} if file.suffix == ".jsonl" else ():
+            kind, variant = made.split("+")
+            older = f"0123456789+{variant}" if part == "kind" else f"{kind}+0123456789"
+            old = old.replace(made, older)
+        store.write_bytes(rows / file.relative_to(folder), old.encode())
+    assert program.main([str(rows), *command[1:]]) == 2
+    err = capsys.readouterr().err
+    assert "was trained by another state of the source" in err
+    assert err.endswith("run the study again\n")
+    assert err.count("\n") == 1
+    assert not list(rows.glob("sp_sa-kept*"))
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
