@@ -14,11 +14,13 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import timedelta
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from harness import distributed
 from harness.jobs.study import digest
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from harness.jobs.experiment import Experiment
 
 Tick = Callable[..., object]  # tick(), tick(n)
+PATIENCE = timedelta(seconds=30)  # ranks that fail alike do so at about the same time
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +170,11 @@ class Cell(ABC):
 def execute(cell: Cell, folder: Path, tick: Tick) -> str | None:
     """Runs a cell and records it; returns the sentence of what went wrong, which is recorded too.
 
-    All ranks do the work, and rank 0 records it.
+    All ranks do the work, and rank 0 records it. Raises RuntimeError for what this rank alone has met.
     """
-    path = cell.path(folder)
+    path, together = cell.path(folder), distributed.world() > 1 and cell.seed is not None
+    if together:
+        aside()
     try:
         rows = list(cell.run(folder, tick))
         for row in rows:
@@ -179,6 +184,8 @@ def execute(cell: Cell, folder: Path, tick: Tick) -> str | None:
     except Exception as error:  # one cell must not cost the others; the traceback is kept, the exit code tells
         if distributed.world() > 1 and not isinstance(error, ValueError | FloatingPointError):
             raise  # what other ranks may not have met: they would wait for this one
+        if together and not met_by_all():  # a picture that cannot be read, say, which one rank alone was dealt
+            raise RuntimeError(f"{cell.name}: {error}") from error
         sentence = f"{type(error).__name__}: {error}"
         if distributed.rank() == 0:
             give_up(cell, folder, f"{sentence}\n{traceback.format_exc()}")
@@ -191,6 +198,21 @@ def execute(cell: Cell, folder: Path, tick: Tick) -> str | None:
     with contextlib.suppress(OSError):  # others have theirs there
         cell.checkpoints(folder).parent.rmdir()
     return None
+
+
+def met_by_all() -> bool:
+    """Whether every rank comes to this question within PATIENCE."""
+    try:
+        torch.distributed.monitored_barrier(aside(), PATIENCE)
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
+def aside() -> Any:
+    """A group of all ranks beside that of the training, in which others may wait for this one; all make it at once."""
+    return torch.distributed.new_group(backend="gloo")
 
 
 def give_up(cell: Cell, folder: Path, note: str) -> None:

@@ -1,5 +1,6 @@
 """Two processes that train one model do what a single one does, and the job ends where one of them dies."""
 
+import itertools
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import timm.layers
 import torch
+from PIL import Image
 from torch import distributed, multiprocessing
 
 from harness import data
@@ -128,6 +130,21 @@ def test_a_batch_is_dealt_in_mirrored_pairs(monkeypatch):
         ranks.mine(10)
 
 
+ODD = """
+from variants.registry import register
+from variants.relation import SpatialRelation
+
+
+@register("odd", family="custom")
+class Odd(SpatialRelation):
+    equation = "logit"
+    source = "none"
+
+    def bias(self, offsets):
+        if self.training:
+            raise ValueError("no luck; try sa")
+        return 0 * offsets[0]
+"""
 FLAGS = ["--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
          "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3"]  # fmt: skip
 
@@ -183,6 +200,43 @@ def test_a_dead_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     process.terminate()
     process.communicate(timeout=60)
     assert not list(tmp_path.glob("rows/*.jsonl"))
+
+
+def test_a_picture_that_one_rank_cannot_read_is_named_and_ends_the_job(tmp_path):
+    for part, shade in itertools.product(("train", "val"), (40, 200)):
+        (tmp_path / "tree" / part / str(shade)).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (16, 16), (shade + number,) * 3).save(tmp_path / f"tree/{part}/{shade}/{number}.png")
+    picture = tmp_path / "tree/train/200/7.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:60])  # its header is whole
+    flags = ["--variants", "sa", "--dataset", f"folder:{tmp_path / 'tree'}", "--img-size", "16", "--patch-size", "8",
+             "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8", "--seeds", "0-1", "--resolutions", "16",
+             "--measure", "accuracy", "--workers", "1"]  # fmt: skip
+    process = torchrun(tmp_path, *flags)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"harness.run: sa seed 0: {picture} cannot be read as a picture" in err
+    assert "; replace or delete it; this process ends" in err
+    assert not list(tmp_path.glob("rows/*.jsonl"))
+    picture.write_bytes(whole)
+    process = torchrun(tmp_path, *flags)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert len(store.load(tmp_path / "rows").query("metric == 'top1'")) == 2
+
+
+def test_what_all_ranks_refuse_costs_no_other_cell(tmp_path):
+    variant = tmp_path / "odd.py"
+    variant.write_text(ODD)
+    flags = ["--variants", "odd,sa", "--variant-file", str(variant), "--measure", "accuracy", "--seeds", "0",
+             "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "8"]  # fmt: skip
+    process = torchrun(tmp_path, *flags)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert err.count("odd seed 0 failed: ValueError: no luck; try sa") == 1
+    assert list(tmp_path.glob("rows/sa-seed-0-*.jsonl"))
+    assert list(tmp_path.glob("rows/odd-seed-0-*.failed.jsonl"))
 
 
 @pytest.mark.parametrize(
