@@ -36,7 +36,8 @@ def timed(
     images, labels = experiment.batch(batch_size, condition.size)
     with torch.set_grad_enabled(condition.training):
         ran = {name: models[name].executes(images) for name in variants}
-    found, red = [], {}
+    found: list[Fact] = []
+    red: dict[str, str] = {}
     for name in variants:
         parity, why = opened(models[name], images, labels, condition)
         found.append({"variant": name, "backend": ran[name]} | parity)
