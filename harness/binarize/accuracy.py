@@ -148,7 +148,8 @@ class MaskedAccuracy(OfArm):
         tables = chosen(experiment, model, self.arm, [experiment.image])
         for layer, by_grid in tables.items():
             binarise(model.blocks[layer].attn, by_grid, self.arm.form)
-        yield self.arm_row(self.arm, **share("kept_top1", correct(model, experiment.shown("test", experiment.image))))
+        right = correct(model, experiment.shown("test", experiment.image))
+        yield self.arm_row(self.arm, **experiment.by_image(share("kept_top1", right)))
         gmac = dense(experiment, self.variant, experiment.image)
         for fact in counted(model, gmac, tables, grid_for(experiment.image, model.patch_size)):
             yield self.arm_row(self.arm, **fact)
@@ -175,7 +176,8 @@ def finetuned(experiment: Experiment, trained: Trained, model: ViT, epochs: int,
     assert best is not None
     right, lr, one = best
     params = {"epochs": epochs, "lr": lr, "rates": len(RATES), "val_top1": 100 * right}
-    return share("kept_finetuned_top1", correct(one, experiment.shown("test", experiment.image))) | {"params": params}
+    fact = share("kept_finetuned_top1", correct(one, experiment.shown("test", experiment.image)))
+    return experiment.by_image(fact | {"params": params})
 
 
 def loaded(experiment: Experiment, trained: Trained) -> ViT:

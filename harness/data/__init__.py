@@ -1,7 +1,7 @@
 """Images by name: `load(name)` gives a Dataset of three disjoint splits.
 
-A name is one of DATASETS; `folder:PATH`, an ImageNet-style tree; `torch/NAME` or `hfds/NAME`, a set of timm's; or
-`noise:CLASSES`, for timings.
+A name is one of DATASETS; `folder:PATH`, an ImageNet-style tree; `torch/NAME` or `hfds/NAME`, a set of timm's;
+`noise:CLASSES`, for timings; or `SET:translated` and `SET:cluttered`, a set in memory with its images on canvases.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from harness.data.canvas import LAYOUTS, of_files, placed
 from harness.data.dataset import Dataset, Images, Pictures, resize
 from harness.data.fingerprint import Facts
 from harness.data.picture import ground
@@ -34,7 +35,7 @@ DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
 
 def names() -> tuple[str, ...]:
     """What `load` takes: every name, then the families with the part that the user fills in."""
-    return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME", "noise:CLASSES")
+    return (*DATASETS, "folder:PATH", "torch/NAME", "hfds/NAME", "noise:CLASSES", *(f"SET:{one}" for one in LAYOUTS))
 
 
 def load(
@@ -44,18 +45,31 @@ def load(
     *,
     background: str = "white",
     allow_skipped: float = ALLOWED,
+    **placing: int | None,
 ) -> Dataset:
-    """The dataset of that name; `seed` draws the splits.
+    """The dataset of that name; `seed` draws the splits, and where fixed images lie on canvases.
 
     background: the colour behind transparent pictures. allow_skipped: the share of a folder's files, 0..1, that may be
-    of no kind that is read. Raises ValueError for a dataset that does not exist, that is not available here, or that is
-    damaged.
+    of no kind that is read. placing: settings of `placed`, for SET:translated and SET:cluttered. Raises ValueError for
+    a dataset that does not exist, that is not available here, or that is damaged, and for settings that it cannot have.
     """
     behind = ground(background)
     if not 0 <= allow_skipped <= 1:
         raise ValueError(f"allow_skipped={allow_skipped} is no share of files; choose 0 to 1")
     where = None if data_dir is None else Path(data_dir).expanduser()
     kind, colon, rest = name.partition(":")
+    stem, _, layout = name.rpartition(":")
+    if layout in LAYOUTS and stem not in ("", "folder"):
+        if kind == "folder":
+            raise of_files(stem, layout)
+        images = load(stem, data_dir, seed, background=background, allow_skipped=allow_skipped)
+        return placed(images, layout, seed, **placing)
+    for setting, value in placing.items():
+        if value is not None:
+            raise ValueError(f"{setting}={value} means nothing for {name}; leave it out, or choose a set such as "
+                             f"digits:{'cluttered' if setting == 'clutter' else 'translated'}")  # fmt: skip
+    if stem in DATASETS and ":" not in stem:
+        raise ValueError(f"{stem} has no layout {layout!r}; choose {' or '.join(f'{stem}:{one}' for one in LAYOUTS)}")
     if name in DATASETS:
         return DATASETS[name](where, seed)
     if kind == "folder":

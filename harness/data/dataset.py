@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,8 @@ from harness.data.fingerprint import Facts, facts, fingerprint
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from harness.data.canvas import Canvas
 
 STREAMED = (224, 224)  # pictures have sizes of their own; a study that names no size trains on this one
 
@@ -43,7 +45,8 @@ class Dataset:
     """Images (uint8 [n, c, H, W] or pictures) and labels int64 [n] of three splits; mean and std a channel, of 0..1.
 
     fresh: draws n new training images (uint8) and labels from a generator, on its device; train_x is a sample of
-    these. test_masks: bool [n, H, W], where the object is, for images that were generated. learnable: whether there is
+    these. placed: how images lie on a canvas, drawn anew each time that they are seen; train_x is a sample of these.
+    test_masks: bool [n, H, W], where the object is, for images that say so. learnable: whether there is
     something to learn. shown: what about the reading changes the pictures, "" for nothing. skipped: how many files of
     the set's folder were not read, by kind.
     """
@@ -59,6 +62,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fresh: Callable[[torch.Generator, int], tuple[Tensor, Tensor]] | None = None
+    placed: Canvas | None = None
     test_masks: Tensor | None = None
     learnable: bool = True
     shown: str = ""
@@ -77,7 +81,12 @@ class Dataset:
     @cached_property
     def facts(self) -> Facts:
         """How many classes and images it has, and how many images of one split are in another, too."""
-        return facts(self)
+        return facts(self) if self.placed is None else replace(self.placed.originals.facts, places=self.places)
+
+    @property
+    def places(self) -> int:
+        """How many of the test images, one after another, show the same image: a unit of the statistics."""
+        return 1 if self.placed is None else self.placed.places
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -89,6 +98,11 @@ class Dataset:
     @property
     def channels(self) -> int:
         return self.train_x.shape[1] if isinstance(self.train_x, Tensor) else 3
+
+    def evenly(self, n: int, most: int | None) -> Tensor:
+        """int64: the numbers of at most so many of n images, spread evenly: all of them, or one place of each image."""
+        step = 1 if most is None or n <= most else -(-n // (most * self.places)) * self.places
+        return torch.arange(n)[::step]
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [n, c, H, W] -> float32 of mean 0 and standard deviation 1 over the training split."""

@@ -19,6 +19,7 @@ class Facts:
 
     val_in_train: of the validation images, how many are in the training split, too; test_in_train: of the test images,
     how many are in the training or validation split. Images are the same where their bytes are. skipped: files by kind.
+    places: at how many places of a canvas each test image is.
     """
 
     classes: int
@@ -28,12 +29,15 @@ class Facts:
     val_in_train: int = 0
     test_in_train: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
+    places: int = 1
 
     def __str__(self) -> str:
         """One line: "10 classes; 54,000 training, 6,000 validation and 10,000 test images; skipped 2 .txt"."""
         words = [
             f"{self.classes:,} classes; {self.train:,} training, {self.val:,} validation and {self.test:,} test images"
         ]
+        if self.places > 1:
+            words[0] += f" at {self.places} places each"
         for count, split, others in ((self.val_in_train, "validation", "training split"),
                                      (self.test_in_train, "test", "training or validation split")):  # fmt: skip
             if count:

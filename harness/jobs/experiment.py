@@ -109,8 +109,10 @@ class Experiment:
             ignored["train_fractions"] = study.train_fractions != (1.0,)
         elif self.data.streamed:
             ignored = {"crop_pad": recipe.crop_pad}
-        elif recipe.scale != Recipe().scale:
-            ignored = {"scale": recipe.scale}
+        else:
+            ignored = {"scale": recipe.scale} if recipe.scale != Recipe().scale else {}
+            if self.data.placed is not None:  # a policy works on pictures that are whole, in worker processes
+                ignored |= {"aa": recipe.aa, "color_jitter": recipe.color_jitter}
         for name, value in ignored.items():
             if value:
                 flag = name.replace("_", "-")
@@ -186,6 +188,16 @@ class Experiment:
         images, labels = getattr(self.data, f"{split}_x"), getattr(self.data, f"{split}_y")
         return shown(self.data, images, labels, size, self.device, self.workers, dealt, most)
 
+    def by_image(self, fact: dict[str, Any]) -> dict[str, Any]:
+        """A fact of the whole test split, counted by images: an image that lies at several places is one.
+
+        n counts images then, and `places` in params says how many. What is of some canvases alone stays as it is.
+        """
+        places = self.data.places
+        if places == 1 or fact.get("n") != len(self.data.test_y) or "samples" in fact:  # n counts these, then
+            return fact
+        return fact | {"n": fact["n"] // places, "params": (fact.get("params") or {}) | {"places": places}}
+
     def row(self, variant: str, **fact: Any) -> store.Row:
         """A whole row: the fact, what it is about, and where it comes from."""
         test = fact.pop("test", self.image)
@@ -244,6 +256,8 @@ class Experiment:
         """A digest of the source that reads or draws images which the fingerprint of the data does not hold."""
         splits = (self.data.train_x, self.data.val_x, self.data.test_x)
         makers: list[Any] = [type(images) for images in splits if not isinstance(images, Tensor)]
+        if self.data.placed is not None:
+            makers.append(type(self.data.placed))
         if self.data.fresh is not None:
             makers.append(getattr(self.data.fresh, "func", self.data.fresh))
         return source.digest(maker.__module__ for maker in makers) if makers else ""

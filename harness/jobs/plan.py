@@ -143,16 +143,23 @@ def experiment_of(arm: StudyArm, files: tuple[Path, ...], device: str, slot: int
 
     for path in files:
         load(path)
-    images = dataset(arm.study.dataset, arm.study.data_dir, arm.study.background, arm.study.allow_skipped)
-    return Experiment(arm.study, images, device_of(device, slot), arm.widened)
+    study = arm.study
+    images = dataset(study.dataset, study.data_dir, study.background, study.allow_skipped, **study.placing)
+    return Experiment(study, images, device_of(device, slot), arm.widened)
 
 
 @cache
-def dataset(name: str, data_dir: str | None, background: str | None = None, allow_skipped: float = 0.01) -> Dataset:
+def dataset(
+    name: str,
+    data_dir: str | None,
+    background: str | None = None,
+    allow_skipped: float = 0.01,
+    **placing: int | None,
+) -> Dataset:
     """The images, read once a process."""
     from harness import data
 
-    return data.load(name, data_dir, background=background or "white", allow_skipped=allow_skipped)
+    return data.load(name, data_dir, 0, background=background or "white", allow_skipped=allow_skipped, **placing)
 
 
 def choose(experiment: Experiment, text: str) -> tuple[list[str], dict[str, str]]:

@@ -20,6 +20,7 @@ Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
 MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # where nothing else is asked for
+PLACING = ("canvas", "clutter", "object_size", "places")
 MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
 
@@ -54,12 +55,22 @@ class Study:
     reach: Annotated[tuple[float, ...], Flag("accuracies to time: 80,90", "comparison", metavar="PERCENT")] = ()
     measure: Annotated[tuple[str, ...], Flag(",".join(MEASURES), "comparison", metavar="WHAT")] = MEASURED
 
-    dataset: Annotated[str, Flag("digits, fashion_mnist, cifar10, folder:PATH, probes:same_row ...", "data")]
+    dataset: Annotated[
+        str, Flag("digits, digits:translated, fashion_mnist, cifar10, folder:PATH, probes:same_row ...", "data")
+    ]
     data_dir: Annotated[str | None, Flag("folder of the images", "data", metavar="DIR")] = None
     background: Annotated[str | None, Flag("colour behind transparent pictures (default: white)", "data")] = None
     allow_skipped: Annotated[
         float, Flag("share of a folder's files that may be of no kind that is read (default: 0.01)", "data")
     ] = 0.01
+    canvas: Annotated[
+        int | None, Flag("side of the canvas of SET:translated (default: 1.5 times the images')", "data", metavar="PX")
+    ] = None
+    clutter: Annotated[int | None, Flag("pieces of other images in SET:cluttered (default: 4)", "data")] = None
+    object_size: Annotated[
+        int | None, Flag("side to which images are shrunk before they are placed", "data", metavar="PX")
+    ] = None
+    places: Annotated[int | None, Flag("places of each test image on its canvas (default: 3)", "data")] = None
     train_images: Annotated[int | None, Flag("use only this many of the training images", "data")] = None
     img_size: Annotated[int | None, Flag("side of the training images", "data", metavar="PX")] = None
     workers: Annotated[int, Flag("processes that read pictures", "data", short="-j")] = 4
@@ -87,7 +98,7 @@ class Study:
         finite(self)
         at_least(self, 1, "speed_rounds", "val_interval", "threads")
         at_least(self, 0, "finetune_epochs", "checkpoint_interval", "workers")
-        for name in ("patch_size", "img_size", "num_heads", "train_images", "jobs"):
+        for name in ("patch_size", "img_size", "num_heads", "train_images", "jobs", *PLACING):
             if getattr(self, name) is not None:
                 at_least(self, 1, name)
         if not 0 <= self.allow_skipped <= 1:
@@ -123,9 +134,17 @@ class Study:
     def fixed(self) -> dict[str, Any]:
         """What a trained cell depends on beside its variant, seed and share of the training images."""
         kept = {name: value for name, value in asdict(self).items() if name not in FREE}
-        if self.background in (None, "white"):  # as in studies that are older than this setting
-            del kept["background"]
+        if self.background == "white":
+            kept["background"] = None
+        for name in ("background", *PLACING):  # as in studies that are older than these settings
+            if kept[name] is None:
+                del kept[name]
         return in_full(kept) | asdict(self.recipe)
+
+    @property
+    def placing(self) -> dict[str, int | None]:
+        """How images are put on canvases, by name; None is the default."""
+        return {name: getattr(self, name) for name in PLACING}
 
     @property
     def recipe_hash(self) -> str:

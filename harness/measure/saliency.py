@@ -72,7 +72,7 @@ def masks(subject: Subject) -> Tensor | None:
     every = subject.data.test_masks
     if every is None:
         return None
-    places = torch.arange(len(every))[:: -(-len(every) // IMAGES)]  # as Subject.test_images takes them
+    places = subject.data.evenly(len(every), IMAGES)  # as Subject.test_images takes them
     return F.interpolate(every[places, None].float(), size=subject.image, mode="nearest")[:, 0].bool()
 
 

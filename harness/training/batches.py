@@ -1,6 +1,7 @@
 """The batches that a model is trained and tested on: the same for every variant of a seed.
 
-A training set in memory lies on the device as uint8, its batches are cut, shifted and flipped there. Pictures in files,
+A training set in memory lies on the device as uint8, its batches are cut, shifted, flipped and put on canvases there.
+Pictures in files,
 and policies that work on pictures (aa, color_jitter), go through timm's transforms in worker processes; generated
 images are drawn anew for each step. All draws depend on the seed and the step alone (harness/training/rng.py).
 """
@@ -86,25 +87,31 @@ class Resident(Source):
 
     @cached_property
     def _images(self) -> Tensor:
-        assert isinstance(self.data.train_x, Tensor)
-        return self.data.train_x.to(self.device)
+        placed = self.data.placed
+        images = self.data.train_x if placed is None else placed.originals.train_x
+        assert isinstance(images, Tensor)
+        return images.to(self.device)
 
     @cached_property
     def _labels(self) -> Tensor:
         return self.data.train_y.to(self.device)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        order, recipe = self.order(epoch), self.recipe
+        order, recipe, placed = self.order(epoch), self.recipe, self.data.placed
         pad = recipe.crop_pad
         shifts = torch.randint(2 * pad + 1, (*order.shape, 2), generator=self._stream("shift", epoch))
         flips = torch.rand(order.shape, generator=self._stream("flip", epoch)) < recipe.hflip
-        everything = zip(*(t[start:, self.mine].to(self.device) for t in (order, shifts, flips)), strict=True)
-        for places, shift, flip in everything:
+        draws = [order, shifts, flips]
+        if placed is not None:
+            draws += placed.draw(order.shape, self.chosen, self._stream("layout", epoch), own=order)
+        for places, shift, flip, *layout in zip(*(t[start:, self.mine].to(self.device) for t in draws), strict=True):
             images = self._images[places]
             if pad:
                 images = shifted(images, shift, pad)
             if recipe.hflip:
                 images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+            if placed is not None:
+                images = placed.lay(images, self._images, *layout)
             yield resize(self.data.normalise(images), self.size), self._labels[places]
 
 
@@ -154,7 +161,7 @@ def shown(
     dealt: every `world`-th batch alone, from this process's number on. most: so many images at most, spread evenly.
     """
     own = slice(distributed.rank(), None, distributed.world()) if dealt else slice(None)
-    places = torch.arange(len(images))[:: 1 if most is None else -(-len(images) // most)]
+    places = data.evenly(len(images), most)
     if isinstance(images, Tensor):
         for part in places.split(TEST_BATCH)[own]:
             yield resize(data.normalise(images[part].to(device)), size), labels[part].to(device)

@@ -64,4 +64,5 @@ class Finetuned(OfTrained):
         keep_array(self.beside(folder, ".correct.npy"), right[None].numpy())
         params = paired(experiment, self.variant) | {"transfer": "fine-tuned", "epochs": recipe.epochs} | rule(model)
         backend = model.executes(experiment.like(recipe.batch_size, self.size))
-        yield self.row(self.variant, backend=backend, params=params, **share("finetuned_top1", right))
+        fact = experiment.by_image(share("finetuned_top1", right) | {"params": params})
+        yield self.row(self.variant, backend=backend, **fact)

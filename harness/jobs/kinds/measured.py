@@ -58,7 +58,7 @@ class Measured(OfTrained):
             weights=trained.weights(folder), kept_log_probabilities=trained.log_probabilities(folder),
             snapshots=trained.snapshots(folder),
         )  # fmt: skip
-        yield from (self.row(self.variant, **fact) for fact in self.measurement.measure(subject))
+        yield from (self.row(self.variant, **experiment.by_image(fact)) for fact in self.measurement.measure(subject))
         if distributed.rank() == 0:
             for ending, contents in subject.files.items():
                 store.write_bytes(self.beside(folder, ending), contents)

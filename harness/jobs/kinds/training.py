@@ -91,9 +91,10 @@ class Trained(Cell):
                 params = paired(experiment, self.variant)
             else:
                 params = paired(experiment, self.variant) | {"transfer": "zero-shot"} | rule(model)
-            found.append(share("top1", hits[:, 0]) | where | {"params": params or None})
+            found.append(experiment.by_image(share("top1", hits[:, 0]) | where | {"params": params or None}))
             if len(experiment.data.classes) >= MANY:
-                found.append(share("top5", hits.any(dim=1)) | where | {"params": params or None})
+                top5 = share("top5", hits.any(dim=1)) | where | {"params": params or None}
+                found.append(experiment.by_image(top5))
         keep_array(self.beside(folder, ".correct.npy"), torch.stack(each).numpy())
         return found
 

@@ -28,9 +28,9 @@ class Summary:
     """A variant's numbers in one setting; accuracy in %, differences in percentage points.
 
     p: of the paired t test, adjusted by Holm over the variants that have one. over_images: the difference with an
-    interval over seeds and test images both, None where the answers were not kept. same_as: the others whose
-    trainings are the same model, so that all are one comparison. more: the other metrics of size and accuracy that have
-    a column, by name.
+    interval over seeds and test images both, None where the answers were not kept. places: of each test image. same_as:
+    the others whose trainings are the same model, so that all are one comparison. more: the other metrics of size and
+    accuracy that have a column, by name.
     """
 
     variant: str
@@ -53,6 +53,7 @@ class Summary:
     over_images: Estimate | None = None
     same_as: tuple[str, ...] = ()
     more: Mapping[str, Quantity] = field(default_factory=dict)
+    places: int = 1
 
     @property
     def stale(self) -> bool:
@@ -97,6 +98,7 @@ def summaries(setting: Setting) -> list[Summary]:
                 p=adjusted.get(variant),
                 improvement=None if is_baseline else probability_of_improvement(seeds, base),
                 over_images=images.over_images(right[variant], right.get(setting.baseline, {}), difference),
+                places=max((params.get("places", 1) for params in rows["params"]), default=1),
                 same_as=tuple(v for v in by_seed if v != variant and setting.same[v] == setting.same[variant]),
                 more=more(setting, variant, why),
             )

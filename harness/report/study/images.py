@@ -1,7 +1,7 @@
 """Which test images a variant had right, image by image: the difference to the baseline over other images, too.
 
-Kept beside the rows as CELL.correct.npy, bool [resolutions, n], the training resolution first. What does not agree with
-its row is not used.
+Kept beside the rows as CELL.correct.npy, bool [resolutions, n], the training resolution first. An image that lies at
+several places, one after another, is one image: the mean over its places. What does not agree with its row is not used.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from harness.report.study.study import Setting
 from harness.results.crossed import over_seeds_and_images
 from harness.results.stats import HAIR, Difference, Estimate
 
-Right = Mapping[str, np.ndarray]  # by seed, bool [n]
+Right = Mapping[str, np.ndarray]  # by seed, [images]: 1 where right, 0 where wrong, a share over places
 
 
 def right(setting: Setting, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The images of the test split that the cells of these top-1 rows had right at the training resolution, by seed."""
+    """How right the cells of these top-1 rows had each image of the test split at the training resolution, by seed."""
     found = {}
-    for seed, cell, value in zip(rows["seed"], rows["cell"], rows["value"], strict=True):
+    for seed, cell, value, params in zip(rows["seed"], rows["cell"], rows["value"], rows["params"], strict=True):
         file = setting.correct.get(cell)
         if file is None or not seed:
             continue
         try:
-            images = np.load(file, allow_pickle=False)
+            shown = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             continue
-        if images.ndim == 2 and images.dtype == bool and images.size and abs(100 * images[0].mean() - value) <= HAIR:
-            found[str(seed)] = images[0]
+        if shown.ndim != 2 or shown.dtype != bool or not shown.size or abs(100 * shown[0].mean() - value) > HAIR:
+            continue
+        places = params.get("places", 1)
+        if isinstance(places, int) and places > 0 and shown.shape[1] % places == 0:
+            found[str(seed)] = shown[0].reshape(-1, places).mean(axis=1)
     return found
 
 
@@ -44,6 +47,6 @@ def over_images(variant: Right, baseline: Right, difference: Difference | None) 
         return None
     if len({variant[seed].size for seed in seeds}) > 1:
         return None
-    pairs = [100.0 * (variant[seed].astype(float) - baseline[seed]) for seed in seeds]
+    pairs = [100.0 * (variant[seed] - baseline[seed]) for seed in seeds]
     found = over_seeds_and_images(np.stack(pairs), difference.estimate.confidence)
     return None if found.low is None else found

@@ -114,5 +114,9 @@ def _differences(setting: Setting, metric: Metric, part: str, notes: Footnotes) 
 
 def images(setting: Setting, group: str) -> str:
     """ " of 360 test images", or "" where the rows do not agree on a number."""
-    counts = {n for metric in of_group(group) for n in setting.named(metric.name)["n"].dropna()}
-    return f" of {grouped(counts.pop(), 0)} test images" if len(counts) == 1 else ""
+    named = [setting.named(metric.name).dropna(subset="n") for metric in of_group(group)]
+    counts = {(n, sentences.at_places(p)) for rows in named for n, p in zip(rows["n"], rows["params"], strict=True)}
+    if len(counts) != 1:
+        return ""
+    ((number, places),) = counts
+    return f" of {grouped(number, 0)} test images{places}"

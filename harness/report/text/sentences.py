@@ -24,6 +24,11 @@ def pairing(params: Params) -> str:
     return f"paired by data only: its MLPs are {wide} wide" if wide else ""
 
 
+def at_places(params: Params) -> str:
+    """ " at 3 places each": how often a test image was shown, each time elsewhere on its canvas."""
+    return f" at {params['places']} places each" if params.get("places", 1) != 1 else ""
+
+
 def one_model(same_as: Sequence[str], baseline: str) -> str:
     """That a variant is the same model as others: one comparison with them, and none where the baseline is one."""
     if not same_as:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.analysis.summary import Summary
 from harness.report.text.formatting import grouped
+from harness.report.text.sentences import at_places
 from harness.results.stats import FEWEST_SEEDS
 
 NO_INTERVALS = f"; no intervals of accuracy, since none is formed below {FEWEST_SEEDS} seeds or without spread"
@@ -23,8 +24,9 @@ def over_seeds(number: int, singles: str = "") -> str:
 
 def tested_images(found: Sequence[Summary]) -> str:
     """ " Accuracy on 360 test images.", or "" where the variants do not agree on a number."""
-    images = {s.images for s in found if s.images}
+    images = {(s.images, s.places) for s in found if s.images}
     if len(images) != 1:
         return ""
-    number = images.pop()
-    return f" Accuracy on {grouped(number, 0)} test {'image' if number == 1 else 'images'}."
+    number, places = images.pop()
+    each = at_places({"places": places})
+    return f" Accuracy on {grouped(number, 0)} test {'image' if number == 1 else 'images'}{each}."
