@@ -9,13 +9,14 @@ Known as translated MNIST and cluttered translated MNIST (Mnih et al., Recurrent
 pixel of the object. The label is the object's.
 
 A training image is at another place, among other pieces, each time that it is seen. Validation and test images stay
-where the seed has put them. A test image is shown at several places, one after another; it is one unit of the
-statistics, by the mean over its places.
+where the seed has put them. A test image is shown at several places that differ, one after another; it is one unit of
+the statistics, by the mean over its places.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -116,18 +117,22 @@ def placed(
     if size[0] < h or size[1] < w:
         raise ValueError(f"canvas={canvas} is smaller than the {h}x{w} px images of {data.name}; choose {max(h, w)} or "
                          f"more, or shrink them with object_size")  # fmt: skip
+    there, places = prod(_room((h, w), size)), PLACES if places is None else places
+    if places > there:
+        raise ValueError(f"places={places} is more than the {there} that {h}x{w} px have on {size[0]}x{size[1]} px; "
+                         f"choose {there} or less, or a larger canvas")  # fmt: skip
     made = Canvas(
         small, size, (max(1, round(PIECE * h)), max(1, round(PIECE * w))),
-        LAYOUTS[layout] if clutter is None else clutter, PLACES if places is None else places,
+        LAYOUTS[layout] if clutter is None else clutter, places,
     )  # fmt: skip
-    train_x, _ = _laid(made, _images(small.train_x), seed, 0, torch.arange(len(small.train_y)))
-    val_x, _ = _laid(made, _images(small.val_x), seed, 1)
-    test_x, masks = _laid(made, _images(small.test_x).repeat_interleave(made.places, 0), seed, 2)
+    train_x, _ = _laid(made, small.train_x, [seed, 0], own=torch.arange(len(small.train_y)))
+    val_x, _ = _laid(made, small.val_x, [seed, 1])
+    test_x, masks = _laid(made, small.test_x, [seed, 2], places=places)
     mean, std = moments(train_x)
     return replace(
         small, name=f"{data.name}:{layout}", train_x=train_x, val_x=val_x, test_x=test_x,
-        test_y=small.test_y.repeat_interleave(made.places), mean=mean, std=std, test_masks=masks, placed=made,
-        shown=f"{small.shown} on {size}, {made.clutter} pieces of {made.piece}, {made.places} places",
+        test_y=small.test_y.repeat_interleave(places), mean=mean, std=std, test_masks=masks, placed=made,
+        shown=f"{small.shown} on {size}, {made.clutter} pieces of {made.piece}, {places} places",
     )  # fmt: skip
 
 
@@ -155,16 +160,32 @@ def shrunk(data: Dataset, side: int) -> Dataset:
     return replace(data, train_x=train_x, val_x=val_x, test_x=test_x)
 
 
-def _laid(made: Canvas, images: Tensor, seed: int, split: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Images [n, c, h, w] where the seed puts them: canvases uint8 [n, c, H, W], and bool [n, H, W] of the objects."""
-    pool = _images(made.originals.train_x)
-    stream = int(np.random.SeedSequence([seed, split]).generate_state(1, np.uint64)[0])
-    layout = made.draw((len(images),), torch.arange(len(pool)), torch.Generator().manual_seed(stream), own)
+def _laid(
+    made: Canvas, images: object, seeds: list[int], own: Tensor | None = None, places: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Images [n, c, h, w] where the seeds put them: uint8 [n * places, c, H, W], and bool [n * places, H, W], where
+    the objects are."""
+    pool, images = _images(made.originals.train_x), _images(images).repeat_interleave(places, 0)
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]))
+    at, pieces = made.draw((len(images),), torch.arange(len(pool)), generator, own)
+    if places > 1:
+        at = _apart(_room(made.originals.image_size, made.size), len(images) // places, places, generator)
     canvases, masks = [], []
-    for part, at, pieces in zip(*(tensor.split(CHUNK) for tensor in (images, *layout)), strict=True):
-        canvases.append(made.lay(part, pool, at, pieces))
-        masks.append(_ink(made.lay(part, pool, at, pieces[:, :0])).bool())
+    for some in torch.arange(len(images)).split(CHUNK):
+        canvases.append(made.lay(images[some], pool, at[some], pieces[some]))
+        masks.append(_ink(made.lay(images[some], pool, at[some], pieces[some, :0])).bool())
     return torch.cat(canvases), torch.cat(masks)
+
+
+def _apart(room: Size, n: int, places: int, generator: torch.Generator) -> Tensor:
+    """int64 [n * places, 2]: for each of n images places that differ, all of them as likely."""
+    taken = torch.empty(n, 0, dtype=torch.int64)
+    for _ in range(places):
+        one = torch.randint(prod(room) - taken.shape[1], (n,), generator=generator)  # the how manyth that is free
+        for before in taken.sort(dim=1).values.unbind(dim=1):
+            one += one >= before
+        taken = torch.cat([taken, one[:, None]], dim=1)
+    return torch.stack([taken // room[1], taken % room[1]], dim=-1).flatten(0, 1)
 
 
 def _images(images: object) -> Tensor:
