@@ -8,7 +8,7 @@ import pytest
 
 from harness.backbone.sizes import in_full
 from harness.backbone.vit import create
-from harness.jobs.study import digest
+from harness.jobs.study import PLACING, digest
 from harness.presets import ABLATIONS, PRESETS, deit, digits, preset, sp_vit
 from harness.results import store
 from harness.run import program
@@ -188,3 +188,12 @@ def test_the_settings_of_reading_pictures_leave_older_studies_as_they_are():
     assert replace(study, background="black").recipe_hash != study.recipe_hash
     with pytest.raises(ValueError, match=r"allow_skipped=1\.5 is no share of files; choose 0 to 1"):
         replace(study, allow_skipped=1.5)
+
+
+@pytest.mark.parametrize("name", PLACING)
+def test_the_settings_of_canvases_leave_older_studies_as_they_are(name):
+    study = preset("digits")
+    assert name not in study.fixed
+    assert replace(study, **{name: 5}).fixed == study.fixed | {name: 5}
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        replace(study, **{name: 0})

@@ -1,17 +1,20 @@
 """The batches: the same for every variant, worker count and starting step; pairs, shares and repeats as published."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 from PIL import Image
 from timm.data.distributed_sampler import RepeatAugSampler
 
-from harness import data
+from harness import data, distributed
 from harness.data import Dataset
+from harness.data.canvas import Canvas
 from harness.training.augment import policy
 from harness.training.batches import Mixing, feed, shifted
-from tests.support.trainings import QUICK, digits, source
+from harness.training.loop import train
+from tests.support.trainings import QUICK, digits, source, training, watched
 
 AUGMENTED = replace(QUICK, crop_pad=1, hflip=0.5)
 
@@ -44,8 +47,14 @@ def batches(start, epoch=0, step=0):
     return list(feed(start).epoch(epoch, step))
 
 
+@cache
+def cluttered():
+    return data.load("digits:cluttered")
+
+
 FEEDS = {
     "resident": lambda: source(AUGMENTED),
+    "placed": lambda: source(AUGMENTED, dataset=cluttered()),
     "policy": lambda: source(replace(AUGMENTED, aa="rand-m9-mstd0.5-inc1", batch_size=256)),
     "streamed": lambda: source(replace(QUICK, batch_size=32, hflip=0.5), dataset=streamed(), size=(16, 24)),
     "generated": lambda: source(replace(QUICK, batch_size=512), dataset=data.load("probes:same_row")),
@@ -93,6 +102,58 @@ def test_flips_and_shifts_are_drawn_for_each_image():
     expected = torch.zeros(4, 4, dtype=torch.uint8)
     expected[1:, :3] = images[1, 0, :3, 1:]  # one down, one to the left
     assert torch.equal(moved[1, 0], expected)
+
+
+def test_ranks_and_workers_see_their_share_of_the_same_canvases(monkeypatch):
+    start = source(AUGMENTED, dataset=cluttered())
+    whole = batches(start)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(whole, batches(replace(start, workers=2)), strict=True))
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        mine = distributed.mine(64)
+        assert len(mine) == 32
+        for (images, labels), (of_all, labels_of_all) in zip(batches(start), whole, strict=True):
+            assert torch.equal(images, of_all[mine])
+            assert torch.equal(labels, labels_of_all[mine])
+            assert not torch.equal(images, of_all[mine.flip(0)])
+
+
+def test_variants_of_a_seed_see_the_same_canvases():
+    runs = [training(spec, dataset=cluttered()) for spec in ("sa", "psa")]
+    seen = [watched(one) for one in runs]
+    for one in runs:
+        train(one, lambda _: None)
+    assert len(seen[0]) == len(seen[1]) == 32
+    assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+    assert len({image.numpy().tobytes() for image in torch.cat(seen[0])}) > 2000  # of 2,048: elsewhere each time
+
+
+def test_a_placed_image_is_flipped_and_cut_before_it_is_placed():
+    plain = data.load("digits:translated")
+    start = source(replace(QUICK, hflip=1.0), dataset=plain)
+    stays = 0
+    for (images, labels), places in zip(batches(start), start.order(0), strict=True):
+        pixels = ((images * plain.std[0] + plain.mean[0]) * 255).round().to(torch.uint8)
+        for image, place, label in zip(pixels, places, labels, strict=True):
+            found = image[0].nonzero()
+            box = image[0, found[:, 0].min() : found[:, 0].max() + 1, found[:, 1].min() : found[:, 1].max() + 1]
+            own = digits().train_x[place][0].flip(-1)
+            ink = own.nonzero()
+            wanted = own[ink[:, 0].min() : ink[:, 0].max() + 1, ink[:, 1].min() : ink[:, 1].max() + 1]
+            assert torch.equal(box, wanted)
+            stays += torch.equal(box, wanted.flip(-1))
+            assert label == digits().train_y[place]
+    assert stays < 20
+
+
+def test_clutter_is_of_the_images_that_may_be_seen(monkeypatch):
+    seen, lay = [], Canvas.lay
+    monkeypatch.setattr(Canvas, "lay", lambda *given: seen.append(given[-1][..., 0]) or lay(*given))
+    for chosen in (torch.arange(0, 1000, 10), torch.arange(1077)):
+        seen.clear()
+        batches(source(QUICK, dataset=cluttered(), chosen=chosen))
+        assert set(torch.cat(seen).flatten().tolist()) == set(chosen.tolist())
 
 
 def test_a_share_is_seen_more_often_and_makes_as_many_updates():
