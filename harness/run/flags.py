@@ -103,7 +103,9 @@ def study_of(args: argparse.Namespace) -> Study:
     if "amp" in given:
         given["precision"] = "bfloat16" if given["amp"] else "float32"
     kind, _, path = given.get("dataset", "").partition(":")
-    if path and kind == "folder" and "data_dir" not in given:  # where the images lie is no part of what a cell is
+    placed = path.endswith((":translated", ":cluttered"))  # which images in files cannot be, and `load` says so
+    # where the images of a folder lie is no part of what a cell is
+    if path and kind == "folder" and "data_dir" not in given and not placed:
         given |= {"dataset": kind, "data_dir": path}
     mine = {f.name for f in fields(Recipe)}
     recipe = replace(study.recipe, **{key: value for key, value in given.items() if key in mine})

@@ -17,6 +17,7 @@ GIVEN = {  # each flag of a field, as it is written; what the field then is
     "resolutions": ("8,8x16", (8, (8, 16))), "finetune_epochs": ("3", 3), "train_fractions": ("0.5,1", (0.5, 1.0)),
     "match": ("gmac", "gmac"), "reach": ("80,90", (80.0, 90.0)), "measure": ("cost,speed", ("cost", "speed")),
     "dataset": ("cifar10", "cifar10"), "data_dir": ("here", "here"), "train_images": ("500", 500),
+    "canvas": ("14", 14), "clutter": ("3", 3), "object_size": ("7", 7), "places": ("2", 2),
     "background": ("black", "black"), "allow_skipped": ("0.2", 0.2),
     "img_size": ("16", 16), "workers": ("2", 2), "size": ("tiny", "tiny"), "patch_size": ("4", 4),
     "num_heads": ("2", 2), "class_token": ("none", "none"), "spatial_layers": ("1", 1), "pos_embed": ("none", "none"),
@@ -86,3 +87,16 @@ def test_a_new_setting_is_one_line(monkeypatch):
     assert flags.parser().parse_args(["--warmth", "0.5"]).warmth == 0.5
     assert "--warmth X" in flags.parser().format_help()
     assert "how warm, in %\n" in flags.parser().format_help()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wanted"),
+    [
+        ("folder:/here", ("folder", "/here")),
+        ("digits:translated", ("digits:translated", None)),
+        ("folder:/here:translated", ("folder:/here:translated", None)),
+    ],
+)
+def test_the_path_of_a_folder_is_no_part_of_a_dataset_s_name(dataset, wanted):
+    study = flags.study_of(flags.parser().parse_args(["--dataset", dataset]))
+    assert (study.dataset, study.data_dir) == wanted
