@@ -46,9 +46,9 @@ class Dataset:
 
     fresh: draws n new training images (uint8) and labels from a generator, on its device; train_x is a sample of
     these. placed: how images lie on a canvas, drawn anew each time that they are seen; train_x is a sample of these.
-    test_masks: bool [n, H, W], where the object is, for images that say so. learnable: whether there is
-    something to learn. shown: what about the reading changes the pictures, "" for nothing. skipped: how many files of
-    the set's folder were not read, by kind.
+    test_masks: bool [n, H, W], where the object is, for images that say so. learnable: whether there is something to
+    learn. shown: what about the reading changes the pictures, "" for nothing. skipped: how many files of the set's
+    folder were not read, by kind.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """The batches that a model is trained and tested on: the same for every variant of a seed.
 
 A training set in memory lies on the device as uint8, its batches are cut, shifted, flipped and put on canvases there.
-Pictures in files,
-and policies that work on pictures (aa, color_jitter), go through timm's transforms in worker processes; generated
-images are drawn anew for each step. All draws depend on the seed and the step alone (harness/training/rng.py).
+Pictures in files, and policies that work on pictures (aa, color_jitter), go through timm's transforms in worker
+processes; generated images are drawn anew for each step. All draws depend on the seed and the step alone
+(harness/training/rng.py).
 """
 
 from __future__ import annotations
