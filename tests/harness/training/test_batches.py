@@ -150,7 +150,7 @@ def test_a_placed_image_is_flipped_and_cut_before_it_is_placed():
 def test_clutter_is_of_the_images_that_may_be_seen(monkeypatch):
     seen, lay = [], Canvas.lay
     monkeypatch.setattr(Canvas, "lay", lambda *given: seen.append(given[-1][..., 0]) or lay(*given))
-    for chosen in (torch.arange(0, 1000, 10), torch.arange(1077)):
+    for chosen in (torch.arange(0, 1000, 10), torch.arange(5, 1000, 5)):
         seen.clear()
         batches(source(QUICK, dataset=cluttered(), chosen=chosen))
         assert set(torch.cat(seen).flatten().tolist()) == set(chosen.tolist())
