@@ -113,13 +113,14 @@ def carry_out(
 def dry_run(todo: RunPlan, planned: list[Cell], missing: list[Cell], where: str) -> None:
     """Prints the cells and how long they will take."""
     from harness.jobs.estimate import estimate
+    from harness.report.text.formatting import plural
 
     for cell in planned:
         print(f"{cell.key}  {'to do' if cell in missing else 'done '}  {cell.name}")
     for arm in todo.arms:
         for variant, sentence in arm.refused.items():
             print(f"{'':10}  refused  {variant}: {sentence}")
-    print(f"{len(missing)} of {len(planned)} cells to do, about {clock(estimate(todo, missing))} on {where}; "
+    print(f"{len(missing)} of {plural(len(planned), 'cell')} to do, about {clock(estimate(todo, missing))} on {where}; "
           f"nothing was written")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from harness.run import program
 
 ROOT = Path(__file__).parents[3]
 HOLD = "import sys, time; from pathlib import Path; from harness.jobs.lock import taken\n" \
-       "with taken(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
+       "with taken(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"  # fmt: skip
 TINY = ["--variants", "sp_sa", "--measure", "cost"]
 
 
@@ -51,7 +51,7 @@ def test_the_second_run_says_who_has_the_folder_and_does_no_work(tmp_path, owner
     rows = tmp_path / "rows"
     began = time.monotonic()
     assert program.main([*TINY, "--output", str(rows), "--report", str(tmp_path / "page.html")]) == 2
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < lock.SILENT  # it waits for nobody
     out, err = capsys.readouterr()
     assert f"process {owner.pid} on " in err
     assert f"is working in {rows} (its lock is {rows / NAME}); wait for it, end it, or choose another --output\n" in err
@@ -64,16 +64,16 @@ def test_what_writes_no_rows_takes_no_lock(tmp_path, owner, capsys):
     there = ["--output", str(tmp_path / "rows"), "--report", str(tmp_path / "page.html")]
     assert program.main([*TINY, *there, "--status"]) == 0
     assert program.main([*TINY, *there, "--dry-run"]) == 0
-    assert "1 of 1 cells to do" in capsys.readouterr().out
+    assert "1 of 1 cell to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_dead_owner_does_not_block_the_next_start(tmp_path, owner, kill, capsys):
     owner.send_signal(kill)
-    owner.wait(timeout=30)
+    owner.wait(timeout=120)
     began = time.monotonic()
     with taken(tmp_path / "rows"):
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < lock.SILENT
     err = capsys.readouterr().err
     if kill == signal.SIGINT:  # given back
         assert err == ""
@@ -89,7 +89,7 @@ def test_another_hosts_owner_that_was_seen_lately_has_the_folder(tmp_path, owner
     began = time.monotonic()
     with pytest.raises(ValueError, match=f"process {owner.pid} on elsewhere is working in"), taken(tmp_path / "rows"):
         pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < lock.SILENT
 
 
 def test_another_hosts_silent_owner_is_watched_then_its_lock_is_taken_over(tmp_path, monkeypatch, capsys):
@@ -112,7 +112,7 @@ def test_an_owner_gives_signs_of_life_and_keeps_its_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "SILENT", 0.6)
     with taken(tmp_path):
         first = (tmp_path / NAME).stat().st_mtime_ns
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (tmp_path / NAME).stat().st_mtime_ns == first:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -59,7 +59,7 @@ def opened(browser, tmp_path):
         file = tmp_path / f"page-{len(contexts)}.html"
         file.write_text(html, encoding="utf-8")
         contexts.append(browser.new_context(**options))
-        contexts[-1].set_default_timeout(5000)
+        contexts[-1].set_default_timeout(60_000)
         page = contexts[-1].new_page()
         page.seen = watched(page)
         page.goto(file.as_uri())

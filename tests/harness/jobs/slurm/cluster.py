@@ -25,7 +25,7 @@ from pathlib import Path
 
 PROGRAMS = {"munge": ["munged"], "slurm-wlm": ["slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "sinfo"]}
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # a user's PATH lacks the daemons'
-START_S, STOP_S = 30, 10
+START_S, STOP_S = 180, 60  # a loaded machine takes its time
 LONGEST = 75  # characters: Linux ends a socket's path at 107, and slurmstepd's is spool/node_123456.4294967291.0
 
 

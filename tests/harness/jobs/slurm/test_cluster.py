@@ -1,5 +1,6 @@
 """The cluster that other tests use is a real one: it runs, cancels and requeues, forgets nothing and leaves nothing."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from .conftest import require_slurm
 ROOT = Path(__file__).parents[4]
 JOB = """#!/bin/sh
 echo "start $SLURM_RESTART_COUNT" >> {folder}/$SLURM_ARRAY_TASK_ID
-sleep 5
+while [ ! -e {folder}/go ]; do sleep 0.1; done
 echo end >> {folder}/$SLURM_ARRAY_TASK_ID
 """
 
 
-def until(holds, what, seconds=30):
+def until(holds, what, seconds=180):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -39,11 +40,13 @@ def test_an_array_goes_through_a_cancel_a_requeue_and_a_new_controller(slurm, tm
     until(lambda: all((tmp_path / str(task)).exists() for task in range(4)), "the first four tasks")
     slurm.run("scancel", f"{job}_1")
     slurm.run("scontrol", "requeue", f"{job}_2")
-    until(lambda: states(slurm, job)[2] == "PENDING", "the requeued task")  # else its slurmstepd tries again after 15 s
+    again = tmp_path / "2"  # either is seen: it waits, or has begun anew; else its slurmstepd tries again after 15 s
+    until(lambda: states(slurm, job)[2] == "PENDING" or "start 1" in again.read_text(), "the requeued task")
     old = slurm.daemons["slurmctld"].pid
     slurm.restart_controller()
     assert slurm.daemons["slurmctld"].pid != old
     assert states(slurm, job)[0] == "RUNNING"
+    (tmp_path / "go").touch()
     until(lambda: not set(states(slurm, job).values()) - {"COMPLETED", "CANCELLED"}, "the array's end")
     assert states(slurm, job) == {task: "CANCELLED" if task == 1 else "COMPLETED" for task in range(6)}
     once = ["start ", "end"]
@@ -76,7 +79,7 @@ def test_a_signal_to_the_command_line_leaves_no_process(installed, tmp_path, num
         assert real.Cluster(tmp_path / "slurm").processes()
         process.send_signal(number)
         try:
-            assert process.wait(30) == 128 + number
+            assert process.wait(180) == 128 + number
         finally:
             process.kill()
     assert real.Cluster(tmp_path / "slurm").processes() == set()
@@ -101,7 +104,7 @@ def test_a_command_runs_beside_the_cluster_and_its_exit_status_is_ours(installed
 def test_a_cluster_that_cannot_start_says_why(installed, tmp_path):
     with pytest.raises(RuntimeError, match="unrecognized key: Nonsense") as failure, real.cluster(tmp_path, Nonsense=1):
         pass
-    assert "slurmctld ended with 1" in str(failure.value)
+    assert re.search("slurm(ctld|d) ended with 1", str(failure.value))  # whichever reads the settings first
     assert "munged: Notice: Starting" in str(failure.value)
     assert real.Cluster(tmp_path).processes() == set()
 
