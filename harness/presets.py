@@ -38,6 +38,25 @@ def sp_vit() -> Recipe:
     )  # fmt: skip
 
 
+def digits_translated() -> Study:
+    """Digits at random places of a 12x12 px canvas, patch 2: a 6x6 grid, two layers, both spatial, average pooling.
+
+    Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about @@ s a cell. To expect: @@
+    """
+    return Study(
+        name="digits-translated",
+        dataset="digits:translated",
+        size="nano",
+        patch_size=2,
+        pos_std=0.5,
+        recipe=Recipe(epochs=24, batch_size=32, lr=4e-3, warmup_epochs=2),
+        resolutions=(12, 18),
+        val_interval=3,
+        speed_rounds=9,
+        note="@@",
+    )
+
+
 def digits() -> Study:
     """Handwritten digits, 8x8 px, patch 2: a 4x4 grid, a ViT of width 64 and 4 layers, the last two plain.
 
@@ -179,9 +198,10 @@ def speed() -> Study:
     )
 
 
+DEFAULT = "digits-translated"
 PRESETS: dict[str, Callable[[], Study]] = {
     made.__name__.replace("_", "-"): made
-    for made in (digits, fashion, fashion_quick, fashion_low, imagenet100, imagenet1k, speed)
+    for made in (digits_translated, digits, fashion, fashion_quick, fashion_low, imagenet100, imagenet1k, speed)
 }
 
 

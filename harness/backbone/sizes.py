@@ -58,6 +58,7 @@ _LV_VIT_M = replace(_LV_VIT_S, width=512, num_heads=8, depth=20)
 _LV_VIT_L = replace(_LV_VIT_S, width=768, num_heads=12, depth=24, stem_width=128, skip_scale=3.0)
 
 SIZES = {
+    "nano": Size(width=64, num_heads=4, depth=2, class_token="none"),  # no layer is plain
     "micro": Size(width=64, num_heads=4, depth=4),
     "tiny": Size(width=192, num_heads=3),
     "small": Size(width=384, num_heads=6),

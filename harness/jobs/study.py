@@ -75,7 +75,7 @@ class Study:
     img_size: Annotated[int | None, Flag("side of the training images", "data", metavar="PX")] = None
     workers: Annotated[int, Flag("processes that read pictures", "data", short="-j")] = 4
 
-    size: Annotated[str, Flag("micro, tiny, small, base, convit_small, sp_vit_s ...", "model")]
+    size: Annotated[str, Flag("nano, micro, tiny, small, base, convit_small, sp_vit_s ...", "model")]
     patch_size: Annotated[int, Flag("side of a patch", "model", metavar="PX")]
     num_heads: Annotated[int | None, Flag("heads a layer, in place of the size's own", "model")] = None
     class_token: Annotated[ClassToken | None, Flag("late: it joins after the spatial layers", "model")] = None

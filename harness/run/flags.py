@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from harness.jobs.study import Pixels, Study
-from harness.presets import ABLATIONS, PRESETS, preset
+from harness.presets import ABLATIONS, DEFAULT, PRESETS, preset
 from harness.run.arguments import Parser, pixels, seeds, shares, words
 from harness.training.recipe import Flag, Recipe
 
@@ -64,7 +64,7 @@ def _add(to: Any, name: str, kind: Any, flag: Flag) -> None:
 def _add_own(groups: dict[str, Any]) -> None:
     """Adds the flags that are no field of a study: what to run and where."""
     to = groups["comparison"].add_argument
-    to("--preset", default="digits", metavar="NAME", help=f"{', '.join(PRESETS)} (default: %(default)s); NAME:ABLATION "
+    to("--preset", default=DEFAULT, metavar="NAME", help=f"{', '.join(PRESETS)} (default: %(default)s); NAME:ABLATION "
        f"varies one factor: {', '.join(ABLATIONS)}")  # fmt: skip
     to("--variant-file", type=Path, action="append", default=[], metavar="FILE",
        help="a Python file that registers variants of your own; may be given several times")  # fmt: skip
