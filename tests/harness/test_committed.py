@@ -1,5 +1,7 @@
 """The committed rows are what this source computes: a sample of their trainings begins again, with the same numbers."""
 
+import json
+
 import pytest
 
 from harness.binarize.program import study_of
@@ -11,7 +13,7 @@ from tests.support.paths import ROOT
 
 FOLDER = ROOT / "results" / "reference"
 
-EPOCHS = 2  # from the third on, trainings on processors that round otherwise drift apart
+EPOCHS = {"digits": 2, "fashion_mnist": 1}  # from the third on, processors that round otherwise drift apart
 LOSS = 3e-6  # how far means of losses lie apart on two kinds of processors, relative
 SAMPLE = [  # (dataset, position embedding of the recipe, variant, seed)
     ("digits", None, "sa", 0), ("digits", None, "sp_sa", 1), ("digits", None, "psa", 2), ("digits", None, "swin", 3),
@@ -21,7 +23,7 @@ SAMPLE = [  # (dataset, position embedding of the recipe, variant, seed)
 
 
 class Enough(Exception):
-    """Two epochs are done."""
+    """The first epochs are done."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def reference():
     return rows[rows["metric"].isin(["loss", "val_top1"])], store.recipes(FOLDER)
 
 
-def began(experiment, variant, seed, fraction, folder):
+def began(experiment, variant, seed, fraction, folder, epochs):
     """Loss and validation accuracy of the first epochs, by (metric, epoch)."""
     model = experiment.model(variant, seed)
     training = training_of(experiment, model, experiment.study.recipe, seed, fraction, experiment.image)
@@ -40,7 +42,7 @@ def began(experiment, variant, seed, fraction, folder):
         found = validate(model, epoch)
         if found is not None:
             training.history.validated[str(epoch)] = found
-        if epoch == EPOCHS:
+        if epoch == epochs:
             raise Enough
         return found
 
@@ -55,7 +57,7 @@ def recorded(reference, dataset, pos_embed, variant, seed):
     plain = {key for key, recipe in recipes.items() if recipe.get("pos_embed") == pos_embed
              and not recipe.get("class_token") and not recipe.get("spatial_layers")}  # fmt: skip
     rows = rows[rows["recipe_hash"].isin(plain) & (rows["dataset"] == dataset)]
-    rows = rows[(rows["variant"] == variant) & (rows["seed"] == seed) & (rows["epoch"] <= EPOCHS)]
+    rows = rows[(rows["variant"] == variant) & (rows["seed"] == seed) & (rows["epoch"] <= EPOCHS[dataset])]
     assert rows["cell"].nunique() >= 1
     rows = rows[rows["cell"] == rows["cell"].iloc[0]]
     key, fraction = rows["recipe_hash"].iloc[0], float(rows["train_fraction"].iloc[0])
@@ -79,23 +81,23 @@ def test_a_committed_training_begins_with_the_same_numbers(reference, dataset, p
         if dataset == "digits" or "recipe" in str(error):
             raise
         pytest.skip(f"{error}")  # Fashion-MNIST is a package of its own
-    assert len(rows) >= EPOCHS
-    agrees(began(experiment, variant, seed, fraction, tmp_path), rows, len(experiment.data.val_y))
+    assert len(rows) >= EPOCHS[dataset]
+    agrees(began(experiment, variant, seed, fraction, tmp_path, EPOCHS[dataset]), rows, len(experiment.data.val_y))
 
 
 def test_another_learning_rate_or_seed_is_seen(reference, tmp_path, monkeypatch):
     rows, experiment, fraction = recorded(reference, "digits", None, "sp_sa", 1)
     with pytest.raises(AssertionError):
-        agrees(began(experiment, "sp_sa", 2, fraction, tmp_path), rows, len(experiment.data.val_y))
+        agrees(began(experiment, "sp_sa", 2, fraction, tmp_path, 2), rows, len(experiment.data.val_y))
     step = loop.step
     monkeypatch.setattr(loop, "step", lambda model, x, y, opt, recipe: step(model, x, y, opt, recipe) * (1 + 1e-5))
     with pytest.raises(AssertionError):
-        agrees(began(experiment, "sp_sa", 1, fraction, tmp_path), rows, len(experiment.data.val_y))
+        agrees(began(experiment, "sp_sa", 1, fraction, tmp_path, 2), rows, len(experiment.data.val_y))
 
 
 def test_every_committed_cell_is_named_by_its_key():
     for study in ("reference", "priors"):
         for file in sorted((ROOT / "results" / study).glob("*.jsonl")):
-            rows = store.load(file)
-            assert set(rows["cell"]) == {file.stem.rpartition("-")[2]}, file.name
-            assert rows["kind"].nunique() <= 1
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            assert {row["cell"] for row in rows} == {file.stem.rpartition("-")[2]}, file.name
+            assert len({row["kind"] for row in rows if row.get("kind")}) <= 1

@@ -3,10 +3,10 @@
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +14,16 @@ import pytest
 import timm.layers
 import torch
 from PIL import Image
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from harness import data
 from harness import distributed as ranks
 from harness.backbone import vit
 from harness.results import store
 from harness.training import loop
+from tests.support import programs
 from tests.support.trainings import QUICK, training
 
-ROOT = Path(__file__).parents[2]
 MIXED = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=128, lr=1e-3, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8,
                 cutmix=1.0, model_ema=True, model_ema_decay=0.9, drop_path=0.3)  # fmt: skip
 
@@ -35,27 +35,21 @@ def neighbours(batch_size, ranks_=None):
 
 
 PLANTED = {
-    "partners": lambda: setattr(ranks, "mine", neighbours),
-    "gradients": lambda: setattr(ranks, "wrapped", lambda model, device: model),
-    "drop path": lambda: setattr(vit, "DropPath", timm.layers.DropPath),
-    "nothing": lambda: None,
+    "partners": (ranks, "mine", neighbours),
+    "gradients": (ranks, "wrapped", lambda model, device: model),
+    "drop path": (vit, "DropPath", timm.layers.DropPath),
 }
 
 
-@contextmanager
-def one_of_two(rank, folder):
-    """They meet in a file, since a port that is free now may be taken then."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    yield
+def follow(where):
+    """One of two processes: trains and tests with each planted error and, last, with none; leaves what it has."""
+    distributed.init_process_group("gloo")
+    for error in (*PLANTED, "nothing"):
+        with pytest.MonkeyPatch.context() as patch:
+            if error != "nothing":
+                patch.setattr(*PLANTED[error])
+            torch.save(followed(), where / f"{error}-{distributed.get_rank()}.pt")
     distributed.destroy_process_group()
-
-
-def follow(rank, error, where):
-    """One of two processes: trains, tests, and leaves what it has."""
-    torch.set_num_threads(1)
-    with one_of_two(rank, where):
-        PLANTED[error]()
-        torch.save(followed(), where / f"{rank}.pt")
 
 
 def followed(dataset=None):
@@ -75,9 +69,29 @@ def alone():
     return followed()
 
 
-def both(folder, error):
-    multiprocessing.spawn(follow, (error, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def two_ranks(module, *words, seconds=300):
+    """Runs a program in two processes as torchrun would start them; their exit codes, outputs and complaints."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2",
+                   "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+    started = [programs.start(module, *words, env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+               for rank in range(2)]  # fmt: skip
+    said = [one.communicate(seconds) for one in started]
+    return [one.returncode for one in started], *("".join(texts) for texts in zip(*said, strict=True))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """By planted error what each of two processes has."""
+    folder = tmp_path_factory.mktemp("both")
+    codes, _, err = two_ranks("tests.harness.test_distributed", folder)
+    assert codes == [0, 0], err
+    return {error: [torch.load(folder / f"{error}-{rank}.pt", weights_only=True) for rank in range(2)]
+            for error in (*PLANTED, "nothing")}  # fmt: skip
 
 
 def gap(one, two):
@@ -87,9 +101,9 @@ def gap(one, two):
     )
 
 
-def test_two_processes_train_what_one_trains(tmp_path, alone):
+def test_two_processes_train_what_one_trains(both, alone):
     """Mixup, cutmix, random erasing, shifts, flips, drop path and moving average among it; eight steps of lr 1e-3."""
-    first, second = both(tmp_path, "nothing")
+    first, second = both["nothing"]
     assert gap(first, second) == 0
     assert gap(first, alone) < 1e-4
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
@@ -98,9 +112,9 @@ def test_two_processes_train_what_one_trains(tmp_path, alone):
     assert (first["guesses"][:, 0] == alone["guesses"][:, 0]).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("error", ["partners", "gradients", "drop path"])
-def test_a_planted_error_is_seen(tmp_path, alone, error):
-    assert gap(both(tmp_path, error)[0], alone) > 1e-3
+@pytest.mark.parametrize("error", PLANTED)
+def test_a_planted_error_is_seen(both, alone, error):
+    assert gap(both[error][0], alone) > 1e-3
 
 
 def test_drop_path_of_one_process_is_timms():
@@ -139,40 +153,27 @@ class Odd(SpatialRelation):
             raise ValueError("no luck; try sa")
         return 0 * offsets[0]
 """
-FLAGS = ["--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
-         "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3"]  # fmt: skip
+FLAGS = ["--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64",
+         "--seeds", "0", "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3", "--jobs",
+         "1"]  # fmt: skip
 
 
-def torchrun(folder, *flags, processes=2):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-        "-m",
-        "harness.run",
-        *flags,
-        "--output",
-        str(folder / "rows"),
-        "--report",
-        str(folder / "page.html"),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def into(folder):
+    return ["--output", str(folder / "rows"), "--report", str(folder / "page.html")]
 
 
-def test_torchrun_records_each_cell_once_and_near_what_one_process_records(tmp_path):
+def torchrun(folder, *flags):
+    command = ["--standalone", "--nproc-per-node", "2", "-m", "harness.run", *flags, *into(folder)]
+    return programs.start("torch.distributed.run", *command)
+
+
+def test_two_processes_record_each_cell_once_and_near_what_one_process_records(tmp_path):
     from harness.run import program
 
-    process = torchrun(tmp_path / "two", *FLAGS)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    codes, out, err = two_ranks("harness.run", *FLAGS, *into(tmp_path / "two"))
+    assert codes == [0, 0], err
     assert out.count("cells are there") == 1
-    assert (
-        program.main([*FLAGS, "--output", str(tmp_path / "one/rows"), "--report", str(tmp_path / "one/page.html")]) == 0
-    )
+    assert program.main([*FLAGS, *into(tmp_path / "one")]) == 0
     one, two = (store.load(tmp_path / which / "rows") for which in ("one", "two"))
     columns = ["variant", "metric", "epoch", "test_px", "seed"]
     assert one.groupby(columns, dropna=False).size().equals(two.groupby(columns, dropna=False).size())
@@ -252,7 +253,10 @@ def test_what_all_ranks_refuse_costs_no_other_cell(tmp_path):
     ],
 )
 def test_bad_input_is_said_once(tmp_path, flags, says):
-    process = torchrun(tmp_path, *flags)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode != 0
+    codes, _, err = two_ranks("harness.run", *FLAGS, *flags, *into(tmp_path))
+    assert 0 not in codes
     assert err.count(says) == 1
+
+
+if __name__ == "__main__":
+    follow(Path(sys.argv[1]))

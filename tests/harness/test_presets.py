@@ -103,7 +103,8 @@ def test_every_ablation_runs_dry_with_an_estimate(ablation, tmp_path, monkeypatc
 
 def test_an_ablation_for_real(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    flags = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "256", "--seeds", "0", "--resolutions", "8"]
+    flags = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "256", "--train-images", "320", "--seeds",
+             "0", "--resolutions", "8", "--jobs", "1"]  # fmt: skip
     assert program.main(["--preset", "digits:token", *flags]) == 0
     page = (tmp_path / "reports" / "digits-token.html").read_text()
     assert page.count('class="setting"') == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pandas as pd
 
@@ -80,7 +81,7 @@ def timed(rows: pd.DataFrame, reason: str) -> Quantity:
     unit = METRICS[row["metric"]].unit
     if not row["samples"] or min(row["samples"]) <= 0:
         return replace(found, n=0, reason="no interval: the row keeps no timing samples")
-    median = median_interval([1e3 * sample if unit == "ms" else sample for sample in row["samples"]])
+    median = _median(tuple(1e3 * sample if unit == "ms" else sample for sample in row["samples"]))
     if median.low is None or median.high is None:
         return replace(found, n=median.n, reason=f"no interval: {median.n} timing rounds")
     low, high = median.low, median.high
@@ -88,6 +89,9 @@ def timed(rows: pd.DataFrame, reason: str) -> Quantity:
         images = found.value * median.center  # the batch, so that the ends fit the value that the row states
         low, high = images / high, images / low
     return replace(found, low=low, high=high, n=median.n)
+
+
+_median = lru_cache(4096)(median_interval)  # a page asks several times, and its bootstrap takes long
 
 
 def no_interval(n: int, low: float | None) -> str:

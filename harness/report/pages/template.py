@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,16 +19,22 @@ HERE = Path(__file__).parent / "templates"
 
 def fill(name: str, **values: object) -> str:
     """The page that a template makes of the values."""
-    environment = jinja2.Environment(
+    light, dark = css_variables()
+    # A page runs this one script only, where it runs any: the policy in its head names the script's hash.
+    script = templates().get_template("page.js").render()
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return templates().get_template(name).render(mark=MARK, light=light, dark=dark, script_hash=allowed, **values)
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """The templates, each of them compiled once."""
+    found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"data_link": data_link, "number": number}
-    light, dark = css_variables()
-    # A page runs this one script only, where it runs any: the policy in its head names the script's hash.
-    script = environment.get_template("page.js").render()
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(name).render(mark=MARK, light=light, dark=dark, script_hash=allowed, **values)
+    found.filters |= {"data_link": data_link, "number": number}
+    return found
 
 
 def data_link(csv: str) -> str:

@@ -233,7 +233,7 @@ def by_formula(q, k, v, score_mod, block_mask):
 
 
 FLAGS = ["--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
-         "--resolutions", "8"]  # fmt: skip
+         "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +413,7 @@ def test_images_that_were_moved_are_named_with_data_dir(tmp_path, capsys):
     tree, rows, page = grow("tree"), tmp_path / "rows", ["--report", str(tmp_path / "page.html")]
     model = ["--img-size", "8", "--patch-size", "2", "--workers", "0", "--epochs", "1", "--warmup-epochs", "0"]
     study = ["--dataset", f"folder:{tree}", "--variants", "sp_sa", "--seeds", "0", "--measure", "accuracy",
-             "--resolutions", "8", "--batch-size", "16"]  # fmt: skip
+             "--resolutions", "8", "--batch-size", "16", "--jobs", "1"]  # fmt: skip
     assert run.main([*model, *study, "--output", str(rows), *page]) == 0
     tree.rename(tmp_path / "moved")
     plan.dataset.cache_clear()  # as in another process

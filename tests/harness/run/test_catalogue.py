@@ -14,6 +14,7 @@ from matplotlib import image
 from harness import gallery
 from harness.run import catalogue
 from harness.run import program as run
+from tests.support import programs
 from variants import backends, build, names, registry
 from variants.registry import families, register
 from variants.relation import SpatialRelation, Unsupported
@@ -46,10 +47,8 @@ def test_the_list_names_every_variant_once_with_its_settings(capsys):
 
 
 def test_the_list_has_the_users_own_variants_and_says_what_is_wrong_with_a_file(capsys):
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.run", "--list", "--variant-file", "examples/my_variant.py"], cwd=ROOT,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = programs.run("harness.run", "--list", "--variant-file", "examples/my_variant.py", cwd=ROOT)
+    assert done.returncode == 0
     assert "\ncauchy  " in done.stdout
     assert run.main(["--list", "--variant-file", "nowhere.py"]) == 2
     assert "there is no file nowhere.py" in capsys.readouterr().err
@@ -174,8 +173,7 @@ class Broken(SpatialRelation):
 @pytest.mark.parametrize("program", [["harness.run", "--list"], ["harness.gallery"]])
 def test_a_users_variant_that_raises_is_a_sentence_with_its_place(program, tmp_path):
     (tmp_path / "mine.py").write_text(BROKEN)
-    command = [sys.executable, "-m", *program, "--variant-file", str(tmp_path / "mine.py")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = programs.run(*program, "--variant-file", tmp_path / "mine.py", cwd=ROOT)
     assert done.returncode == 2
     assert "broken_one cannot be listed: TypeError: no such thing at mine.py:7" in done.stderr
     assert "Traceback" not in done.stderr

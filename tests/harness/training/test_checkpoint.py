@@ -1,12 +1,10 @@
 """A training that is killed goes on and ends with the same bits; a damaged checkpoint is named and passed over."""
 
-import os
-import signal
+import contextlib
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 import pytest
 import torch
@@ -14,9 +12,9 @@ import torch
 from harness.results import store
 from harness.training import checkpoint, loop
 from harness.training.checkpoint import Checkpoints
+from tests.support import programs
 from tests.support.trainings import QUICK, training
 
-ROOT = Path(__file__).parents[3]
 MIXED = replace(QUICK, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8, cutmix=1.0, model_ema=True, model_ema_decay=0.9)
 
 
@@ -24,14 +22,16 @@ class Killed(BaseException):
     """What a test throws in the middle of a training."""
 
 
-def whole(spec="sp_sa", recipe=MIXED):
-    one = training(spec, 4, recipe)
+@cache
+def whole():
+    """A training that nothing interrupts, and what it validated."""
+    one = training("sp_sa", 4, MIXED)
     return one, loop.train(one, lambda _: None, validate=lambda model, epoch: epoch)
 
 
-def interrupted(folder, after, spec="sp_sa", recipe=MIXED):
+def interrupted(folder, after):
     """A training killed after so many steps, checkpoints at every step, and gone on with."""
-    first, steps = training(spec, 4, recipe), 0
+    first, steps = training("sp_sa", 4, MIXED), 0
     update = first.update
 
     def mortal(*batch):
@@ -44,7 +44,7 @@ def interrupted(folder, after, spec="sp_sa", recipe=MIXED):
     first.update = mortal
     with pytest.raises(Killed):
         loop.train(first, lambda _: None, Checkpoints(folder, 0.0), lambda model, epoch: epoch)
-    second = training(spec, 4, recipe)
+    second = training("sp_sa", 4, MIXED)
     return second, loop.train(second, lambda _: None, Checkpoints(folder, 0.0), lambda model, epoch: epoch)
 
 
@@ -128,9 +128,9 @@ def test_weights_that_are_missing_or_damaged_or_of_another_model_are_sentences(t
 
 
 COMMAND = [
-    sys.executable, "-m", "harness.run", "--variants", "sp_sa", "--baseline", "sp_sa", "--measure", "accuracy",
-    "--seeds", "0", "--epochs", "3", "--warmup-epochs", "1", "--batch-size", "256", "--checkpoint-interval", "0",
-    "--finetune-epochs", "2", "--resolutions", "8,12", "--mixup", "0.8", "--model-ema",
+    "harness.run", "--variants", "sp_sa", "--baseline", "sp_sa", "--measure", "accuracy", "--seeds", "0", "--epochs",
+    "3", "--warmup-epochs", "1", "--train-images", "256", "--batch-size", "64", "--checkpoint-interval", "0", "--jobs",
+    "1", "--finetune-epochs", "2", "--resolutions", "8,12", "--mixup", "0.8", "--model-ema",
 ]  # fmt: skip
 TIMES = {"train_s"}
 
@@ -138,23 +138,22 @@ TIMES = {"train_s"}
 def killed_and_gone_on_with(folder, moments):
     """The program killed (SIGKILL) at each of the moments, in seconds after its first line, then run to its end.
 
-    Returns how often it was killed, and the seconds from the last run's first line to its end.
+    Returns how many kills it met, and how long it ran at last.
     """
-    command = [*COMMAND, "--output", str(folder / "rows"), "--report", str(folder / "page.html")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*COMMAND, "--output", folder / "rows", "--report", folder / "page.html"]
     kills = 0
     for moment in moments:
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            process.stdout.readline()  # the first line is printed before any work
-            time.sleep(moment)
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
-        process.stdout.readline()
-        start = time.perf_counter()
-        _, err = process.communicate()
+        process = programs.start(*command)
+        process.stdout.readline()  # the first line is printed before any work
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    process = programs.start(*command)
+    process.stdout.readline()
+    start = time.perf_counter()
+    _, err = process.communicate()
     assert process.returncode == 0, err
     return kills, time.perf_counter() - start
 

@@ -17,7 +17,8 @@ from harness.run import program
 from harness.training.recipe import Recipe
 from tests.support.trainings import digits as images
 
-FLAGS = ["--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy"]
+FLAGS = ["--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
+         "accuracy"]  # fmt: skip
 
 
 def experiment(**changes):
@@ -178,7 +179,7 @@ def tree(folder, damaged):
 def test_a_tree_is_trained_on_and_a_damaged_picture_is_one_sentence(tmp_path, monkeypatch, capsys, workers):
     monkeypatch.chdir(tmp_path)
     flags = ["--variants", "sa", "--img-size", "16", "--patch-size", "8", "--resolutions", "16,24", "-j", workers]
-    study = [*FLAGS[:-2], "--batch-size", "8", "--measure", "cost,accuracy"]
+    study = [*FLAGS, "--batch-size", "8", "--measure", "cost,accuracy"]
     tree(tmp_path / "good", False)
     assert program.main([*flags, *study, "--dataset", f"folder:{tmp_path / 'good'}"]) == 0
     frame = store.load("results/digits")

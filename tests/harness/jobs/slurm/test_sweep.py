@@ -1,28 +1,27 @@
 """A sweep on a real Slurm: an array of cells, one cancelled, one requeued, the controller restarted."""
 
-import os
 import re
-import subprocess
-import sys
+import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from harness.results import store
 from harness.run import program as run
+from tests.support import programs
 
-ROOT = Path(__file__).parents[4]
-STUDY = ["--variants", "sp_sa,psa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--batch-size", "128",
-         "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval", "0"]  # fmt: skip
+STUDY = ["--variants", "sp_sa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--train-images", "640",
+         "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval",
+         "0"]  # fmt: skip
 SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "2"]
 
 
 def program(folder, *flags):
-    command = [sys.executable, "-m", "harness.run", *STUDY, *flags, "--output", str(folder / "rows"), "--report",
-               str(folder / "page.html")]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return programs.start("harness.run", *STUDY, *flags, *into(folder))
+
+
+def into(folder):
+    return ["--output", str(folder / "rows"), "--report", str(folder / "page.html")]
 
 
 def facts(folder):
@@ -68,27 +67,21 @@ def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_lapt
         r"its job \S+ is CANCELLED and left no rows; see .*log.err; the same command submits it", complaint
     )
     assert slurm.run("scontrol", "show", "job", requeued).count("Restarts=1")
-    words = subprocess.run([*program_words(tmp_path), "--status"], capture_output=True, text=True, check=True).stdout
-    assert re.search("6 done, 1 missing of 7 cells", words), words
+    told = programs.run("harness.run", *STUDY, *into(tmp_path), "--device", "cpu", "--status")
+    assert told.returncode == 0, told.stderr
+    assert re.search("4 done, 1 missing of 5 cells", told.stdout), told.stdout
     again = program(tmp_path, *SLURM)
     out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
-    assert "6 of 7 cells are there" in out
+    assert "4 of 5 cells are there" in out
     alone = tmp_path / "alone"
-    assert run.main([*STUDY, "--output", str(alone / "rows"), "--report", str(alone / "page.html")]) == 0
+    assert run.main([*STUDY, "--jobs", "1", *into(alone)]) == 0
     assert facts(tmp_path) == facts(alone)
     assert not (tmp_path / "rows" / "checkpoints").exists()
     assert (tmp_path / "page.html").exists()
 
 
-def program_words(folder):
-    return [sys.executable, "-m", "harness.run", *STUDY, "--output", str(folder / "rows"), "--report",
-            str(folder / "page.html"), "--device", "cpu"]  # fmt: skip
-
-
 def test_the_same_command_while_it_runs_submits_nothing_twice_and_ctrl_c_leaves_the_jobs(slurm, tmp_path):
-    import signal
-
     flags = [*SLURM, "--measure", "accuracy", "--seeds", "0", "--variants", "sp_sa", "--finetune-epochs", "1"]
     first = program(tmp_path, *flags)
     until("a training", lambda: training(tmp_path), first)

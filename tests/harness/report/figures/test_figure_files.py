@@ -3,7 +3,6 @@
 import csv
 import inspect
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from harness.report import figures
 from harness.report.figures.context import Context
 from harness.report.figures.style import palette, svg
+from tests.support import programs
 from tests.support import rows as made
 
 ROOT = Path(__file__).parents[4]
@@ -42,8 +42,7 @@ def caption():
 
 def rendered(tree, rows, page):
     """The page that a tree draws."""
-    command = [sys.executable, "-m", "harness.report", str(rows), "--report", str(page)]
-    done = subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
+    done = programs.run("harness.report", rows, "--report", page, cwd=tree, env={"PYTHONPATH": str(tree)})
     assert done.returncode == 0, done.stderr
     return page.read_text(encoding="utf-8")
 
