@@ -18,7 +18,7 @@ WIDTH, DEPTH, PATCHES = 64, 4, 15
 
 
 def study(*given):
-    return flags.study_of(flags.parser().parse_args(given))
+    return flags.study_of(flags.parser().parse_args(["--preset", "digits", *given]))
 
 
 def test_the_flag_reaches_the_model_and_is_part_of_the_recipe():

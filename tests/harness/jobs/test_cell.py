@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FLAGS = ["--seeds", "0-1", "--resolutions", "8,12", "--finetune-epochs", "1", "--measure",
+FLAGS = ["--preset", "digits", "--seeds", "0-1", "--resolutions", "8,12", "--finetune-epochs", "1", "--measure",
          "cost,speed,accuracy,shift,calibration,corruption,maps,saliency"]  # fmt: skip
 MEASURED = ("shift", "calibration", "corruption", "maps", "saliency")
 

@@ -16,7 +16,7 @@ from harness.run import program
 ROOT = Path(__file__).parents[3]
 HOLD = "import sys, time; from pathlib import Path; from harness.jobs.lock import taken\n" \
        "with taken(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"  # fmt: skip
-TINY = ["--variants", "sp_sa", "--measure", "cost"]
+TINY = ["--preset", "digits", "--variants", "sp_sa", "--measure", "cost"]
 
 
 @pytest.fixture

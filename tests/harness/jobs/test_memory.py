@@ -19,7 +19,7 @@ def experiment(**settings):
 
 def test_an_impossible_resolution_is_a_sentence_at_the_start(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert program.main(["--variants", "sp_sa", "--resolutions", "8,1000000"]) == 2
+    assert program.main(["--preset", "digits", "--variants", "sp_sa", "--resolutions", "8,1000000"]) == 2
     err = capsys.readouterr().err
     assert re.search(r"testing 360 images of 1000000x1000000 px takes at least [\d,]+ GiB, and this machine "
                      r"has \d+; choose smaller --resolutions, or a larger --patch-size\n", err), err  # fmt: skip

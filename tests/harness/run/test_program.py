@@ -18,7 +18,7 @@ from tests.support import programs
 from tests.support.programs import spent
 
 ROOT = Path(__file__).parents[3]
-TINY = ["--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
+TINY = ["--preset", "digits", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
         "--seeds", "0-1", "--jobs", "1"]  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def test_a_row_names_the_commit_of_this_source_alone(tmp_path, monkeypatch):
 
 def test_the_note_on_the_recipe_is_the_presets_only_where_the_recipe_is():
     def note(*given):
-        return flags.study_of(flags.parser().parse_args(given)).note
+        return flags.study_of(flags.parser().parse_args(["--preset", "digits", *given])).note
 
     assert note("--seeds", "0-4", "--measure", "cost") == digits().note
     for given in (["--lr", "1"], ["--epochs", "30"], ["--size", "tiny"], ["--pos-std", "0.02"]):
