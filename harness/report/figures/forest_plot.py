@@ -48,7 +48,7 @@ def record(factor: Factor, arm: Arm) -> Record:
     return {
         "factor": factor.name, "arm": arm.label, "variant": arm.summary.variant,
         **interval("difference", one.estimate), "confidence": one.estimate.confidence,
-        "paired_seeds": one.estimate.n, "resolved": one.resolved, "difference_by_seed": arm.differences,
+        "paired_seeds": one.estimate.n, "resolved": arm.summary.decided, "difference_by_seed": arm.differences,
     }  # fmt: skip
 
 
@@ -69,6 +69,6 @@ def caption(factors: Sequence[Factor], baseline: str) -> str:
     words = "; lines: simultaneous 95 % intervals over all variants of a table, some wider than the figure"
     return (
         f"Right of 0 is more accurate than {baseline}. Large marks are the mean over paired seeds of the difference to "
-        f"{baseline}, faint dots single seeds{intervals(words, drawn)}. Hollow marks are not resolved. Two arms whose "
-        "intervals overlap are not told apart here."
+        f"{baseline}, faint dots single seeds{intervals(words, drawn)}. Hollow marks are undetermined, or exploratory. "
+        f"Intervals are of differences to {baseline} alone, and say nothing of two arms beside each other."
     )
