@@ -81,6 +81,7 @@ def contrasts(differences: Mapping[Name, Mapping[Seed, float]], rule: Rule) -> d
             float(adjusted[1, k]) if rule.delta else None,
             str(words[k]),
             bool(own[k]) and not own.all(),
+            float(df[k]),
         )
     return found
 

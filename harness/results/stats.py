@@ -50,7 +50,7 @@ class Difference:
     sd: that of the paired differences (n - 1), None for a single pair and for two samples. seeds_for_power: how many
     seeds a difference of delta wants in all, one of this size where there is no delta. p: two-sided, of this test
     alone, None where there is no interval. In a family (family.py) also p of "no difference" and of "not equal"
-    adjusted for all of it, the verdict, and whether the arm kept its own variance.
+    adjusted for all of it, the verdict, whether the arm kept its own variance, and the degrees of freedom.
     """
 
     estimate: Estimate
@@ -61,6 +61,7 @@ class Difference:
     adjusted_equal: float | None = None
     verdict: str = ""
     own: bool = False
+    df: float | None = None
 
     @property
     def resolved(self) -> bool:
@@ -197,17 +198,25 @@ def seeds_for_power(difference: float, sd: float | None, n: int, confidence: flo
     return totals[bisect_left(totals, POWER, key=lambda total: power(difference, sd, total, confidence))]
 
 
-def detectable(sd: float, seeds: int, confidence: float) -> float:
-    """The smallest true difference that so many paired seeds resolve in `POWER` of studies, in the unit of sd."""
-    far = 4 * float(special.stdtrit(seeds - 1, (1 + confidence) / 2)) / math.sqrt(seeds)
-    return sd * float(optimize.brentq(lambda shift: power(shift, 1.0, seeds, confidence) - POWER, 0.0, far))
-
-
 def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
     """How often so many paired seeds resolve a true difference on its side of 0, at the interval's `confidence`."""
-    shift, limit = abs(difference) / sd * math.sqrt(seeds), special.stdtrit(seeds - 1, (1 + confidence) / 2)
-    missed = float(special.nctdtr(seeds - 1, shift, limit))
+    return power_of(abs(difference) / sd * math.sqrt(seeds), seeds - 1, confidence)
+
+
+def power_of(shift: float, df: float, confidence: float) -> float:
+    """The same of a true difference that is `shift` standard errors large."""
+    missed = float(special.nctdtr(df, shift, special.stdtrit(df, (1 + confidence) / 2)))
     return 1.0 if math.isnan(missed) else 1.0 - missed  # it is NaN where the shift is many times the limit
+
+
+def detectable(difference: Difference) -> float | None:
+    """The true difference that a study like this one resolves in `POWER` of cases; None where it has no interval."""
+    one = difference.estimate
+    if one.low is None or one.high is None or difference.df is None:
+        return None
+    limit = float(special.stdtrit(difference.df, (1 + one.confidence) / 2))
+    shift = optimize.brentq(lambda shift: power_of(shift, difference.df, one.confidence) - POWER, 0.0, 4 * limit)
+    return float(shift) * (one.high - one.low) / 2 / limit
 
 
 def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Estimate:

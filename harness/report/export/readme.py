@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
+from harness.report.analysis.power_card import cards
 from harness.report.analysis.summary import Summary, differences_of, summaries
 from harness.report.analysis.transfer import curves
 from harness.report.export.formats import seeds_words
@@ -79,7 +80,7 @@ def part(study: Study, name: str, folder: str) -> Part:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
     findings = claims(study.settings, found)
-    lines = [table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
+    lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
     figures = {}
     drawn = {
         "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
@@ -98,6 +99,12 @@ def part(study: Study, name: str, folder: str) -> Part:
     for one in findings:
         lines += [*finding(one), ""]
     return Part("\n".join(lines).rstrip(), figures)
+
+
+def powerless(study: Study, found: Found) -> list[str]:
+    """The settings that cannot rank biases, and why; the page has their power cards in full."""
+    failed = [f"- {marked(one.name)}: {marked(one.failed)}" for one in cards(study.settings, found) if one.failed]
+    return ["These settings cannot rank biases:", "", *failed, ""] if failed else []
 
 
 def chosen(study: Study, found: Found) -> list[Column]:

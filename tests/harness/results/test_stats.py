@@ -325,17 +325,18 @@ def test_welchs_difference_keeps_its_promise_where_spreads_differ():
 
 
 @cache
-@pytest.mark.parametrize(("sd", "seeds", "compared"), [(1.04, 8, 35), (0.26, 5, 12), (0.14, 3, 12)])
-def test_the_detectable_difference_is_the_one_with_80_percent_power(sd, seeds, compared):
+@pytest.mark.parametrize(
+    ("sd", "seeds", "compared", "known"), [(1.04, 8, 35, 2.3), (5.2, 5, 28, 21.0), (0.26, 5, 12, 0.87)]
+)
+def test_the_detectable_difference_is_the_one_with_80_percent_power(sd, seeds, compared, known):
     level = stats.simultaneous_confidence(compared)
-    found = stats.detectable(sd, seeds, level)
+    half = scipy_stats.t.ppf((1 + level) / 2, seeds - 1) * sd / math.sqrt(seeds)
+    one = stats.Difference(stats.Estimate(0.1, 0.1 - half, 0.1 + half, seeds, level), sd, None, df=seeds - 1)
+    found = stats.detectable(one)
+    assert found == pytest.approx(known, rel=0.04), "worked out with other code"
     assert stats.power(found, sd, seeds, level) == pytest.approx(0.8)
-    assert stats.power(0.9 * found, sd, seeds, level) < 0.79
-
-
-def test_the_detectable_differences_of_other_code():
-    found = [stats.detectable(sd, n, stats.simultaneous_confidence(m)) for sd, n, m in ((1.04, 8, 35), (5.2, 5, 28))]
-    assert found == pytest.approx([2.3, 21.0], rel=0.03)
+    assert stats.power(0.9 * found, sd, seeds, level) < 0.79, "the planted error"
+    assert stats.detectable(stats.Difference(stats.Estimate(0.1, None, None, 2, level), sd, None)) is None
 
 
 def knows_the_probability_of_improvement(improvement):
