@@ -15,6 +15,7 @@ from statistics import fmean, median
 from harness.backbone.sizes import SIZES
 from harness.report.analysis.learning import learnings
 from harness.report.analysis.summary import Found, Summary
+from harness.report.study.primary import main_variants
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, percent, percentage, plural, points
@@ -108,7 +109,7 @@ def position_headroom(setting: Setting, settings: Sequence[Setting], found: Foun
         if images and set(differing([other.recipe, setting.recipe], COLUMNS)) <= {"pos_embed", "pos_std"}:
             mine = {s.variant: s for s in found[other.key]}
             ends = {one.variant: fmean(by[max(by)] for by in one.top1.values()) for one in learnings(other)}
-            ranked = [v for v in ends if v in other.primary]
+            ranked = [v for v in main_variants(other) if v in ends]
             if ranked and other.baseline in mine:
                 best = max(ranked, key=lambda v: ends[v])
                 return best, headroom(mine[best], mine[other.baseline])

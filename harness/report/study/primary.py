@@ -32,8 +32,13 @@ def main_variants(setting: Setting) -> list[str]:
     named = (setting.recipe or {}).get("primary")
     if isinstance(named, list) and named:
         return [v for v in trained if v in named]
-    others = [v for v in trained if setting.families[v] != CONTROLS]
-    return [v for v in others if (plain := BRACKETS.sub("", v)) == v or plain not in setting.variants]
+    return without_arms(trained, setting.families)
+
+
+def without_arms(variants: Sequence[str], families: Mapping[str, str]) -> list[str]:
+    """Those that are no control, and no setting of another that is there, too."""
+    others = [v for v in variants if families[v] != CONTROLS]
+    return [v for v in others if (plain := BRACKETS.sub("", v)) == v or plain not in families]
 
 
 def is_main(setting: Setting, page: Sequence[Setting]) -> bool:

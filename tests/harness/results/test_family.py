@@ -86,6 +86,47 @@ def test_no_correction_errs_too_often():
     assert error("all equal", 12, 5, alone) > 0.2
 
 
+# sds of paired differences of the committed studies, points: seeds, then by arm
+SHAPES = {
+    "digits": (8, [0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 0.9, 1.0, 1.0, 1.0, 1.0, 1.1, 1.1, 1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.4,
+                   1.5, 1.7, 1.7, 8.1]),
+    "digits without position": (5, [2.7, 2.8, 2.9, 2.9, 3.0, 3.1, 3.2, 3.4, 3.7, 4.3, 4.6, 4.8, 4.9, 5.1, 5.2, 5.2, 5.4,
+                                    5.5, 5.7, 6.1, 6.8, 7.7, 8.1, 12.5, 19.2]),
+    "Fashion-MNIST, 540 images": (5, [0.01, 0.06, 0.08, 0.1, 0.14, 0.24, 0.29, 0.29, 0.37, 0.48, 0.5, 0.56]),
+    "Fashion-MNIST, 5,400 images": (3, [0.01, 0.02, 0.07, 0.08, 0.2, 0.22, 0.26, 0.28, 0.32, 0.41]),
+    "priors": (5, [0.6, 1.47, 1.53]),
+}  # fmt: skip
+
+
+def coverage(shape, count=3000, moderate=True):
+    """How often an interval of 95 % of its own holds 0, the mean over arms, and how often the simultaneous all do."""
+    seeds, sds = SHAPES[shape]
+    random, sd = np.random.default_rng(6), np.array(sds)
+    common = 0.7 * min(sds)  # of the baseline
+    values = np.sqrt(sd**2 - common**2) * random.standard_normal((count, seeds, len(sds)))
+    values -= common * random.standard_normal((count, seeds, 1))
+    variance, df = values.var(axis=1, ddof=1), np.full(len(sds), seeds - 1.0)
+    if moderate and len(sds) >= FEWEST_ARMS:
+        variance, df, _ = moderated(variance, df, shared_noise(values))
+    elif not moderate:
+        variance = np.broadcast_to(variance.mean(axis=-1, keepdims=True), variance.shape)
+    t = np.abs(values.mean(axis=1)) / np.sqrt(variance / seeds)
+    alone, together = (stats.t.ppf(1 - 0.025 / many, df) for many in (1, len(sds)))
+    return (t <= alone).mean(), (t <= together).all(axis=-1).mean()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_intervals_cover_on_data_like_each_committed_study(shape):
+    alone, together = coverage(shape)
+    print(shape, round(float(alone), 3), round(float(together), 3))
+    assert 0.93 <= alone <= 0.97
+    assert together >= 0.93
+
+
+def test_one_pooled_spread_does_not_cover_together():
+    assert coverage("digits without position", moderate=False)[1] < 0.7
+
+
 def test_the_adjusted_p_by_hand():
     differ, equal = np.array([0.001, 0.004, 0.9]), np.array([0.002, 0.8, 0.03])
     found = adjust(differ, equal, 3)
