@@ -125,8 +125,8 @@ def moderate(by_arm: dict[str, dict[int, float]]) -> dict[str, tuple[float, floa
         inside = others
     s0, d0, pooled = prior_of(inside, variance, df, values)
     found = dict(plain)
-    for v in inside:
-        if stats.f.sf(variance[v] / s0, df[v], d0) >= 0.2:
+    for v in inside if d0 >= 2 else []:
+        if stats.f.sf(variance[v] / s0, df[v], d0) >= 0.3:
             found[v] = ((d0 * s0 + df[v] * variance[v]) / (d0 + df[v]), min(d0 + df[v], max(pooled, df[v])))
     return found
 

@@ -6,8 +6,8 @@ the moments of their logarithms. Two departures, as differences to one baseline 
 
 - arms that share noise share what they tell: the mean squared correlation of the arms (1 of each with itself) divides
   the degrees of freedom that all of them have together, and the scatter that chance makes of their logarithms;
-- an arm whose variance does not belong to the others keeps its own t. With 20 times the spread of the others, a
-  moderated t would call it different several times too often.
+- an arm whose variance does not belong to the others keeps its own t, and so do all where the variances have little in
+  common. With 20 times the spread of the others, a moderated t would call an arm different several times too often.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from scipy import special
 
 FEWEST_ARMS = 5  # below, arms say too little about the variance of another
 FOREIGN = 0.05  # shared by the arms: the tail from which on the largest is no part of the others' distribution
-OWN = 0.2  # the tail from which on an arm keeps its own variance, though it helps to find the others'
+OWN = 0.3  # the tail from which on an arm keeps its own variance, though it helps to find the others'
+LEAST = 2.0  # degrees of freedom of what arms have in common: with fewer, their variances have no mean to shrink to
 HUGE = 1e10  # degrees of freedom that are as good as infinitely many
 
 
@@ -45,7 +46,8 @@ def moderated(variance: np.ndarray, df: np.ndarray, shared: np.ndarray) -> Moder
     while (foreign := _foreign(variance, df, shared, inside)).any():
         inside &= ~foreign
     prior = fit(variance, df, shared, inside)
-    own = ~inside | (_tail(variance, df, prior) < OWN) | (inside.sum(axis=-1, keepdims=True) < FEWEST_ARMS)
+    few = (inside.sum(axis=-1, keepdims=True) < FEWEST_ARMS) | (prior.df < LEAST)
+    own = ~inside | (_tail(variance, df, prior) < OWN) | few
     shrunk = (prior.df * prior.variance + df * variance) / (prior.df + df)
     together = np.minimum(prior.df + df, np.maximum(prior.pooled, df))
     return Moderated(np.where(own, variance, shrunk), np.where(own, df, together), own)
