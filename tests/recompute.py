@@ -34,7 +34,8 @@ def read(folder: Path) -> dict[tuple, dict[str, dict[int, float]]]:
             setting = (row["dataset"], row["size"], str(row["train_px"]), *map(str, entries))
             key = (setting, row["train_fraction"], row["variant"], row["family"], row["seed"])
             if key not in newest or row["when"] > newest[key][0]:
-                newest[key] = (row["when"], row["value"])
+                whole = round(row["value"] * row["n"] / 100)  # a share of n images was kept in float32
+                newest[key] = (row["when"], 100 * whole / row["n"])
     shares: dict[tuple, float] = {}
     for setting, share, *_ in newest:
         shares[setting] = max(share, shares.get(setting, 0.0))

@@ -41,9 +41,7 @@ def told(s):
 def agrees(page, again):
     for variant, expected in again.items():
         numbers, verdict = told(page[variant])
-        assert numbers == pytest.approx(
-            {k: v for k, v in expected.items() if k != "verdict"}, rel=1e-5, abs=1e-5
-        )  # shares in float32
+        assert numbers == pytest.approx({k: v for k, v in expected.items() if k != "verdict"}, rel=1e-6, abs=1e-9)
         assert verdict == expected.get("verdict", "")
 
 
