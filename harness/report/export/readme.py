@@ -8,7 +8,6 @@ as columns of differences. The second is the same weights at other resolutions.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.report.analysis.transfer import curves
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked, row
 from harness.report.figures import forest_plot
-from harness.report.figures.style.palette import css_variables, looks
+from harness.report.figures.style.palette import alone, looks
 from harness.report.study.primary import MANY, delta
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
@@ -299,10 +298,3 @@ def finding(one: Claims) -> list[str]:
         words = f"{it.words[:1].upper()}{it.words[1:]}"
         lines.append(row([marked(words), f"{it.points} {marked(it.ends)}", it.verdict]))
     return lines
-
-
-def alone(svg: str) -> str:
-    """An inline figure as a file of its own: both themes inside, since no page gives it colours."""
-    light, dark = css_variables()
-    style = f"<style>:root{{{light}--sans:sans-serif;}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
-    return re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1) + "\n"

@@ -12,7 +12,8 @@ from harness.report.pages import appendix
 from harness.report.pages.section import Across, Overview, Section, across, overview, section
 from harness.report.pages.template import fill
 from harness.report.study import published
-from harness.report.study.study import BETWEEN, Study
+from harness.report.study.study import Study
+from harness.report.study.titles import BETWEEN
 from harness.report.text import plan
 from harness.report.text.formatting import listing
 

@@ -20,15 +20,13 @@ from harness.backbone.sizes import in_full
 from harness.report.study import primary
 from harness.report.study.recipes import COLUMNS, Recipes, images, recipe_labels, targets
 from harness.report.study.rows import by_number, natural, side, superseded, tidy
-from harness.report.text.formatting import share
+from harness.report.study.titles import title
 from harness.results.family import Rule
 from harness.results.metrics import TIMED, TRAINED
 from harness.results.store import Damage
 
 DEFAULT_BASELINE = "sa"
 DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
-WORDS = {"study": "study {}", "train_px": "{} px", "train_fraction": "{} training images"}
-BETWEEN = " · "
 CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
 
 
@@ -285,21 +283,3 @@ def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Sett
         limits = {member.images for member in members}
         found.append((title(rest, several, limits.pop() if len(limits) == 1 else None), members))
     return found
-
-
-def title(key: Key, several: Mapping[str, bool], limit: int | None = None) -> str:
-    """A setting in words; study and training fraction are named where there are `several`.
-
-    limit: of how many training images the fraction is, None for all that the dataset has.
-    """
-    parts, whole = [], f"{limit:,}" if limit else "the"
-    for column, part in key._asdict().items():
-        if not part or (column == "study" and not several[column]):
-            continue
-        if column != "train_fraction":
-            parts.append(WORDS.get(column, "{}").format(part))
-        elif part != "1":
-            parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
-        elif several[column]:
-            parts.append(WORDS[column].format(f"all {limit:,}" if limit else "all"))
-    return BETWEEN.join(parts) or "all rows"

@@ -49,10 +49,19 @@ def means(setting: Setting) -> list[Means]:
     """Every group of GROUPS of which a variant has a number."""
     tables = {name: table(setting, name) for name in GROUPS}
     return [
-        Means(name, GROUPS[name].title, GROUPS[name].how.format(images=images(setting, name)), found)
+        Means(name, GROUPS[name].title, GROUPS[name].how.format(images=images(setting, name)) + undecided(name), found)
         for name, found in tables.items()
         if found is not None
     ]
+
+
+def undecided(group: str) -> str:
+    """That the differences of a group suggest, and decide nothing."""
+    return (
+        " The differences are exploratory: they suggest, and nothing is decided on them."
+        if GROUPS[group].paired
+        else ""
+    )
 
 
 def table(setting: Setting, group: str) -> Table | None:
