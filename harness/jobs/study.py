@@ -45,6 +45,13 @@ class Study:
     baseline: Annotated[
         str, Flag("the spec to compare all others with (default: sa)", "comparison", metavar="SPEC")
     ] = "sa"
+    primary: Annotated[
+        str | None,
+        Flag("the variants to decide on (default: all but controls and ablations)", "comparison", metavar="SPECS"),
+    ] = None
+    delta: Annotated[
+        float, Flag("a difference of top-1 below which two variants are equal", "comparison", metavar="POINTS")
+    ] = 0.5
     seeds: Annotated[tuple[int, ...], Flag("paired seeds: 0-2 or 0,1,2", "comparison")] = (0, 1, 2)
     resolutions: Annotated[tuple[Pixels, ...], Flag("test sizes for transfer: 8,12,8x16", "comparison")] = ()
     finetune_epochs: Annotated[int, Flag("epochs of fine-tuning at each other resolution", "comparison")] = 0
@@ -101,6 +108,8 @@ class Study:
         for name in ("patch_size", "img_size", "num_heads", "train_images", "jobs", *PLACING):
             if getattr(self, name) is not None:
                 at_least(self, 1, name)
+        if self.delta <= 0:
+            raise ValueError(f"delta={self.delta} must be above 0: no test shows that a difference is exactly 0")
         if not 0 <= self.allow_skipped <= 1:
             raise ValueError(f"allow_skipped={self.allow_skipped} is no share of files; choose 0 to 1")
         if self.pos_std is not None and self.pos_std < 0:
@@ -159,8 +168,8 @@ class Study:
 # What changes which cells there are, where they run and what is said of them, but not what a trained cell becomes.
 FREE = frozenset({
     "name", "note", "recipe", "variants", "seeds", "train_fractions", "finetune_epochs", "baseline", "match", "vary",
-    "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs", "threads",
-    "workers",
+    "primary", "delta", "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs",
+    "threads", "workers",
 })  # fmt: skip
 
 

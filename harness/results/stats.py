@@ -2,9 +2,9 @@
 
 Seeds are few, so their intervals come from Student's t and do not exist below 3 seeds (at 2 seeds the t factor is 12.7;
 a percentile bootstrap over 5 seeds covers 83 %, not 95 %). Timing rounds are many and skewed, so their median is
-bootstrapped. Test images are in crossed.py. Several variants share a baseline: intervals are simultaneous (Bonferroni),
-p values adjusted (Holm). Nothing here knows about rows, pages or units: values go in as they are, and come out in the
-same unit.
+bootstrapped. Test images are in crossed.py. Several variants share a baseline: their intervals are simultaneous
+(Bonferroni), and their verdicts are in family.py. Nothing here knows about rows, pages or units: values go in as they
+are, and come out in the same unit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 FEWEST_SEEDS = 3  # below, no interval is formed
 POWER = 0.8  # that a number of seeds is planned for
@@ -24,6 +24,7 @@ UNBOUNDED = (-math.inf, math.inf)
 MOST_SEEDS = 1000  # a question that needs more than this is answered "more than 1000", math.inf here
 Seed = TypeVar("Seed", bound=Hashable)
 HAIR = 1e-4  # percentage points: a share of n images kept in float32 may lie so far below what it stands for
+BETTER, WORSE, EQUAL, UNDETERMINED = "better", "worse", "equal", "undetermined"
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95 % percentile interval rest on 50 resamples each
 
 
@@ -47,18 +48,30 @@ class Difference:
     """A mean difference, to the baseline seed by seed, or between two samples.
 
     sd: that of the paired differences (n - 1), None for a single pair and for two samples. seeds_for_power: how many
-    seeds a difference of this size wants in all. p: two-sided, of this test alone, None where there is no interval.
+    seeds a difference of delta wants in all, one of this size where there is no delta. p: two-sided, of this test
+    alone, None where there is no interval. In a family (family.py) also p of "no difference" and of "not equal"
+    adjusted for all of it, the verdict, whether the arm kept its own variance, and the degrees of freedom.
     """
 
     estimate: Estimate
     sd: float | None
     seeds_for_power: int | float | None
     p: float | None = None
+    adjusted: float | None = None
+    adjusted_equal: float | None = None
+    verdict: str = ""
+    own: bool = False
+    df: float | None = None
 
     @property
     def resolved(self) -> bool:
-        """Whether the simultaneous interval exists and leaves 0 out."""
-        return self.estimate.excludes(0.0)
+        """Whether it is told from 0: by the family's verdict; outside a family, by an interval that leaves 0 out."""
+        return self.verdict in (BETTER, WORSE) if self.verdict else self.estimate.excludes(0.0)
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is told to lie within delta."""
+        return self.verdict == EQUAL
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class Improvement:
     any_runs: float
 
 
-def _spread(values: np.ndarray) -> float | None:
+def spread(values: np.ndarray) -> float | None:
     """Sample standard deviation; None for fewer than 2 values or beyond floats.
 
     What rounding leaves of equal values counts as 0.
@@ -96,7 +109,7 @@ def mean_interval(
     array = np.asarray(values, dtype=float)
     if array.size == 0:
         raise ValueError("a mean needs at least one value")
-    mean, sd = float(array.mean()), _spread(array)
+    mean, sd = float(array.mean()), spread(array)
     if array.size < FEWEST_SEEDS or not sd:
         return Estimate(mean, None, None, array.size, confidence)
     half = float(special.stdtrit(array.size - 1, (1 + confidence) / 2)) * sd / math.sqrt(array.size)
@@ -122,7 +135,7 @@ def paired_difference(
         return None
     values = np.array([variant[seed] - baseline[seed] for seed in seeds], dtype=float)
     estimate = mean_interval(values.tolist(), simultaneous_confidence(compared))
-    sd = _spread(values)
+    sd = spread(values)
     p = None
     if estimate.low is not None and sd:
         p = float(2 * special.stdtr(values.size - 1, -abs(estimate.center) * math.sqrt(values.size) / sd))
@@ -138,7 +151,7 @@ def welch_difference(one: Sequence[float], two: Sequence[float], compared: int =
     if not one or not two:
         return None
     center, level, n = float(np.mean(two) - np.mean(one)), simultaneous_confidence(compared), min(len(one), len(two))
-    spreads = [_spread(np.asarray(values, dtype=float)) for values in (one, two)]
+    spreads = [spread(np.asarray(values, dtype=float)) for values in (one, two)]
     if n < FEWEST_SEEDS or None in spreads or not any(spreads):
         return Difference(Estimate(center, None, None, n, level), None, None)
     # scipy's ttest_ind warns where one of the two has no spread, so it is the tests' oracle and not called here
@@ -148,18 +161,6 @@ def welch_difference(one: Sequence[float], two: Sequence[float], compared: int =
     half = float(special.stdtrit(df, (1 + level) / 2)) * error
     estimate = Estimate(center, center - half, center + half, n, level)
     return Difference(estimate, None, None, float(2 * special.stdtr(df, -abs(center) / error)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given: below 0.05, resolved together with all others at 5 %.
-
-    Of m, the k-th smallest is multiplied by m - k + 1, is never below what a smaller one became, and at most 1.
-    """
-    values = np.asarray(p_values, dtype=float)
-    order = np.argsort(values)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)), 1.0)
-    return [float(value) for value in adjusted]
 
 
 def probability_of_improvement(variant: Mapping[Seed, float], baseline: Mapping[Seed, float]) -> Improvement | None:
@@ -199,9 +200,23 @@ def seeds_for_power(difference: float, sd: float | None, n: int, confidence: flo
 
 def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
     """How often so many paired seeds resolve a true difference on its side of 0, at the interval's `confidence`."""
-    shift, limit = abs(difference) / sd * math.sqrt(seeds), special.stdtrit(seeds - 1, (1 + confidence) / 2)
-    missed = float(special.nctdtr(seeds - 1, shift, limit))
+    return power_of(abs(difference) / sd * math.sqrt(seeds), seeds - 1, confidence)
+
+
+def power_of(shift: float, df: float, confidence: float) -> float:
+    """The same of a true difference that is `shift` standard errors large."""
+    missed = float(special.nctdtr(df, shift, special.stdtrit(df, (1 + confidence) / 2)))
     return 1.0 if math.isnan(missed) else 1.0 - missed  # it is NaN where the shift is many times the limit
+
+
+def detectable(difference: Difference) -> float | None:
+    """The true difference that a study like this one resolves in `POWER` of cases; None where it has no interval."""
+    one = difference.estimate
+    if one.low is None or one.high is None or difference.df is None:
+        return None
+    limit = float(special.stdtrit(difference.df, (1 + one.confidence) / 2))
+    shift = optimize.brentq(lambda shift: power_of(shift, difference.df, one.confidence) - POWER, 0.0, 4 * limit)
+    return float(shift) * (one.high - one.low) / 2 / limit
 
 
 def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Estimate:

@@ -19,6 +19,7 @@ from harness.jobs.plan import RunPlan, cells, plan_run
 from harness.results import targets
 from harness.run.console import clock, in_words, progress, rendered, spoken, work, writable
 from harness.run.flags import parser, study_of
+from harness.run.planned import plan_of
 
 if TYPE_CHECKING:
     import torch
@@ -129,11 +130,13 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
     from harness.jobs.plan import refusals
     from harness.results import store
 
-    known = store.recipes(folder) if len(todo.arms) > 1 else {}
+    known = store.recipes(folder)
     for arm in todo.arms:
         experiment = todo.experiment(arm, here=not todo.place)
-        if arm.study.recipe_hash not in known:  # an ablation's arm may be a study that has described itself
+        before = known.get(arm.study.recipe_hash)
+        if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
             described = arm.study.described(command) | {"images": str(experiment.data.facts)}
+            described |= plan_of(arm.study, arm.variants, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)
         if arm.refused:
             store.write(folder / f"refused-{arm.study.recipe_hash}.jsonl", refusals(experiment, arm.refused))

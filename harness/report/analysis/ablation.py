@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.analysis.summary import Found, Summary
+from harness.report.study.primary import BRACKETS
 from harness.report.study.recipes import COLUMNS, as_json, called, differing, value_words
 from harness.report.study.rows import by_number, natural
 from harness.report.study.study import Setting, alike
-
-BRACKETS = re.compile(r"\[[^\[\]]*\]")
 
 
 @dataclass(frozen=True)

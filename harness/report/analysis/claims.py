@@ -1,14 +1,17 @@
-"""SP-ViT's own findings, tested with the study's rows: reproduced, contradicted, or not resolved, with the interval.
+"""SP-ViT's own findings, tested with the study's rows: reproduced, contradicted, or undetermined, with intervals.
 
 The findings are those of the paper's ablations on ImageNet-100, as its published review states them (SP-ViT, BMVC 2022,
-arXiv 2206.07662). Each is a paired difference of two arms, seed by seed, simultaneous over the findings that the rows
-can test. A study elsewhere can say whether a finding holds there, and not whether it holds on ImageNet-100.
+arXiv 2206.07662). Each is a paired difference of two arms, seed by seed. One of the primary contrasts of a page has the
+verdict that it has there, with all corrections, and only these are reproduced or contradicted. The rest is exploratory:
+their intervals are simultaneous over the findings that the rows can test, and they suggest. A study elsewhere can say
+whether a finding holds there, and not whether it holds on ImageNet-100.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.backbone.sizes import SIZES
 from harness.report.analysis.summary import Found, Summary
@@ -16,9 +19,12 @@ from harness.report.analysis.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting, alike
 from harness.report.text.formatting import confidence, interval, points
+from harness.results import stats
 from harness.results.stats import FEWEST_SEEDS, Difference, paired_difference
 
-REPRODUCED, CONTRADICTED, OPEN = "reproduced", "contradicted", "not resolved"
+REPRODUCED, CONTRADICTED, SAME, OPEN = "reproduced", "contradicted", "equal", "undetermined"
+SUGGESTED, SUGGESTED_NOT = "suggested", "the contrary suggested"
+DECIDED = {stats.BETTER: REPRODUCED, stats.WORSE: CONTRADICTED, stats.EQUAL: SAME}
 GAIN = 0.4  # points: what the paper gained from a hidden width of 16 to one of 32
 BySeed = Mapping[str, float]
 
@@ -87,27 +93,39 @@ def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
     for name, unsorted in alike(settings, "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
         pairs = [pair for setting in members for pair in within(found[setting.key])]
-        pairs = list({pair[0]: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
+        pairs = list({pair.words: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
         pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
-        enough = [pair for pair in pairs if len(pair[2].keys() & pair[3].keys()) >= FEWEST_SEEDS]
-        tested = [one for pair in enough if (one := judge(*pair, compared=len(enough))) is not None]
+        enough = [pair for pair in pairs if len(pair.one.keys() & pair.other.keys()) >= FEWEST_SEEDS]
+        many = sum(pair.decided is None for pair in enough)
+        tested = [one for pair in enough if (one := judge(pair, many)) is not None]
         if len(tested) > 1:
-            level = confidence(tested[0].difference.estimate.confidence)
-            together.append(Claims(name, level, tested))
+            levels = sorted({confidence(one.difference.estimate.confidence) for one in tested})
+            together.append(Claims(name, " or ".join(levels), tested))
     return together
 
 
-Pair = tuple[str, str, BySeed, BySeed, float | None]  # words, arms, top-1 by seed of the two, at_most
+class Pair(NamedTuple):
+    """A finding, its arms in words, top-1 by seed of the two; the primary contrast that it is, None for no such."""
+
+    words: str
+    arms: str
+    one: BySeed
+    other: BySeed
+    at_most: float | None = None
+    decided: Difference | None = None
 
 
 def within(found: Sequence[Summary]) -> list[Pair]:
     """The findings that compare two variants of a setting."""
-    seeds = {summary.variant: summary.seeds for summary in found}
-    return [
-        (claim.words, f"{claim.one} minus {claim.other}", seeds[claim.one], seeds[claim.other], claim.at_most)
-        for claim in WITHIN
-        if seeds.get(claim.one) and seeds.get(claim.other)
-    ]
+    known = {summary.variant: summary for summary in found if summary.seeds}
+    pairs = []
+    for claim in WITHIN:
+        if claim.one in known and claim.other in known:
+            one, other = known[claim.one], known[claim.other]
+            decided = one.difference if one.primary and other.is_baseline else None
+            arms = f"{claim.one} minus {claim.other}"
+            pairs.append(Pair(claim.words, arms, one.seeds, other.seeds, claim.at_most, decided))
+    return pairs
 
 
 def across(members: Sequence[Setting], found: Found) -> list[Pair]:
@@ -123,10 +141,10 @@ def across(members: Sequence[Setting], found: Found) -> list[Pair]:
             entries = differing([one, other], COLUMNS)
             layers = SIZES[one["size"]].depth if one.get("size") in SIZES else 0
             if entries == ["class_token"] and (one.get("class_token"), other.get("class_token")) == ("late", "input"):
-                pairs.append((LATE, "late minus input", seeds, theirs, None))
+                pairs.append(Pair(LATE, "late minus input", seeds, theirs))
             counts = (one.get("spatial_layers"), other.get("spatial_layers"))
             if entries == ["spatial_layers"] and counts == (layers - 2, layers - 1):
-                pairs.append((LAYERS, f"{counts[0]} minus {counts[1]} spatial layers", seeds, theirs, None))
+                pairs.append(Pair(LAYERS, f"{counts[0]} minus {counts[1]} spatial layers", seeds, theirs))
     return pairs
 
 
@@ -140,27 +158,30 @@ def finetuned(setting: Setting) -> list[Pair]:
                 gain = {seed: point.seeds[seed] - plain[seed] for seed in point.seeds if seed in plain}
                 gains.setdefault(point.px, {})[curve.variant] = gain
     return [
-        (FINETUNED.format(px), "gain of sp_sa minus gain of sa", both["sp_sa"], both["sa"], None)
+        Pair(FINETUNED.format(px), "gain of sp_sa minus gain of sa", both["sp_sa"], both["sa"])
         for px, both in gains.items()
         if len(both) > 1
     ]
 
 
-def judge(words: str, arms: str, one: BySeed, other: BySeed, at_most: float | None, compared: int) -> Tested | None:
-    """The verdict of a finding; None where the seeds give no interval."""
-    difference = paired_difference(one, other, compared)
+def judge(pair: Pair, compared: int) -> Tested | None:
+    """What the rows say of a finding; None where the seeds give no interval. compared: the exploratory findings."""
+    difference = pair.decided or paired_difference(pair.one, pair.other, compared)
     if difference is None or difference.estimate.low is None or difference.estimate.high is None:
         return None
-    low, high = difference.estimate.low, difference.estimate.high
-    if at_most is None:
-        verdict = REPRODUCED if low > 0 else CONTRADICTED if high < 0 else OPEN
+    low, high, words = difference.estimate.low, difference.estimate.high, pair.words
+    if pair.decided is not None:
+        return Tested(words, pair.arms, difference, DECIDED.get(difference.verdict, OPEN))
+    if pair.at_most is None:
+        verdict = SUGGESTED if low > 0 else SUGGESTED_NOT if high < 0 else OPEN
     else:
-        verdict = REPRODUCED if high < at_most else CONTRADICTED if low > at_most else OPEN
-        words = f"{words} (less than {at_most:g} points)"
-    return Tested(words, arms, difference, verdict)
+        verdict = SUGGESTED if high < pair.at_most else SUGGESTED_NOT if low > pair.at_most else OPEN
+        words = f"{words} (less than {pair.at_most:g} points)"
+    return Tested(words, pair.arms, difference, verdict)
 
 
 def count(found: Sequence[Tested]) -> str:
-    """ "2 reproduced, 1 contradicted, 9 not resolved"."""
-    numbers = {verdict: sum(one.verdict == verdict for one in found) for verdict in (REPRODUCED, CONTRADICTED, OPEN)}
-    return ", ".join(f"{number} {verdict}" for verdict, number in numbers.items())
+    """ "2 reproduced, 0 contradicted, 1 suggested, 9 undetermined": the first two always, the others where any is."""
+    every = (REPRODUCED, CONTRADICTED, SAME, SUGGESTED, SUGGESTED_NOT, OPEN)
+    numbers = {verdict: sum(one.verdict == verdict for one in found) for verdict in every}
+    return ", ".join(f"{n} {verdict}" for verdict, n in numbers.items() if n or verdict in every[:2])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.report.analysis.summary import Found, Summary
 from harness.report.study.study import Key, Setting, alike
 from harness.report.text.formatting import listing, plural, points, share
-from harness.report.text.verdict import BETTER, OPEN, WORSE, outcome
+from harness.report.text.verdict import BETTER, EQUAL, OPEN, SUGGESTS, WORSE, outcome
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def leaders(settings: Sequence[Setting]) -> dict[Key, Setting]:
 
 
 def sentences(group: Group) -> list[tuple[str, str]]:
-    """For each share, the smallest first: who is resolved from the baseline, by how many points."""
+    """For each share, the smallest first: who is told from the baseline, or only seems to be, by how many points."""
     return [(member.share, _sentence(member, group.baseline)) for member in group.members]
 
 
@@ -72,15 +72,16 @@ def _sentence(member: Member, baseline: str) -> str:
     if not any(s.difference for s in member.found):
         return f"nothing is compared with {baseline}."
     parts: list[str] = []
-    for word in (BETTER, WORSE):
+    than = {False: "than", True: "to"}
+    for word in (BETTER, WORSE, EQUAL, *(SUGGESTS + word for word in (BETTER, WORSE, EQUAL))):
         sizes = {s.variant: s.difference.estimate.center for s in member.found if s.difference and outcome(s) == word}
         names = [f"{name} ({points(sizes[name])})" for name in sorted(sizes, key=lambda name: -abs(sizes[name]))]
         if names:
-            parts.append(f"{word}{'' if parts else f' than {baseline}'}: {listing(names)}")
+            parts.append(f"{word}{'' if parts else f' {than[word.endswith(EQUAL)]} {baseline}'}: {listing(names)}")
     left = sum(outcome(s) == OPEN for s in member.found)
     if parts and left:
-        parts.append(f"not resolved: {plural(left, 'variant')}")
-    return f"{'; '.join(parts) or f'no variant is resolved from {baseline}'}."
+        parts.append(f"{OPEN}: {plural(left, 'variant')}")
+    return f"{'; '.join(parts) or f'no variant is told from {baseline}'}."
 
 
 def _number(text: str) -> float | None:

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from harness.report.analysis import timing
 from harness.report.analysis.quantity import UNMEASURED, Quantity, last, mean, no_interval
 from harness.report.study import images
+from harness.report.study.primary import delta, exploratory_rule
 from harness.report.study.rows import by_number
 from harness.report.study.study import Key, Setting
 from harness.report.text.sentences import pairing
+from harness.results.family import Rule, contrasts
 from harness.results.metrics import METRICS, WORKS, follows_training, of_group
 from harness.results.stats import (
-    FEWEST_SEEDS,
     Difference,
     Estimate,
     Improvement,
-    holm,
-    paired_difference,
     probability_of_improvement,
 )
 
@@ -27,10 +26,10 @@ from harness.results.stats import (
 class Summary:
     """A variant's numbers in one setting; accuracy in %, differences in percentage points.
 
-    p: of the paired t test, adjusted by Holm over the variants that have one. over_images: the difference with an
-    interval over seeds and test images both, None where the answers were not kept. places: of each test image. same_as:
-    the others whose trainings are the same model, so that all are one comparison. more: the other metrics of size and
-    accuracy that have a column, by name.
+    p: of no difference, adjusted for its family. primary: whether the page decides on it. over_images: the difference
+    with an interval over seeds and test images both, None where the answers were not kept. places: of each test image.
+    same_as: the others whose trainings are the same model, so that all are one comparison. more: the other metrics of
+    size and accuracy that have a column, by name.
     """
 
     variant: str
@@ -49,11 +48,17 @@ class Summary:
     unpaired: str  # why there is no difference, or no interval on it
     remark: str = ""  # what the rows say of the pairing
     p: float | None = None
+    primary: bool = False
     improvement: Improvement | None = None
     over_images: Estimate | None = None
     same_as: tuple[str, ...] = ()
     more: Mapping[str, Quantity] = field(default_factory=dict)
     places: int = 1
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is a primary contrast that is better or worse than the baseline."""
+        return self.primary and self.difference is not None and self.difference.resolved
 
     @property
     def stale(self) -> bool:
@@ -67,9 +72,7 @@ BySeed = Mapping[str, Mapping[str, float]]  # variant -> seed -> value
 
 def summaries(setting: Setting) -> list[Summary]:
     """One per variant, the baseline first."""
-    by_seed = {variant: setting.by_seed("top1", variant) for variant in setting.variants}
-    differences = differences_of(by_seed, setting.baseline, setting.same)
-    adjusted = adjusted_p(differences, setting.same)
+    by_seed, differences = setting.top1, main_differences(setting)
     inference, training, alone = (timing.chosen(setting, prefix) for prefix in WORKS)
     right = {v: images.right(setting, setting.at("top1", v)) if setting.correct else {} for v in setting.variants}
     base, found = by_seed.get(setting.baseline, {}), []
@@ -95,7 +98,8 @@ def summaries(setting: Setting) -> list[Summary]:
                 difference=difference,
                 unpaired=why["accuracy"] if explained else unpaired(setting, difference, base),
                 remark=next(filter(None, map(pairing, rows[rows["value"].notna()]["params"])), ""),
-                p=adjusted.get(variant),
+                p=None if difference is None else difference.adjusted,
+                primary=variant in setting.primary,
                 improvement=None if is_baseline else probability_of_improvement(seeds, base),
                 over_images=images.over_images(right[variant], right.get(setting.baseline, {}), difference),
                 places=max((params.get("places", 1) for params in rows["params"]), default=1),
@@ -122,34 +126,34 @@ def seed_mean(setting: Setting, metric: str, variant: str, reason: str, part: st
     return mean(list(seeds.values()), "", bool(rows["stale"].any()), METRICS[metric].within)
 
 
-def differences_of(by_seed: BySeed, baseline: str, same: Mapping[str, str]) -> dict[str, Difference | None]:
-    """By variant other than the baseline its paired difference to it, with intervals that hold all together."""
-    many, base = comparisons(by_seed, baseline, same), by_seed.get(baseline, {})
-    others = {variant: seeds for variant, seeds in by_seed.items() if variant != baseline}
-    return {variant: paired_difference(seeds, base, many) for variant, seeds in others.items()}
+def main_differences(setting: Setting) -> dict[str, Difference]:
+    """By variant its difference in top-1; the page's primary ones are one family, the others here are another."""
+    found: dict[str, Difference] = {}
+    for primary in (True, False):
+        by_seed = {
+            v: seeds for v, seeds in setting.top1.items() if v == setting.baseline or (v in setting.primary) == primary
+        }
+        rule = setting.rule if primary else exploratory_rule(by_seed, setting, delta(setting))
+        found |= differences_of(by_seed, setting, rule)
+    return found
 
 
-def comparisons(by_seed: BySeed, baseline: str, same: Mapping[str, str]) -> int:
-    """How many comparisons with the baseline have an interval, at least 1; variants that are one model are one.
+def differences_of(by_seed: BySeed, setting: Setting, rule: Rule | None = None) -> dict[str, Difference]:
+    """By variant its paired difference to the baseline, for those that share a seed with it.
 
-    same: by variant the one whose trainings are the same model (`Setting.same`), the variant itself where it is not
-    named. They are one comparison only where these values are the same, too.
+    Variants that are one model, and have the same values here, are one contrast. Without a rule these are a family of
+    their own, in which nothing counts as equal.
     """
-    base = by_seed.get(baseline, {})
-    distinct = {
-        (same.get(variant, variant), frozenset(seeds.items()))
-        for variant, seeds in by_seed.items()
-        if len(base.keys() & seeds.keys()) >= FEWEST_SEEDS
+    base = by_seed.get(setting.baseline, {})
+    keys = {
+        v: (setting.same.get(v, v), frozenset(seeds.items())) for v, seeds in by_seed.items() if v != setting.baseline
     }
-    return max(1, len(distinct - {(baseline, frozenset(base.items()))}))
-
-
-def adjusted_p(differences: Mapping[str, Difference | None], same: Mapping[str, str]) -> dict[str, float]:
-    """By variant, the p of its paired t test, adjusted by Holm over all that have one; the same model counts once."""
-    p = {variant: one.p for variant, one in differences.items() if one is not None and one.p is not None}
-    raw = {(same.get(variant, variant), one): one for variant, one in p.items()}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
-    return {variant: adjusted[same.get(variant, variant), one] for variant, one in p.items()}
+    values = {
+        key: {s: x - base[s] for s, x in sorted(key[1], key=lambda one: by_number(one[0])) if s in base}
+        for key in keys.values()
+    }
+    found = contrasts(values, rule or exploratory_rule(by_seed, setting))
+    return {variant: found[key] for variant, key in keys.items() if key in found}
 
 
 def failure(setting: Setting, variant: str, group: str) -> str:

@@ -99,7 +99,8 @@ def main(setting: Setting, found: list[Summary]) -> Sheet:
 
 def value(cell: Cell, column: Column) -> Value:
     """A number and its interval, bold where it is resolved from the baseline's."""
-    return Value(cell.text, cell.detail, column.judged and cell.detail != "" and "not resolved" not in cell.remark)
+    decided = cell.tone in ("more", "less") if column.key == "difference" else "not resolved" not in cell.remark
+    return Value(cell.text, cell.detail, column.judged and cell.detail != "" and decided)
 
 
 def caption(setting: Setting, found: list[Summary]) -> str:
@@ -111,7 +112,7 @@ def caption(setting: Setting, found: list[Summary]) -> str:
     old = [s.variant for s in found if s.stale]
     stale = f" Stale, measured with another state of the source: {listing(old)}." if old else ""
     return (
-        f"{setting.name}; {seeds_words(found)}. In brackets: 95 % intervals{at}. Bold: resolved from "
+        f"{setting.name}; {seeds_words(found)}. In brackets: 95 % intervals{at}. Bold: told from "
         f"{setting.baseline}; a difference or a time ratio that is not bold is not.{where}{stale} "
         f"1 GFLOP here = 1 GMAC."
     )

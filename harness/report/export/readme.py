@@ -8,30 +8,30 @@ as columns of differences. The second is the same weights at other resolutions.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
-from harness.report.analysis.summary import Summary, comparisons, differences_of, summaries
+from harness.report.analysis.power_card import cards
+from harness.report.analysis.summary import Summary, differences_of, summaries
 from harness.report.analysis.transfer import curves
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked, row
 from harness.report.figures import forest_plot
-from harness.report.figures.style.palette import css_variables, looks
+from harness.report.figures.style.palette import alone, looks
+from harness.report.study.primary import MANY, delta
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
 from harness.report.study.study import Key, Setting, Study, alike
 from harness.report.text.formatting import count as amount
-from harness.report.text.formatting import interval, listing, percent, plural, points
+from harness.report.text.formatting import interval, listing, percent, plural, points, tick
 from harness.results import store
 from harness.results.stats import Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 TUNED = ", fine-tuned"
-MANY = 4  # variants beside the baseline: a recipe that compares so many has a column, one of fewer is an ablation's arm
 Found = dict[Key, list[Summary]]
 
 
@@ -79,12 +79,11 @@ def part(study: Study, name: str, folder: str) -> Part:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
     findings = claims(study.settings, found)
-    columns = together(shown)
-    lines = [table(study, columns), "", caption(study, columns), "", *elsewhere(columns)]
+    lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
     figures = {}
     drawn = {
-        "differences": ("Top-1 minus {}, by setting", factors(columns, [one for one in columns if one.first])),
-        "recipes": ("Top-1 minus {} with another recipe", factors(columns, [one for one in columns if not one.first])),
+        "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
+        "recipes": ("Top-1 minus {} with another recipe", factors(shown, [one for one in shown if not one.first])),
         "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
     }
     for key, (words, groups) in drawn.items():
@@ -99,6 +98,12 @@ def part(study: Study, name: str, folder: str) -> Part:
     for one in findings:
         lines += [*finding(one), ""]
     return Part("\n".join(lines).rstrip(), figures)
+
+
+def powerless(study: Study, found: Found) -> list[str]:
+    """The settings that cannot rank biases, and why; the page has their power cards in full."""
+    failed = [f"- {marked(one.name)}: {marked(one.failed)}" for one in cards(study.settings, found) if one.failed]
+    return ["These settings cannot rank biases:", "", *failed, ""] if failed else []
 
 
 def chosen(study: Study, found: Found) -> list[Column]:
@@ -152,7 +157,9 @@ def table(study: Study, shown: Sequence[Column]) -> str:
             values[0] = Value(amount(s.params.value))
         if s is not None and s.top1.value is not None:
             values[1] = Value(percent(s.top1.value), interval(s.top1.low, s.top1.high))
-        values += [difference(one.difference if (one := column.found.get(variant)) else None) for column in shown]
+        values += [
+            difference(s.difference, s.primary) if (s := column.found.get(variant)) else Value() for column in shown
+        ]
         lines.append((variant, values))
     return markdown(Sheet("Variant", [("", words) for words in headings], lines))
 
@@ -170,24 +177,6 @@ def listed(shown: Sequence[Column]) -> list[str]:
                 ranks.setdefault(s.variant, (place, -s.difference.estimate.center if s.difference else math.inf))
                 times[s.variant] = times.get(s.variant, 0) + 1
     return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
-
-
-def together(shown: Sequence[Column]) -> list[Column]:
-    """The columns with differences that hold together over what the table shows, and over nothing else.
-
-    Which variants it shows does not depend on how they did, so the others are no comparisons of this table.
-    """
-    names, made = listed(shown), []
-    for column in shown:
-        differences = differences_of(seeds_of(column, names), column.setting.baseline, column.setting.same)
-        found = {v: replace(s, difference=differences.get(v, s.difference)) for v, s in column.found.items()}
-        made.append(replace(column, found=found))
-    return made
-
-
-def seeds_of(column: Column, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By variant that the table shows, and the baseline: top-1 by seed."""
-    return {v: s.seeds for v, s in column.found.items() if s.is_baseline or v in names}
 
 
 def elsewhere(shown: Sequence[Column]) -> list[str]:
@@ -214,7 +203,7 @@ def elsewhere(shown: Sequence[Column]) -> list[str]:
     told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
     corner = f"Minus {shown[0].setting.baseline} at"
     whole = markdown(Sheet(corner, [("", words) for words, _ in columns], lines))
-    told += ". Intervals are simultaneous over the variants of the first table that were tested there"
+    told += ". Intervals are simultaneous over the variants of the first table that were tested there, and exploratory"
     return [*whole.splitlines(), "", f"The same weights at other resolutions, zero-shot{told}.", ""]
 
 
@@ -228,25 +217,28 @@ def transferred(setting: Setting, names: Sequence[str], finetuned: bool = False)
     found: dict[str, dict[str, Difference]] = {}
     for px, known in seeds.items():
         by_seed = {v: dict(known.get(v, {})) for v in setting.variants if v == setting.baseline or v in names}
-        differences = differences_of(by_seed, setting.baseline, setting.same)
-        if some := {variant: one for variant, one in differences.items() if one is not None}:
-            found[px] = some
+        differences = differences_of(by_seed, setting)
+        if differences:
+            found[px] = differences
     return found
 
 
-def difference(found: Difference | None) -> Value:
-    """ "+1.02 [0.10, 1.94]", bold where it is resolved; a dash where there is none."""
+def difference(found: Difference | None, primary: bool = False) -> Value:
+    """ "+1.02 [0.10, 1.94]", a primary one bold where it is better or worse, and equal where it is that."""
     if found is None:
         return Value()
     one = found.estimate
-    return Value(points(one.center), interval(one.low, one.high, points), found.resolved)
+    words = "equal" if primary and found.equal else ""
+    ends = " ".join(filter(None, [interval(one.low, one.high, points), words]))
+    return Value(points(one.center), ends, primary and found.resolved)
 
 
 def caption(study: Study, shown: Sequence[Column]) -> str:
     """How to read the tables, and how far the study went."""
     names = listed(shown)
     many = "; ".join(
-        f"{column.words}: {seeds_words(column.found.values())}, {compared(column, names)}" for column in shown
+        f"{column.words}: {seeds_words(column.found.values())}{'' if column.setting.primary else ', exploratory'}"
+        for column in shown
     )
     twins = {tuple(v for v in names if v == s.variant or v in s.same_as)
              for column in shown for s in column.found.values() if s.same_as}  # fmt: skip
@@ -256,15 +248,13 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
-        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous over the "
-        f"comparisons of a column. {counted}Bold is resolved, all else is not. The body is {bodies}. "
+        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous: over the "
+        f"{plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column over "
+        f"its own. {counted}Bold is better or worse than {study.baseline}; what is equal is less than "
+        f"{tick(delta(shown[0].setting))} points from it; all else is undetermined, and so is what is exploratory. "
+        f"The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
-
-
-def compared(column: Column, names: Sequence[str]) -> str:
-    """How many comparisons a column's intervals hold together for."""
-    return plural(comparisons(seeds_of(column, names), column.setting.baseline, column.setting.same), "comparison")
 
 
 def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Factor]:
@@ -308,10 +298,3 @@ def finding(one: Claims) -> list[str]:
         words = f"{it.words[:1].upper()}{it.words[1:]}"
         lines.append(row([marked(words), f"{it.points} {marked(it.ends)}", it.verdict]))
     return lines
-
-
-def alone(svg: str) -> str:
-    """An inline figure as a file of its own: both themes inside, since no page gives it colours."""
-    light, dark = css_variables()
-    style = f"<style>:root{{{light}--sans:sans-serif;}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
-    return re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1) + "\n"

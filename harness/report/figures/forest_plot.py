@@ -48,7 +48,7 @@ def record(factor: Factor, arm: Arm) -> Record:
     return {
         "factor": factor.name, "arm": arm.label, "variant": arm.summary.variant,
         **interval("difference", one.estimate), "confidence": one.estimate.confidence,
-        "paired_seeds": one.estimate.n, "resolved": one.resolved, "difference_by_seed": arm.differences,
+        "paired_seeds": one.estimate.n, "resolved": arm.summary.decided, "difference_by_seed": arm.differences,
     }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def caption(factors: Sequence[Factor], baseline: str) -> str:
         else f"the difference to {baseline} in one seed"
     )
     return (
-        f"Right of 0 is more accurate than {baseline}. Large marks are {marks}"
-        f"{intervals(words, drawn)}. Hollow marks are not resolved. Two arms whose "
-        "intervals overlap are not told apart here."
+        f"Right of 0 is more accurate than {baseline}. Large marks are {marks}{intervals(words, drawn)}. Hollow marks "
+        f"are undetermined, or exploratory. Intervals are of differences to {baseline} alone, and say nothing of two "
+        "arms beside each other."
     )

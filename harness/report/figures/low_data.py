@@ -29,7 +29,7 @@ def draw(group: Group, look: Mapping[str, Look], prefix: str) -> list[Drawing]:
     ]
     differences = [
         about | interval("difference", one.estimate)
-        | {"confidence": one.estimate.confidence, "paired_seeds": one.estimate.n, "resolved": one.resolved}
+        | {"confidence": one.estimate.confidence, "paired_seeds": one.estimate.n, "resolved": s.decided}
         for about, s in each
         if (one := s.difference) is not None
     ]  # fmt: skip

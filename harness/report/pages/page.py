@@ -5,13 +5,16 @@ from __future__ import annotations
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims
 from harness.report.analysis.low_data import groups, leaders
+from harness.report.analysis.power_card import cards
 from harness.report.analysis.summary import summaries
 from harness.report.figures.style.palette import looks
 from harness.report.pages import appendix
 from harness.report.pages.section import Across, Overview, Section, across, overview, section
 from harness.report.pages.template import fill
 from harness.report.study import published
-from harness.report.study.study import BETWEEN, Study
+from harness.report.study.study import Study
+from harness.report.study.titles import BETWEEN
+from harness.report.text import plan
 from harness.report.text.formatting import listing
 
 
@@ -38,6 +41,8 @@ def page(study: Study) -> str:
         study=study,
         title=listing(study.names),
         contents=contents(findings, ablations, overviews, sections),
+        cards=cards(study.settings, found),
+        planned=plan.seeds(study.settings),
         findings=findings,
         ablations=ablations,
         overviews=overviews,

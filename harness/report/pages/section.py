@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.report import figures
 from harness.report.analysis import ablation, crossover, learning
 from harness.report.analysis import low_data as fractions
-from harness.report.analysis.summary import Summary, comparisons
+from harness.report.analysis.summary import Summary
 from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere
 from harness.report.figures import forest_plot, low_data
 from harness.report.figures.context import Context
@@ -16,12 +16,13 @@ from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import Look
 from harness.report.pages import binarized, maps, saliency
 from harness.report.study import rules
+from harness.report.study.primary import delta
 from harness.report.study.published import Pair, Published, beside
 from harness.report.study.study import Setting
 from harness.report.tables import reached
 from harness.report.tables.main import Table, level, measured, table
 from harness.report.tables.means import Means, means
-from harness.report.text import verdict
+from harness.report.text import plan, verdict
 from harness.report.text.formatting import plural
 
 KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
@@ -61,7 +62,7 @@ class Section:
     table: Table
     unmeasured: str
     level: str
-    compared: int
+    family: str
     drawings: list[Drawing]
     rules: list[tuple[list[str], str]]
     means: list[Means]
@@ -135,12 +136,12 @@ def section(
             if part
         ),
         headline=verdict.headline(setting, found),
-        verdicts=verdict.verdicts(found, setting.baseline),
+        verdicts=verdict.verdicts(found, setting.baseline, delta(setting)),
         bars=verdict.axis_words(found, setting.baseline),
         table=whole,
         unmeasured=unmeasured,
         level=level(found),
-        compared=comparisons({s.variant: s.seeds for s in found}, setting.baseline, setting.same),
+        family=plan.family(setting),
         drawings=drawings,
         rules=rules.rules(setting),
         means=means(setting),

@@ -16,7 +16,7 @@ BESIDE = {
     "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "workers",
     "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend", "dry_run",
     "speed_rounds", "reach", "match", "vary", "finetune_epochs", "checkpoint_interval", "val_interval",
-    "allow_skipped", "images",
+    "allow_skipped", "images", "delta", "primary", "looks",
 }  # fmt: skip
 COLUMNS = {"dataset": "dataset", "size": "size", "img_size": "train_px"}  # entries that rows have a column for
 

@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.backbone.sizes import in_full
+from harness.report.study import primary
 from harness.report.study.recipes import COLUMNS, Recipes, images, recipe_labels, targets
 from harness.report.study.rows import by_number, natural, side, superseded, tidy
-from harness.report.text.formatting import share
+from harness.report.study.titles import title
+from harness.results.family import Rule
 from harness.results.metrics import TIMED, TRAINED
 from harness.results.store import Damage
 
 DEFAULT_BASELINE = "sa"
 DERIVED = "binarised"  # made from a trained variant, and no variant of the comparison: shown in a part of its own
-WORDS = {"study": "study {}", "train_px": "{} px", "train_fraction": "{} training images"}
-BETWEEN = " · "
 CONDITION = ("device", "precision", "batch_size", "test_px", "cell")  # what speeds are compared under
 
 
@@ -50,7 +50,7 @@ class Setting:
 
     `recipe`: the newest that was kept, None where none was. `reach`: the validation accuracies (%) whose epochs it asks
     for. `correct`: by cell, the file that says which test images were right; `maps`: the one with what its model does
-    by offset.
+    by offset. `page`: all settings of the study.
     """
 
     name: str
@@ -64,6 +64,22 @@ class Setting:
     reach: list[float] = field(default_factory=list)
     correct: Mapping[str, Path] = field(default_factory=dict)
     maps: Mapping[str, Path] = field(default_factory=dict)
+    page: list[Setting] = field(default_factory=list, repr=False, compare=False)
+
+    @cached_property
+    def top1(self) -> Mapping[str, dict[str, float]]:
+        """Top-1 at the training resolution by variant and seed, %."""
+        return {variant: self.by_seed("top1", variant) for variant in self.variants}
+
+    @cached_property
+    def primary(self) -> list[str]:
+        """The variants whose contrasts with the baseline the page decides on; the others' are exploratory."""
+        return primary.main_variants(self) if primary.is_main(self, self.page or [self]) else []
+
+    @cached_property
+    def rule(self) -> Rule:
+        """How the primary contrasts are judged: as one family over the page."""
+        return primary.rule(self, self.page or [self])
 
     @property
     def images(self) -> int | None:
@@ -192,7 +208,9 @@ def study(
     baseline = newest if isinstance(newest, str) else DEFAULT_BASELINE
     current = rows[~rows["superseded"]]
     names = list(dict.fromkeys(rows["study"]))
-    settings = [setting(current, key, baseline, known, correct or {}, maps or {}) for key in setting_keys(current)]
+    settings: list[Setting] = []
+    for key in setting_keys(current):
+        settings.append(setting(current, key, baseline, known, correct or {}, maps or {}, settings))
     return Study(names, baseline, rows, settings, known, list(frame.attrs.get("damaged", [])))
 
 
@@ -233,6 +251,7 @@ def setting(
     recipes: Recipes,
     correct: Mapping[str, Path],
     maps: Mapping[str, Path],
+    page: list[Setting],
 ) -> Setting:
     """The rows of one setting, its baseline first, then by family and name."""
     inside = pd.Series(True, index=rows.index)
@@ -250,7 +269,7 @@ def setting(
     asked = targets(dict.fromkeys(hashes), recipes)
     recipe = next((recipes[name] for name in reversed(hashes) if name in recipes), None)
     name = title(key, several, images(recipe))
-    return Setting(name, key, key.train_px, baseline, order, families, mine, recipe, asked, correct, maps)
+    return Setting(name, key, key.train_px, baseline, order, families, mine, recipe, asked, correct, maps, page)
 
 
 def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Setting]]]:
@@ -264,21 +283,3 @@ def alike(settings: Sequence[Setting], column: str) -> list[tuple[str, list[Sett
         limits = {member.images for member in members}
         found.append((title(rest, several, limits.pop() if len(limits) == 1 else None), members))
     return found
-
-
-def title(key: Key, several: Mapping[str, bool], limit: int | None = None) -> str:
-    """A setting in words; study and training fraction are named where there are `several`.
-
-    limit: of how many training images the fraction is, None for all that the dataset has.
-    """
-    parts, whole = [], f"{limit:,}" if limit else "the"
-    for column, part in key._asdict().items():
-        if not part or (column == "study" and not several[column]):
-            continue
-        if column != "train_fraction":
-            parts.append(WORDS.get(column, "{}").format(part))
-        elif part != "1":
-            parts.append(WORDS[column].format(f"{share(part)} of {whole}"))
-        elif several[column]:
-            parts.append(WORDS[column].format(f"all {limit:,}" if limit else "all"))
-    return BETWEEN.join(parts) or "all rows"

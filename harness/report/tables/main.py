@@ -26,7 +26,7 @@ from harness.report.text.formatting import (
 )
 from harness.report.text.sentences import one_model
 from harness.results.metrics import METRICS, Metric
-from harness.results.stats import Difference
+from harness.results.stats import BETTER, UNDETERMINED, WORSE, Difference
 
 SHOWN = ("size", "inference", "latency", "training", "accuracy")  # groups of metrics
 SPEED = ("Inference", "Training")  # headings that may be left out; the others always stand
@@ -104,11 +104,12 @@ class Footnotes:
 Form = Callable[[float], str]
 TIMES = "\N{MULTIPLICATION SIGN}"
 TESTED = (
-    "p: of the paired t test over seeds, adjusted by Holm's step-down over the variants. P: probability of "
+    "p: of the paired t test over seeds, moderated and adjusted for its family of comparisons. P: probability of "
     "improvement, the share of all pairs of a run of the variant and a run of the baseline in which the variant's is "
     "better, a tie being half."
 )
 THESE_IMAGES = "On these test images: taken as a sample, too, they leave an interval that holds 0."
+OWN_SPREAD = "Judged by its own spread: it does not belong to that of the others."
 NO_FLOOR = "Time ratio not resolved: this run has no A/A floor to judge it by."
 UNSETTLED = (
     "Time ratio not resolved: its interval holds 1, or it differs from 1 by no more than the baseline differs from "
@@ -263,17 +264,29 @@ def _difference(s: Summary, baseline: str, several: bool, notes: Footnotes) -> C
     tests = [] if s.p is None else [p_value(s.p)]
     if s.p is not None and s.improvement is not None:
         tests.append(f"P {grouped(s.improvement.any_runs, 2)}")
-    return difference_cell(s.difference, points, marks, tests)
+    if s.difference.own:
+        marks.append(notes.number(OWN_SPREAD))
+    return difference_cell(s.difference, points, marks, tests, primary=s.primary)
 
 
 def difference_cell(
-    difference: Difference, form: Form, notes: list[int], tests: Sequence[str] = (), less_is_better: bool = False
+    difference: Difference,
+    form: Form,
+    notes: list[int],
+    tests: Sequence[str] = (),
+    less_is_better: bool = False,
+    primary: bool = False,
 ) -> Cell:
-    """A difference to the baseline with its interval, coloured where it is resolved; under it what else was tested."""
-    one, resolved = difference.estimate, difference.resolved
-    tone = "open" if not resolved else "more" if (one.center > 0) != less_is_better else "less"
-    remark = "; ".join([*([] if resolved else ["not resolved"]), *tests])
-    return Cell(form(one.center), one.center, interval(one.low, one.high, form), remark, tone, notes)
+    """A difference to the baseline with its interval; under it the verdict and what else was tested.
+
+    It is coloured where a primary contrast is better or worse; an exploratory one suggests, and no more.
+    """
+    one, word = difference.estimate, difference.verdict or UNDETERMINED
+    if difference.resolved:
+        word = BETTER if (one.center > 0) != less_is_better else WORSE
+    tone = {BETTER: "more", WORSE: "less"}.get(word, "open") if primary else "open"
+    said = word if primary or word == UNDETERMINED else f"suggests {word}"
+    return Cell(form(one.center), one.center, interval(one.low, one.high, form), "; ".join([said, *tests]), tone, notes)
 
 
 def _seeds(s: Summary, notes: Footnotes) -> Cell:
@@ -291,6 +304,6 @@ def sentence(words: str) -> str:
 
 
 def level(found: list[Summary]) -> str:
-    """The confidence of a single simultaneous interval, in words; "" where none is formed."""
-    formed = (s.difference.estimate for s in found if s.difference is not None)
-    return next((confidence(one.confidence) for one in formed if one.low is not None), "")
+    """The confidence of each simultaneous interval, primary and exploratory, in words; "" where none is formed."""
+    formed = {s.primary: s.difference.estimate for s in found if s.difference and s.difference.estimate.low is not None}
+    return " or ".join(confidence(formed[key].confidence) for key in sorted(formed, reverse=True))

@@ -49,10 +49,19 @@ def means(setting: Setting) -> list[Means]:
     """Every group of GROUPS of which a variant has a number."""
     tables = {name: table(setting, name) for name in GROUPS}
     return [
-        Means(name, GROUPS[name].title, GROUPS[name].how.format(images=images(setting, name)), found)
+        Means(name, GROUPS[name].title, GROUPS[name].how.format(images=images(setting, name)) + undecided(name), found)
         for name, found in tables.items()
         if found is not None
     ]
+
+
+def undecided(group: str) -> str:
+    """That the differences of a group suggest, and decide nothing."""
+    return (
+        " The differences are exploratory: they suggest, and nothing is decided on them."
+        if GROUPS[group].paired
+        else ""
+    )
 
 
 def table(setting: Setting, group: str) -> Table | None:
@@ -95,7 +104,7 @@ def _means(setting: Setting, metric: Metric, part: str, notes: Footnotes) -> lis
 
 def _differences(setting: Setting, metric: Metric, part: str, notes: Footnotes) -> list[Cell]:
     by_seed = {variant: setting.by_seed(metric.name, variant, part=part) for variant in setting.variants}
-    differences, base = differences_of(by_seed, setting.baseline, setting.same), by_seed.get(setting.baseline, {})
+    differences, base = differences_of(by_seed, setting), by_seed.get(setting.baseline, {})
     form = partial(signed, decimals=metric.digits)
     cells = []
     for variant, seeds in by_seed.items():
@@ -104,7 +113,7 @@ def _differences(setting: Setting, metric: Metric, part: str, notes: Footnotes) 
         elif variant == setting.baseline:
             cells.append(Cell("0", 0.0, tone="open"))
         else:
-            one = differences[variant]
+            one = differences.get(variant)
             why = unpaired(setting, one, base, metric.name)
             marks = [notes.number(sentence(why))] if one is not None and why else []
             cells.append(gap(why, notes) if one is None else

@@ -84,6 +84,11 @@ def share(fraction: str) -> str:
         return fraction
 
 
+def percentage(share: float) -> str:
+    """0.864 is "86 %"."""
+    return f"{100 * share:.0f}{HARD}%"
+
+
 def confidence(level: float) -> str:
     """0.95 is "95 %", 0.9875 is "98.75 %"."""
     return f"{round(100 * level, 2):g}{THIN}%"

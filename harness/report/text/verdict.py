@@ -1,9 +1,9 @@
 """The verdict: one generated sentence or two per variant, never stronger than the numbers they are made of.
 
-"Resolved" is said only where the simultaneous interval of the paired difference leaves 0 out, and of a time ratio only
-where its interval leaves 1 out and it is above the A/A floor. Everything else is "not resolved", also where Holm's p is
-below 0.05: it can be where the Bonferroni interval still holds 0. An interval over seeds is about these test images;
-where it is known which of them were right, the verdict also says what other images would leave of it.
+A primary contrast has one of four verdicts (results/family.py): more accurate, less accurate, equal within delta,
+undetermined. An exploratory one only suggests. A time ratio is resolved only where its interval leaves 1 out and it is
+above the A/A floor. An interval over seeds is about these test images; where it is known which of them were right, the
+verdict also says what other images would leave of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.report.analysis.pareto import SURE, on_front
 from harness.report.analysis.summary import Summary
+from harness.report.study.primary import delta
 from harness.report.study.study import Setting
 from harness.report.text.bars import Bar, axis, bar, rank
-from harness.report.text.formatting import confidence, grouped, listing, p_value, percent, plural, points, significant
+from harness.report.text.formatting import (
+    confidence,
+    grouped,
+    listing,
+    p_value,
+    percent,
+    percentage,
+    plural,
+    points,
+    significant,
+    tick,
+)
 from harness.report.text.sentences import one_model
-from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, POWER, pareto_front
+from harness.results import stats
+from harness.results.stats import FEWEST_SEEDS, MOST_SEEDS, POWER
 
-BETTER, WORSE, OPEN, MISSING, REFERENCE = "more accurate", "less accurate", "not resolved", "no accuracy", "baseline"
+BETTER, WORSE, EQUAL, OPEN = "more accurate", "less accurate", "equal", "undetermined"
+MISSING, REFERENCE = "no accuracy", "baseline"
+SUGGESTS = "suggests "
+OWN = " It is judged by its own spread, which does not belong to the others'."
+OUTCOMES = {stats.BETTER: BETTER, stats.WORSE: WORSE, stats.EQUAL: EQUAL}
 
 
 @dataclass(frozen=True)
@@ -33,14 +51,13 @@ class Verdict:
 
 
 def outcome(summary: Summary) -> str:
-    """One of the five words above."""
+    """One of the words above; an exploratory contrast only suggests one of the first three."""
     if summary.is_baseline:
         return REFERENCE
     if summary.top1.value is None:
         return MISSING
-    if summary.difference is None or not summary.difference.resolved:
-        return OPEN
-    return BETTER if summary.difference.estimate.center > 0 else WORSE
+    found = OUTCOMES.get(summary.difference.verdict, OPEN) if summary.difference is not None else OPEN
+    return found if summary.primary or found == OPEN else SUGGESTS + found
 
 
 def headline(setting: Setting, found: list[Summary]) -> str:
@@ -56,10 +73,24 @@ def headline(setting: Setting, found: list[Summary]) -> str:
             f"The baseline {setting.baseline} has no top-1 in these rows, so no difference can be formed; "
             "the figures below stand alone."
         )
-    counts = Counter(outcome(summary) for summary in challengers)
-    said = {BETTER: f"{BETTER} than {setting.baseline}", WORSE: WORSE, OPEN: OPEN, MISSING: "without an accuracy"}
+    counts = Counter(outcome(summary).removeprefix(SUGGESTS) for summary in challengers if summary.primary)
+    rest = [summary for summary in challengers if not summary.primary]
+    same = f"{EQUAL} within {tick(delta(setting))} points"
+    said = {
+        BETTER: f"{BETTER} than {setting.baseline}",
+        WORSE: WORSE,
+        EQUAL: same,
+        OPEN: OPEN,
+        MISSING: "without an accuracy",
+    }
     parts = [f"{counts[word]} {words}" for word, words in said.items() if counts[word]]
-    return f"Of {plural(len(challengers), 'variant')} compared with {setting.baseline}: {listing(parts)}."
+    words = (
+        [f"Of {plural(counts.total(), 'variant')} compared with {setting.baseline}: {listing(parts)}."] if parts else []
+    )
+    if rest:
+        words.append(f"{plural(len(rest), 'comparison')} here {'is' if len(rest) == 1 else 'are'} exploratory: "
+                     "intervals are shown, and nothing is decided.")  # fmt: skip
+    return " ".join(words)
 
 
 def trained(found: list[Summary]) -> bool:
@@ -67,14 +98,14 @@ def trained(found: list[Summary]) -> bool:
     return any(summary.top1.tried for summary in found)
 
 
-def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
-    """The baseline, then the others by falling mean difference; those without one last."""
+def verdicts(found: list[Summary], baseline: str, equal: float) -> list[Verdict]:
+    """The baseline, then the others by falling mean difference; those without one last. equal: delta, in points."""
     ends = axis(s.difference.estimate for s in found if s.difference is not None)
     fronts = _fronts(found)
     base = next((summary for summary in found if summary.is_baseline), None)
     listed = []
     for summary in sorted(found, key=lambda s: rank(s.is_baseline, s.difference)):
-        accuracy = _accuracy(summary, baseline) if trained(found) else ""
+        accuracy = _accuracy(summary, baseline, equal) if trained(found) else ""
         sentences = [accuracy, _cost(summary, base), fronts.get(summary.variant, "")]
         text = " ".join(sentence for sentence in sentences if sentence)
         drawn = bar(summary.difference.estimate, ends) if summary.difference is not None else None
@@ -82,7 +113,7 @@ def verdicts(found: list[Summary], baseline: str) -> list[Verdict]:
     return listed
 
 
-def _accuracy(summary: Summary, baseline: str) -> str:
+def _accuracy(summary: Summary, baseline: str, equal: float) -> str:
     """The difference with its interval, and the mean with its own."""
     top1, difference = summary.top1, summary.difference
     if top1.value is None:
@@ -100,18 +131,26 @@ def _accuracy(summary: Summary, baseline: str) -> str:
     text = f"{points(estimate.center)} points against {baseline}"
     if estimate.low is not None and estimate.high is not None:
         text += f" (simultaneous 95 % interval {points(estimate.low)} to {points(estimate.high)}, {_tests(summary)})"
-        text += "." if difference.resolved else f": not resolved{_planned(difference.seeds_for_power)}."
-        text += _images(summary)
+        text += f": {_decided(summary, equal)}.{OWN if difference.own else ''}{_images(summary)}"
     elif estimate.n < FEWEST_SEEDS:
         few = f"{pairs} {'is' if estimate.n == 1 else 'are'} too few for an interval, which needs {FEWEST_SEEDS}"
-        text += f": not resolved, {few}."
+        text += f": {OPEN}, {few}."
     else:
-        text += f": not resolved, all {pairs} show the same difference, so no interval can be formed."
+        text += f": {OPEN}, all {pairs} show the same difference, so no interval can be formed."
     return " ".join(filter(None, [text, one_model(summary.same_as, baseline), mean]))
 
 
+def _decided(summary: Summary, equal: float) -> str:
+    """The verdict, with how much counts as equal, or how many seeds would tell so much."""
+    assert summary.difference is not None
+    word, size = outcome(summary), f"{tick(equal)} points"
+    if word == OPEN:
+        return OPEN + _planned(summary.difference.seeds_for_power, size)
+    return f"{word} within {size}" if word.endswith(EQUAL) else word
+
+
 def _tests(summary: Summary) -> str:
-    """How many of the paired seeds were better, and Holm's p."""
+    """How many of the paired seeds were better, and the p adjusted for the family."""
     assert summary.difference is not None
     n = summary.difference.estimate.n
     parts = [plural(n, "paired seed")]
@@ -119,7 +158,7 @@ def _tests(summary: Summary) -> str:
         won = summary.improvement.pairs.center * n
         parts = [f"better in {won:g} of {parts[0]}"]
     if summary.p is not None:
-        parts.append(f"Holm's {p_value(summary.p)}")
+        parts.append(f"adjusted {p_value(summary.p)}")
     return ", ".join(parts)
 
 
@@ -129,16 +168,18 @@ def _images(summary: Summary) -> str:
     if wide is None or wide.low is None or wide.high is None or difference is None or not difference.resolved:
         return ""
     text = f" Over other test images, too ({grouped(wide.n, 0)} here): {points(wide.low)} to {points(wide.high)}"
-    return f"{text}." if wide.excludes(0.0) else f"{text}, not resolved."
+    return f"{text}." if wide.excludes(0.0) else f"{text}, which holds 0."
 
 
-def _planned(seeds: int | float | None) -> str:
-    """How many seeds a difference of this size wants."""
+def _planned(seeds: int | float | None, size: str) -> str:
+    """How many seeds a difference as large as delta wants, whatever was seen."""
     if seeds is None:
         return ""
     if math.isinf(seeds):
-        return f"; more than {grouped(MOST_SEEDS, 0)} seeds are needed for {POWER:.0%} power".replace("%", " %")
-    return f"; {seeds} seeds give {POWER:.0%} power for this difference".replace("%", " %")
+        return f"; more than {grouped(MOST_SEEDS, 0)} seeds are needed for {POWER:.0%} power for {size}".replace(
+            "%", " %"
+        )
+    return f"; {seeds} seeds give {percentage(POWER)} power for {size}"
 
 
 def _cost(summary: Summary, base: Summary | None) -> str:
@@ -167,7 +208,7 @@ def _counted(summary: Summary, base: Summary | None) -> str:
 
 
 def _fronts(found: list[Summary]) -> dict[str, str]:
-    """Per variant, whether its means are Pareto-optimal, or who is at least as good in both.
+    """Per variant, how often it is on the Pareto front where seeds are drawn anew, or who keeps it off.
 
     In accuracy and throughput; those that were not timed, in accuracy and GMACs among all that were counted.
     """
@@ -179,19 +220,24 @@ def _fronts(found: list[Summary]) -> dict[str, str]:
 
 def _placed(found: list[Summary], gains: Mapping[str, float | None], what: str, how: str) -> dict[str, str]:
     """The sentences of one front; `gains`: what more of is better, by variant; none where fewer than two have it."""
-    every = [(s.variant, s.top1.value, gains[s.variant]) for s in found]
-    placed = [(name, top1, gain) for name, top1, gain in every if top1 is not None and gain is not None]
-    if len(placed) < 2:
-        return {}
-    front = set(pareto_front([top1 for _, top1, _ in placed], [-gain for _, _, gain in placed]))
+    known = {name: gain for name, gain in gains.items() if gain is not None}
+    means = {s.variant: s.top1.value for s in found if s.top1.value is not None}
     said = {}
-    for index, (variant, top1, gain) in enumerate(placed):
-        if index in front:
-            said[variant] = f"By the means, Pareto-optimal in accuracy and {what}."
+    for name, share in on_front(found, known).items():
+        if share > 1 - SURE:
+            said[name] = f"On the Pareto front of accuracy and {what} in {percentage(share)} of resamples of the seeds."
             continue
-        over = [name for place, (name, t, v) in enumerate(placed) if place in front and t >= top1 and v >= gain]
+        over = [
+            one
+            for one in means
+            if one != name and means[one] >= means[name] and known.get(one, -math.inf) >= known[name]
+        ]
+        over.sort(key=lambda one: -means[one])
         more = f" (and {len(over) - 3} more)" if len(over) > 3 else ""
-        said[variant] = f"By the means, dominated by {listing(over[:3])}{more}: at least as accurate and as {how}."
+        said[name] = (
+            f"Dominated by {listing(over[:3])}{more}, at least as accurate and as {how}: off the Pareto front in "
+            f"{percentage(1 - share)} of resamples of the seeds."
+        )
     return said
 
 
@@ -200,11 +246,11 @@ def axis_words(found: list[Summary], baseline: str) -> str:
     formed = [s.difference.estimate for s in found if s.difference is not None]
     if not formed:
         return ""
-    level = formed[0].confidence
+    levels = sorted({confidence(one.confidence) for one in formed if one.low is not None})
     if all(estimate.low is None for estimate in formed):
         return f"Open circles: mean paired difference to {baseline} in points of top-1, no interval; the line is 0."
     return (
         f"Bars: mean paired difference to {baseline} in points of top-1 with its simultaneous 95 % interval (each at "
-        f"{confidence(level)}, Bonferroni); the vertical line is 0, and all bars share one scale. An open circle has "
+        f"{' or '.join(levels)}, Bonferroni); the vertical line is 0, and all bars share one scale. An open circle has "
         "no interval."
     )

@@ -9,6 +9,7 @@ first hues are Okabe and Ito's, some darkened for contrast on white; markers dif
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,3 +130,10 @@ def _luminance(color: str) -> float:
 
 def _mixed(one: str, two: str, share: float) -> str:
     return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(rgb(one), rgb(two), strict=True))
+
+
+def alone(svg: str) -> str:
+    """An inline figure as a file of its own: both themes inside, since no page gives it colours."""
+    light, dark = css_variables()
+    style = f"<style>:root{{{light}--sans:sans-serif;}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
+    return re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1) + "\n"

@@ -1,14 +1,16 @@
 """How many comparisons a table's intervals hold for: those that it shows, and of one model but one."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from harness.report.analysis.compare import compare
-from harness.report.analysis.summary import adjusted_p, comparisons, differences_of, summaries
+from harness.report.analysis.summary import differences_of, summaries
 from harness.report.export import readme
 from harness.report.study.matched import matches
+from harness.report.study.primary import contrasts
 from harness.report.study.source import read
 from harness.results import stats
 from tests.support import rows as made
@@ -51,8 +53,8 @@ def test_two_names_of_one_model_are_one_comparison(tmp_path):
     found = {s.variant: s for s in summaries(setting)}
     assert (found["uniform"].same_as, found["no_content"].same_as) == (("no_content",), ("uniform",))
     assert found["uniform"].difference == found["no_content"].difference
-    raw = [found[v].difference.p for v in (*ARMS, "uniform")]
-    assert [found[v].p for v in (*ARMS, "uniform")] == pytest.approx(stats.holm(raw)), "Holm counts it once, too"
+    raw = np.array([found[v].difference.p for v in (*ARMS, "uniform")])
+    assert [found[v].p for v in (*ARMS, "uniform")] == pytest.approx(np.minimum(1, 4 * raw)), "p counts it once, too"
     assert found["no_content"].p == found["uniform"].p
 
 
@@ -89,11 +91,12 @@ def test_one_model_with_other_values_is_counted_by_its_values():
     by_seed = {"sa": dict.fromkeys("012", 1.0), "a": dict(zip("012", (2.0, 3.0, 5.0), strict=True))}
     by_seed |= {"b": dict(by_seed["a"]), "c": by_seed["a"] | {"2": 9.0}}
     same = {"sa": "sa", "a": "a", "b": "a", "c": "a"}
-    assert comparisons(by_seed, "sa", same) == 2
-    assert comparisons(by_seed, "sa", {}) == 3
-    assert comparisons({"sa": {}}, "sa", {}) == 1
-    adjusted = adjusted_p(differences_of(by_seed, "sa", same), same)
-    assert adjusted["a"] == adjusted["b"]
+    assert contrasts(by_seed, "sa", same) == 2
+    assert contrasts(by_seed, "sa", {}) == 3
+    assert contrasts({"sa": {}}, "sa", {}) == 0
+    found = differences_of(by_seed, SimpleNamespace(baseline="sa", same=same))
+    assert found["a"] == found["b"]
+    assert found["a"].estimate.confidence == pytest.approx(1 - 0.05 / 2)
 
 
 def test_the_page_says_so_and_names_the_number_that_was_used(tmp_path):
@@ -101,7 +104,7 @@ def test_the_page_says_so_and_names_the_number_that_was_used(tmp_path):
     text = Page(render(tmp_path, rows)).text
     assert "It has the same numbers as uniform in every seed and epoch: they are one comparison." in text
     assert "It has the same numbers as no_content in every seed and epoch: they are one comparison." in text
-    assert "hold together for all 4 comparisons (each at 98.75 %)" in text
+    assert "are simultaneous (each at 98.75 %). 4 comparisons here are in the page's primary family of 4." in text
     assert "each at 98.75 %, Bonferroni" in text
 
 
@@ -129,19 +132,16 @@ def two_columns(tmp_path):
     return study, readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
 
 
-def test_readmes_column_holds_for_what_it_shows_and_says_how_many(tmp_path):
+def test_readme_and_page_have_one_verdict_for_one_contrast(tmp_path):
+    """Ablations are no part of the primary family, which is one over the page: 5 contrasts in each of 2 settings."""
     study, shown = two_columns(tmp_path)
-    column = readme.together(shown)[1]
-    names = readme.listed(shown)
+    column, names = shown[1], readme.listed(shown)
     assert len(names) == 5
-    assert "sp_sa[hidden=16]" in column.found
-    assert "sp_sa[hidden=16]" not in names
+    assert {v for v, s in column.found.items() if s.primary} == set(names)
     for name in names:
-        expected = stats.paired_difference(column.found[name].seeds, column.found["sa"].seeds, compared=5)
-        assert column.found[name].difference == expected
-    assert shown[1].found["psa"].difference.estimate.confidence == pytest.approx(1 - 0.05 / 8), "the page's own table"
-    said = re.findall(r"(\d+) comparisons", readme.caption(study, readme.together(shown)))
-    assert said == ["5", "5"]
+        assert column.found[name].difference.estimate.confidence == pytest.approx(1 - 0.05 / 10)
+    assert column.found["sp_sa[hidden=16]"].difference.estimate.confidence == pytest.approx(1 - 0.05 / 3)
+    assert "over the 10 comparisons of the primary family" in readme.caption(study, shown)
     part = readme.part(study, "made", "figures").text
     psa = column.found["psa"].difference.estimate
     assert f"[{readme.points(psa.low)}, {readme.points(psa.high)}".replace("[", "\\[") in part

@@ -72,9 +72,11 @@ def test_each_mean_has_its_interval_and_its_paired_difference(tmp_path, rows):
 def test_less_is_better_where_the_metric_says_so(tmp_path, rows):
     setting = made.take(tmp_path, rows).settings[0]
     calibration, corruption = (means.table(setting, group) for group in ("calibration", "corruption"))
-    assert cell_of(calibration, "sp_sa", "Difference", "Negative log-likelihood").tone == "more"  # falls, and is good
-    assert cell_of(calibration, "sp_sa", "Difference", "Expected calibration error").tone == "less"
-    assert cell_of(corruption, "sp_sa", "Difference", "Noise, severity 1").tone == "more"
+    assert (
+        cell_of(calibration, "sp_sa", "Difference", "Negative log-likelihood").remark == "suggests better"
+    )  # falls, and is good
+    assert cell_of(calibration, "sp_sa", "Difference", "Expected calibration error").remark == "suggests worse"
+    assert cell_of(corruption, "sp_sa", "Difference", "Noise, severity 1").remark == "suggests better"
 
 
 def test_every_severity_has_columns_of_its_own(tmp_path, rows):
