@@ -232,7 +232,8 @@ def by_formula(q, k, v, score_mod, block_mask):
     return scores.softmax(dim=-1) @ v
 
 
-FLAGS = ["--preset", "digits", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
+FLAGS = ["--preset", "digits",
+    "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
          "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 
 

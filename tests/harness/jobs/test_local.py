@@ -162,7 +162,8 @@ def test_the_same_figures_and_weights_as_one_after_another(tmp_path, monkeypatch
     from harness.run import program
 
     monkeypatch.chdir(tmp_path)
-    flags = ["--preset", "digits", "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size",
+    flags = ["--preset", "digits",
+    "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size",
              "64", "--seeds", "0-1", "--measure", "accuracy", "--resolutions", "8"]  # fmt: skip
     assert program.main([*flags, "--output", "alone", "--jobs", "1"]) == 0
     assert program.main([*flags, "--output", "together", "--jobs", "2"]) == 0
@@ -200,7 +201,8 @@ def children(*parents):
 @pytest.mark.slow
 def test_thirty_cells_survive_a_kill_every_few_seconds(tmp_path):
     """SIGKILL of a random process that trains, as long as the sweep lasts: thirty whole cells, none twice."""
-    flags = ["--preset", "digits", "--variants", "sp_sa,psa", "--seeds", "0-9", "--epochs", "6", "--warmup-epochs", "1", "--resolutions", "8",
+    flags = ["--preset", "digits",
+             "--variants", "sp_sa,psa", "--seeds", "0-9", "--epochs", "6", "--warmup-epochs", "1", "--resolutions", "8",
              "--measure", "accuracy", "--checkpoint-interval", "0", "--jobs", "3"]  # fmt: skip
     command = [sys.executable, "-m", "harness.run", *flags, "--output", str(tmp_path / "rows"), "--report",
                str(tmp_path / "page.html")]  # fmt: skip

@@ -128,7 +128,8 @@ def test_weights_that_are_missing_or_damaged_or_of_another_model_are_sentences(t
 
 
 COMMAND = [
-    "harness.run", "--preset", "digits", "--variants", "sp_sa", "--baseline", "sp_sa", "--measure", "accuracy", "--seeds", "0", "--epochs",
+    "harness.run", "--preset", "digits",
+    "--variants", "sp_sa", "--baseline", "sp_sa", "--measure", "accuracy", "--seeds", "0", "--epochs",
     "3", "--warmup-epochs", "1", "--train-images", "256", "--batch-size", "64", "--checkpoint-interval", "0", "--jobs",
     "1", "--finetune-epochs", "2", "--resolutions", "8,12", "--mixup", "0.8", "--model-ema",
 ]  # fmt: skip

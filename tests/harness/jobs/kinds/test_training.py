@@ -17,7 +17,8 @@ from harness.run import program
 from harness.training.recipe import Recipe
 from tests.support.trainings import digits as images
 
-FLAGS = ["--preset", "digits", "--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
+FLAGS = ["--preset", "digits",
+    "--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
          "accuracy"]  # fmt: skip
 
 
