@@ -22,7 +22,7 @@ TREE = ("variants", "harness", "tests", "examples", "results/parity", "results/p
 CHANGES = {title: diff for title in ("A variant", "A measurement", "A figure", "A dataset")
            for diff in markdown.blocks(markdown.section(markdown.read("CONTRIBUTING.md"), title), "diff")}  # fmt: skip
 ONE_EPOCH = ("--preset", "digits",
-    "--seeds", "0", "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "8", "--jobs", "1",
+             "--seeds", "0", "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "8", "--jobs", "1",
              "--output", "rows", "--report", "page.html")  # fmt: skip
 
 

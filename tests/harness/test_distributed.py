@@ -154,7 +154,7 @@ class Odd(SpatialRelation):
         return 0 * offsets[0]
 """
 FLAGS = ["--preset", "digits",
-    "--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64",
+         "--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64",
          "--seeds", "0", "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3", "--jobs",
          "1"]  # fmt: skip
 

@@ -233,7 +233,7 @@ def by_formula(q, k, v, score_mod, block_mask):
 
 
 FLAGS = ["--preset", "digits",
-    "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
+         "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
          "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from variants import registry
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "my_variant.py"
 TINY = ["--preset", "digits",
-    "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
+        "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
         "--seeds", "0", "--jobs", "1"]  # fmt: skip
 HEAD = "import torch\nfrom torch import nn\nfrom variants import Attention, SpatialRelation, register\n"
 

@@ -163,7 +163,7 @@ def test_the_same_figures_and_weights_as_one_after_another(tmp_path, monkeypatch
 
     monkeypatch.chdir(tmp_path)
     flags = ["--preset", "digits",
-    "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size",
+             "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size",
              "64", "--seeds", "0-1", "--measure", "accuracy", "--resolutions", "8"]  # fmt: skip
     assert program.main([*flags, "--output", "alone", "--jobs", "1"]) == 0
     assert program.main([*flags, "--output", "together", "--jobs", "2"]) == 0

@@ -48,7 +48,7 @@ def test_a_panel_is_small_and_large_images_are_made_so():
 
 
 FLAGS = ["--preset", "digits",
-    "--variants", "sa", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
+         "--variants", "sa", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
          "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 
 

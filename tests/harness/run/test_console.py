@@ -13,7 +13,7 @@ from harness.run.console import clock, in_words, progress, spoken, work, writabl
 from harness.training.checkpoint import Checkpoints
 
 TINY = ["--preset", "digits",
-    "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--measure", "accuracy", "--seeds", "0",
+        "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--measure", "accuracy", "--seeds", "0",
         "--resolutions", "8", "--train-images", "320", "--jobs", "1"]  # fmt: skip
 
 

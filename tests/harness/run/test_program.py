@@ -19,7 +19,7 @@ from tests.support.programs import spent
 
 ROOT = Path(__file__).parents[3]
 TINY = ["--preset", "digits",
-    "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
+        "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
         "--seeds", "0-1", "--jobs", "1"]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from harness.training.recipe import Recipe
 from tests.support.trainings import digits as images
 
 FLAGS = ["--preset", "digits",
-    "--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
+         "--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
          "accuracy"]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from harness.run import program as run
 from tests.support import programs
 
 STUDY = ["--preset", "digits",
-    "--variants", "sp_sa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--train-images", "640",
+         "--variants", "sp_sa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--train-images", "640",
          "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval",
          "0"]  # fmt: skip
 SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "2"]
