@@ -12,7 +12,9 @@ from harness.run import flags
 from harness.training.recipe import Flag, Recipe
 
 NO_FLAG = {"name", "note", "recipe", "vary", "precision"}  # precision is --amp
-GIVEN = {  # each flag of a field, as it is written; what the field then is
+GIVEN = {
+    "primary": ("psa,window", "psa,window"), "delta": ("0.2", 0.2),
+    # each flag of a field, as it is written; what the field then is
     "variants": ("psa,sa", "psa,sa"), "baseline": ("psa", "psa"), "seeds": ("1-2", (1, 2)),
     "resolutions": ("8,8x16", (8, (8, 16))), "finetune_epochs": ("3", 3), "train_fractions": ("0.5,1", (0.5, 1.0)),
     "match": ("gmac", "gmac"), "reach": ("80,90", (80.0, 90.0)), "measure": ("cost,speed", ("cost", "speed")),
