@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import programs
+
 ROOT = Path(__file__).parents[3]
 FLAGS = ["--preset", "digits", "--seeds", "0-1", "--resolutions", "8,12", "--finetune-epochs", "1", "--measure",
          "cost,speed,accuracy,shift,calibration,corruption,maps,saliency"]  # fmt: skip
@@ -200,7 +202,7 @@ def test_a_planted_error_is_noticed(tree, planted, case):
     assert tree.changed(edits, planted) != {name for name in tree.known[""] if costs(name)}
 
 
-def test_the_digests_of_all_variants_read_and_walk_each_file_once():
+def test_the_digests_of_all_variants_read_and_walk_each_file_once(tmp_path):
     """Of every variant and measurement, in a process that has none yet."""
     code = """
 import ast, variants
@@ -224,9 +226,9 @@ for spec in names():
     source.of_classes(part.cls for part in parse(spec))
 print(len(set(map(id, seen["walked"]))), len(seen["walked"]), len(seen["parsed"]))
 """
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    (tmp_path / "digests.py").write_text(code)
+    done = programs.run("digests", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     files, walked, read = map(int, done.stdout.split())
     assert 50 < files == walked <= read
     assert read <= sum(len(list((ROOT / package).rglob("*.py"))) for package in ("variants", "harness"))
