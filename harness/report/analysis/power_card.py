@@ -29,11 +29,20 @@ UNMEASURED = "not measured"
 
 @dataclass(frozen=True)
 class Card:
-    """Of one setting: numbers by name, and why it cannot rank biases, "" where it can."""
+    """Of one setting: numbers by name, and why it does not rank biases, "" where it does.
+
+    known: whether what decides that was measured.
+    """
 
     name: str
     lines: list[tuple[str, str]]
     failed: str
+    known: bool = True
+
+    @property
+    def lead(self) -> str:
+        """What a page says first where the setting fails."""
+        return "This setting cannot rank biases" if self.known else "It is not known whether this setting ranks biases"
 
 
 def cards(settings: Sequence[Setting], found: Found) -> list[Card]:
@@ -59,9 +68,8 @@ def card(setting: Setting, settings: Sequence[Setting], found: Found) -> Card:
         ("Distance to the ceiling", ceiling(found[setting.key])),
         ("Power", power(tested, setting.rule.compared, smallest)),
     ]
-    return Card(
-        setting.name, lines, failure({"attention headroom": attention, "position headroom": position}, smallest)
-    )
+    failed = failure({"attention headroom": attention, "position headroom": position}, smallest)
+    return Card(setting.name, lines, failed, known=smallest is not None and attention is not None)
 
 
 def power(tested: Sequence[Difference], compared: int, smallest: float | None) -> str:

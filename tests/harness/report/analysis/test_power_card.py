@@ -88,23 +88,30 @@ def test_the_smallest_detectable_difference_is_the_median_of_the_contrasts(tmp_p
 
 
 FAILING = {
-    "no attention headroom": (LEARNED | {"uniform": -0.01}, RECIPES, "its attention headroom is"),
+    "no attention headroom": (
+        LEARNED | {"uniform": -0.01},
+        RECIPES,
+        "its attention headroom is",
+        "This setting cannot rank biases",
+    ),
     "uniform was not run": (
         {v: g for v, g in LEARNED.items() if v != "uniform"},
         RECIPES,
         "is not measured; add uniform",
+        "It is not known whether this setting ranks biases",
     ),
 }
 
 
 @pytest.mark.parametrize("why", FAILING)
 def test_a_setting_without_headroom_does_not(tmp_path, why):
-    learned, recipes, words = FAILING[why]
+    learned, recipes, words, lead = FAILING[why]
     one, _ = card(tmp_path, learned, recipes)
     assert words in one.failed
+    assert one.lead == lead
     text = Page(render(tmp_path / "page", rows(learned))).text
-    assert "cannot rank biases" in text
-    assert text.index("cannot rank biases") < text.index("Cost and accuracy")
+    assert f"{lead}: " in text
+    assert text.index(lead) < text.index("Cost and accuracy")
 
 
 def test_plain_layers_are_named(tmp_path):
