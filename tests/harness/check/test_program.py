@@ -13,7 +13,7 @@ from harness.check.rules import RULES
 from harness.jobs import variant_file
 from harness.results import store
 from harness.run import program as run
-from tests.support import programs
+from tests.support import programs, timings
 from tests.support.programs import spent
 from variants import registry
 
@@ -160,7 +160,8 @@ def test_the_program_by_its_name():
     assert done.stdout.count("\n  pass  ") == len(RULES)
 
 
-def test_the_example_runs_in_a_comparison(capsys):
+def test_the_example_runs_in_a_comparison(capsys, monkeypatch):
+    timings.quick(monkeypatch)
     flags = ["--variant-file", str(EXAMPLE), "--variants", "cauchy[sigma=1],sp_sa+cauchy", "--resolutions", "8", *TINY]
     assert run.main([*flags, "--output", "rows", "--report", "page.html"]) == 0
     frame = store.load("rows")

@@ -14,7 +14,7 @@ import pytest
 from harness.presets import digits
 from harness.results import store
 from harness.run import flags, program
-from tests.support import programs
+from tests.support import programs, timings
 from tests.support.programs import spent
 
 ROOT = Path(__file__).parents[3]
@@ -143,7 +143,8 @@ def test_a_report_that_is_a_folder_is_a_sentence_before_any_work(there, capsys):
     assert [p.name for p in there.rglob("*")] == ["page"]
 
 
-def test_a_baseline_is_any_spec_however_written(there):
+def test_a_baseline_is_any_spec_however_written(there, monkeypatch):
+    timings.quick(monkeypatch)
     assert (
         program.main(
             ["--baseline", "sp_sa[hidden=32]", "--variants", "psa", "--measure", "speed", "--resolutions", "8", *TINY]
@@ -172,8 +173,9 @@ def test_a_variant_whose_cost_cannot_be_counted_costs_no_other_its_own(there, mo
     assert frame["params"].notna().all()
 
 
-def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there):
+def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there, monkeypatch):
     """The page's ratios and floor are those of one run's rounds; a later run to psa leaves them alone."""
+    timings.quick(monkeypatch)
     flags = ["--measure", "speed", "--resolutions", "8", *TINY]
     assert program.main(["--variants", "sp_sa,psa", *flags]) == 0
     first = store.load("results/digits")
@@ -243,7 +245,9 @@ def study(tmp_path_factory):
         "--report",
         str(folder / "page.html"),
     ]
-    assert program.main(flags) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        timings.quick(patch)
+        assert program.main(flags) == 0
     return folder, flags
 
 

@@ -1,6 +1,5 @@
 """The speed cell: one batch for all, halved for all; what is red or has no room is a null row and costs no other."""
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harness.measure.timing import interleave
 from harness.measure.timing.ceiling import Ceiling
 from harness.presets import digits
 from harness.results import store
+from tests.support import timings
 from variants import backends
 from variants.sp_sa import SPSA
 
@@ -28,9 +28,7 @@ INFERENCE = ("images_per_s", "ratio", "peak_mib", "mfu")
 
 @pytest.fixture
 def experiment(monkeypatch):
-    quick = functools.partial(interleave.interleave, least_s=1e-9)
-    monkeypatch.setattr(interleave, "interleave", quick)
-    monkeypatch.setattr("harness.measure.timing.ceiling.SIDE", {"cpu": 64})
+    timings.quick(monkeypatch)
     monkeypatch.setattr(cost, "count", lambda model, images: 1e-3 * images.shape[-1] * len(images))
     preset = digits()
     study = replace(preset, resolutions=(8, 12), speed_rounds=4, recipe=replace(preset.recipe, batch_size=8))
