@@ -27,7 +27,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-IMPORTED = ("torch", "torch.distributed", "timm", "torchvision.transforms.v2", "fvcore.nn", "safetensors.torch",
+IMPORTED = ("torch", "torch.distributed", "torch.nn.attention.flex_attention", "timm", "timm.optim",
+            "timm.scheduler", "torchvision.transforms.v2", "fvcore.nn", "safetensors.torch",
             "pandas", "seaborn", "scipy.stats", "sklearn.datasets", "sklearn.model_selection", "jinja2", "filelock",
             "tqdm")  # fmt: skip
 
