@@ -210,11 +210,7 @@ def test_a_dead_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     while not [f for f in tmp_path.glob("rows/checkpoints/*/*.safetensors") if before < int(f.name[:9]) < before + 40]:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
-<<<<<<< HEAD
-        time.sleep(0.02)
-=======
         time.sleep(0.01)
->>>>>>> 0533993 (Ranks record with timings of a call each; the guide of the tests knows the programs)
     process.terminate()
     process.communicate(timeout=300)
     assert not list(tmp_path.glob("rows/*.jsonl"))
