@@ -53,7 +53,7 @@ def digits_translated() -> Study:
         resolutions=(12, 18),
         val_interval=3,
         speed_rounds=9,
-        note="lr and pos_std by python -m harness.search: sa alone, validation split, 1 seed, 12 points, with 24 epochs. "
+        note="lr and pos_std by python -m harness.search: sa alone, validation split, 1 seed, 12 points, 24 epochs. "
         "50.3 % there; with the usual pos_std of 0.02 at most 34.4 %",
     )
 
