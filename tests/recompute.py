@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special, stats
 
-# entries in which the recipes of results/reference train apart, and what micro has where a recipe does not say
-APART = {"class_token": "late", "spatial_layers": 2, "pos_embed": "learned"}
+# entries in which the committed recipes train apart, and what a size has where a recipe does not say
+APART = ("class_token", "spatial_layers", "pos_embed")
+OWN = {"micro": ("late", 2, "learned"), "nano": ("none", 2, "learned")}
 DELTA = 0.5
 
 
@@ -30,12 +31,13 @@ def read(folder: Path) -> dict[tuple, dict[str, dict[int, float]]]:
             if row["metric"] != "top1" or row["value"] is None or row["test_px"] != row["train_px"]:
                 continue
             recipe = recipes[row["recipe_hash"]]
-            entries = [recipe.get(entry, own) for entry, own in APART.items()]
+            entries = [recipe.get(entry, own) for entry, own in zip(APART, OWN[row["size"]], strict=True)]
             setting = (row["dataset"], row["size"], str(row["train_px"]), *map(str, entries))
             key = (setting, row["train_fraction"], row["variant"], row["family"], row["seed"])
             if key not in newest or row["when"] > newest[key][0]:
-                whole = round(row["value"] * row["n"] / 100)  # a share of n images was kept in float32
-                newest[key] = (row["when"], 100 * whole / row["n"])
+                images = row["n"] * (row["params"] or {}).get("places", 1)
+                whole = round(row["value"] * images / 100)  # a share of so many images was kept in float32
+                newest[key] = (row["when"], 100 * whole / images)
     shares: dict[tuple, float] = {}
     for setting, share, *_ in newest:
         shares[setting] = max(share, shares.get(setting, 0.0))

@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness.backbone.sizes import SIZES
 from harness.report import __main__ as program
 from harness.report import render
 from harness.report.analysis.claims import CONTRADICTED, OPEN, REPRODUCED, SAME, SUGGESTED, SUGGESTED_NOT, claims
 from harness.report.analysis.summary import summaries
 from harness.report.export import readme
 from harness.report.study.study import study as take_apart
-from harness.report.text.formatting import points
 from harness.results import store
 from tests.support import rows as made
-from variants import build
-from variants.windows import auto_window
 
 ROOT = Path(__file__).parents[4]
 LATE, INPUT = "a" * 16, "b" * 16
@@ -268,7 +264,7 @@ def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):
 
 # ---- the committed study
 
-STUDY = ROOT / "results/reference"
+STUDY = ROOT / "results/translated"
 
 
 @cache
@@ -278,12 +274,12 @@ def committed():
 
 @pytest.fixture(scope="module")
 def part():
-    return readme.part(committed(), "reference", "reports/figures")
+    return readme.part(committed(), "translated", "reports/figures")
 
 
 def test_the_readme_has_the_numbers_of_the_rows(part):
     text = (ROOT / "README.md").read_text()
-    assert f"<!-- study: reference -->\n{part.text}\n<!-- end of study -->" in text
+    assert f"<!-- study: translated -->\n{part.text}\n<!-- end of study -->" in text
 
 
 def test_the_readme_figures_are_those_of_the_rows(part):
@@ -296,18 +292,8 @@ def numbers(svg):
     return re.findall(r"<text[^>]*>([^<]*)", svg)
 
 
-ROUND = {"0.2", "0.3", "0.02", "1.01"}  # bounds and settings, in words
+ROUND = {"1.01"}  # a bound, in words
 NUMBER = re.compile(r"[+\u2212]?\d+\.\d+")
-
-
-SEEDS_TOLD = ("swin", "log_cpb", "gpsa")  # whose seeds README's prose names
-
-
-def by_seed_without_position(variant):
-    """The differences to sa on digits without a position embedding, seed by seed."""
-    setting = next(s for s in committed().settings if s.key.dataset == "digits" and "embedding none" in s.name)
-    mine, base = (setting.by_seed("top1", name) for name in (variant, "sa"))
-    return [mine[seed] - base[seed] for seed in mine]
 
 
 def told(text):
@@ -318,64 +304,36 @@ def told(text):
 
 def test_what_the_readme_says_it_found_is_in_the_rows(part):
     text = (ROOT / "README.md").read_text()
-    rows = store.load(ROOT / "results/search/fashion-low")
-    std = rows["params"].map(lambda params: params["pos_std"])
-    searched = {f"{rows[std == one]['value'].max():.2f}" for one in (0.02, 1.0)}
     costs = set(re.findall("\N{MULTIPLICATION SIGN}" + r"([\d.]+)<", (ROOT / "reports/costs.html").read_text()))
-    priors = store.load(STUDY)
-    priors = priors[(priors["dataset"] == "fashion_mnist") & (priors["variant"] == "sp_sa")]
-    grown = {f"{priors[priors['metric'] == 'prior_max']['value'].max():.2f}"}
     masked = (ROOT / "reports/priors.html").read_text().partition("Binarised priors: ")[2]
     masked = re.sub(r"<(svg|script|a).*?</\1>", "", masked, flags=re.DOTALL).partition("Failed and refused")[0]
     times = store.load(ROOT / "results/speed")
     timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
-    known = set(NUMBER.findall(part.text)) | searched | costs | grown | set(NUMBER.findall(masked)) | timed | ROUND
-    known |= {points(one) for variant in SEEDS_TOLD for one in by_seed_without_position(variant)}
+    page = (ROOT / "reports/translated.html").read_text().partition("What these settings can tell")[2]
+    card = page.partition("Cost and accuracy")[0]
+    known = set(NUMBER.findall(part.text)) | costs | set(NUMBER.findall(masked)) | timed | ROUND
+    known |= set(NUMBER.findall(card))
     assert told(text), "the prose has numbers"
     assert [number for number in told(text) if number not in known] == []
     mutant = text.replace("<!-- end of study -->", "<!-- end of study -->\nSP-SA gains +77.77 points.")
     assert [number for number in told(mutant) if number not in known] == ["+77.77"]
 
 
-def differences(text, head):
-    """By variant the cell of README's first table under the first head that starts so."""
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    lines = lines[: next(k for k, line in enumerate(lines) if line[0].startswith("Minus "))]
-    place = next(k for k, cell in enumerate(lines[0]) if cell.replace("\\", "").startswith(head))
-    return {line[0].strip("`"): line[place] for line in lines[2:] if line[place] != "—"}
+WORDS = {"better": "more accurate than `sa`", "worse": "less accurate", "undetermined": "undetermined"}
 
 
-def mean(cell):
-    return float(cell.strip("*").split()[0].strip("*").replace("\N{MINUS SIGN}", "-"))
-
-
-def test_what_the_readme_says_in_words_is_in_the_rows(part):
-    """Who is resolved, how far the means lie apart, whether a mean of all patches does as well, who costs more."""
-    text = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
-    named = re.search(r"(\w+) variants are resolved above `sa`: (.*?)\. Most of them", text)
-    none = differences(part.text, "digits, position embedding none")
-    resolved = {variant for variant, cell in none.items() if "**" in cell}
-    assert named[1] == "eight"
-    assert len(resolved) == 8
-    assert set(re.findall(r"`(\w+)`", named[2])) == resolved
-    heads = ("minus sa", "fashion_mnist, 5400 images", "digits: minus sa")
-    low, more, digits = (differences(part.text, head) for head in heads)
-    assert not any("**" in cell for cell in [*low.values(), *more.values()])
-    assert [variant for variant, cell in digits.items() if "**" in cell] == ["lepe"]
-    ends = re.search(r"\[(\S+), (\S+)\]", digits["lepe"].replace("\\", ""))
-    many = re.search(r"digits: 5 to 8 seeds, (\d+) comparisons", part.text)[1]
-    assert (
-        f"Of the {many} comparisons on digits one is resolved: `lepe`, {digits['lepe'].split()[0].strip('*')} points "
-        f"({ends[1]} to {ends[2]})"
-    ) in text
-    assert max(abs(mean(cell)) for cell in low.values()) < 0.3
-    assert max(abs(mean(cell)) for cell in more.values()) < 0.4
-    assert max(abs(mean(one["uniform"])) for one in (low, more, digits)) < 0.2
-    judged = re.findall(r"\| (.*?) \| .* \| (reproduced|contradicted) \|", part.text)
-    assert judged == [("SP-SA is more accurate than plain attention", "reproduced")]
+def test_what_the_readme_says_in_words_is_in_the_rows():
+    """Who is better, who is worse, who is neither; whether the setting ranks; who costs more."""
+    (setting,) = [one for one in committed().settings if one.primary]
+    verdicts = {s.variant: s.difference.verdict for s in summaries(setting) if s.primary and not s.is_baseline}
+    assert len(verdicts) == 11
+    for verdict, words in WORDS.items():
+        named = re.search(rf"\*\*{words}\*\*: ([^.]*)\.", sentences())
+        found = set(re.findall(r"`(\w+)`", named[1])) if named else set()
+        assert found == {variant for variant, one in verdicts.items() if one == verdict}
     times = store.load(ROOT / "results/speed")
     again = times[times["metric"].isin(["aa_ratio", "train_aa_ratio", "latency_aa_ratio"])]["value"]
-    assert f"against itself {again.min():.3f} to {again.max():.3f}" in text
+    assert f"against itself {again.min():.3f} to {again.max():.3f}" in sentences()
     slow = times[(times["metric"] == "ratio") & (times["test_px"] == 384)].set_index("variant")["value"]
     table = slow.drop(["swin", "cswin", "rpe_1d", "rpe_2d", "irpe", "decomposed", "no_content", "uniform", "cosine"])
     table = table.drop(["rope_axial", "rope_mixed", "lepe"])
@@ -391,7 +349,7 @@ def test_what_the_readme_says_in_words_is_in_the_rows(part):
 
 LINKED = re.findall(r"\(reports/(\w+)\.html\)", (ROOT / "README.md").read_text())
 STUDIES = sorted({*LINKED} - {"costs"})  # the pages that README links to, but for that of no study
-assert "reference" in STUDIES
+assert {"translated", "reference"} <= set(STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -419,61 +377,9 @@ def sentences():
     return re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
 
 
-def test_what_the_readme_says_of_seeds_without_a_position_is_so():
-    swin, log_cpb, gpsa = map(by_seed_without_position, SEEDS_TOLD)
-    assert min(swin) > 0, "its seeds agree"
-    assert f"`swin` gains in every seed, {points(min(swin))} to {points(max(swin))}." in sentences()
-    assert [sum(one < 0 for one in seeds) for seeds in (log_cpb, gpsa)] == [1, 1]
-    others = [one for one in [*log_cpb, *gpsa] if one > 0]
-    assert (
-        f"have one seed that fails ({points(min(log_cpb))} and {points(min(gpsa))}); their other four gain "
-        f"{points(min(others))} to {points(max(others))}."
-    ) in sentences()
-
-
-def test_what_the_readme_says_of_swins_window_is_so():
-    trained, tested = ((px // committed().settings[0].recipe["patch_size"],) * 2 for px in (8, 12))
-    (side, _), seen = auto_window(trained), [window_share(grid) for grid in (trained, tested)]
-    assert (trained, tested, seen) == ((4, 4), (6, 6), [1 / 4, 1 / 9])
-    assert "fixed" in build("swin", dim=8, num_heads=2, grid=trained).resolution_rule()
-    told = (
-        f"Its window keeps its {side}x{side} patches. In training these were a quarter of the 4x4 grid, at 12 px they"
-    )
-    assert f"{told} are a ninth of 6x6." in sentences()
-
-
-def window_share(grid):
-    """The largest share of a grid that a window of swin, built for 4x4 patches, holds."""
-    relation = next(m for m in build("swin", dim=8, num_heads=2, grid=(4, 4)).modules() if hasattr(m, "groups"))
-    _, counts = np.unique(relation.groups(grid).numpy(), return_counts=True)
-    return counts.max() / (grid[0] * grid[1])
-
-
-def test_what_the_readme_says_of_a_mean_in_the_place_of_attention_is_what_was_trained():
-    """A mean stands in the first two of four layers; nothing is said of four."""
-    for setting in committed().settings:
-        if "uniform" in setting.variants:
-            assert (setting.recipe["spatial_layers"], SIZES[setting.key.size].depth) == (2, 4)
-            uniform = next(s for s in summaries(setting) if s.variant == "uniform").difference
-            assert not uniform.resolved
-    text = sentences()
-    assert "a mean in the place of the first two of four layers costs nothing measurable here" in text
-    assert "needs no attention" not in text
-    assert "what four layers without attention would learn was not tested" in text
-
-
 def test_the_guides_say_that_convit_has_a_constant_less():
     """tests/variants/published/test_families.py counts it."""
     for guide in ("harness/README.md", "tests/README.md"):
         text = re.sub(r"\s+", " ", (ROOT / guide).read_text())
         assert "one constant a gated head less, which the softmax ignores" in text
         assert not re.search(r"`convit_\w+`[^.]* to the unit", text)
-
-
-def test_the_page_counts_the_ablations_that_readme_hides():
-    setting = max(committed().settings, key=lambda s: (s.key.dataset == "digits", len(s.variants)))
-    lepe = next(s for s in summaries(setting) if s.variant == "lepe").difference
-    many = round(0.05 / (1 - lepe.estimate.confidence))
-    hidden = [v for v in setting.variants if v.startswith("sp_sa[")]
-    assert (many, len(hidden), lepe.resolved) == (34, 7, False)
-    assert f"It is not among the {many} of the report's page, which shows seven ablations" in sentences()
