@@ -6,15 +6,15 @@ import time
 
 import pytest
 
+from harness.jobs.slurm import jobs
 from harness.results import store
 from harness.run import program as run
 from tests.support import programs
 
-STUDY = ["--preset", "digits",
-         "--variants", "sp_sa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1", "--train-images", "640",
-         "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12", "--checkpoint-interval",
-         "0"]  # fmt: skip
-SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "2"]
+STUDY = ["--preset", "digits", "--variants", "sp_sa", "--seeds", "0-1", "--epochs", "24", "--warmup-epochs", "1",
+         "--train-images", "320", "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12",
+         "--val-interval", "8", "--checkpoint-interval", "0"]  # fmt: skip
+SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "3"]
 
 
 def program(folder, *flags):
@@ -54,10 +54,16 @@ def training(folder):
     return {path.parent.name for path in folder.glob("rows/checkpoints/*/*.safetensors")}
 
 
+def jobs_that_train(slurm, folder):
+    """Those of the running jobs, the longest first, of whose cells there is a checkpoint."""
+    keys, names = jobs(folder / "rows"), " ".join(training(folder))
+    return [job for job in running(slurm) if any(key in names for key in keys.get(job, []))]
+
+
 def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_laptop(slurm, tmp_path):
     process = program(tmp_path, *SLURM)
-    until("two trainings", lambda: len(training(tmp_path)) >= 2 and len(running(slurm)) >= 2, process)
-    cancelled, requeued = running(slurm)[:2]
+    found = until("two trainings", lambda: (now := jobs_that_train(slurm, tmp_path))[1:] and now, process)
+    cancelled, requeued = found[:2]
     slurm.run("scancel", cancelled)
     slurm.run("scontrol", "requeue", requeued)
     slurm.restart_controller()
@@ -76,7 +82,7 @@ def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_lapt
     assert again.returncode == 0, err
     assert "4 of 5 cells are there" in out
     alone = tmp_path / "alone"
-    assert run.main([*STUDY, "--jobs", "1", *into(alone)]) == 0
+    assert run.main([*STUDY, "--checkpoint-interval", "60", "--jobs", "1", *into(alone)]) == 0
     assert facts(tmp_path) == facts(alone)
     assert not (tmp_path / "rows" / "checkpoints").exists()
     assert (tmp_path / "page.html").exists()
