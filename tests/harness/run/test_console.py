@@ -29,6 +29,7 @@ class Counting(Cell):
     variant = "v"
     fraction = 1.0
     after = None
+    cores = 1
     key = property(lambda self: f"key-{self.name}")
 
     def settings(self):
