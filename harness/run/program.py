@@ -136,7 +136,8 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
         before = known.get(arm.study.recipe_hash)
         if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
             described = arm.study.described(command) | {"images": str(experiment.data.facts)}
-            described |= plan_of(arm.study, arm.variants, before)
+            own = [variant for variant in arm.variants if variant not in arm.widened]
+            described |= plan_of(arm.study, own, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)
         if arm.refused:
             store.write(folder / f"refused-{arm.study.recipe_hash}.jsonl", refusals(experiment, arm.refused))
