@@ -137,7 +137,7 @@ def test_published_numbers_are_compared_to_the_digits_they_have(ours, published,
 
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [(["--variants", "sp_sb"], "sp_sb"), (["--sizes", "huge"], "no size 'huge'; choose micro"),
+    [(["--variants", "sp_sb"], "sp_sb"), (["--sizes", "huge"], "no size 'huge'; choose nano"),
      (["--resolutions", "big"], "--resolutions big must be a number of pixels; write 224,384,512"),
      (["--resolutions", "100"], "100")],
 )  # fmt: skip

@@ -10,7 +10,10 @@ from harness.results import family
 from tests import recompute
 from tests.support.paths import ROOT
 
-STUDIES = {"reference": {"better", "equal", "undetermined"}, "translated": {"better", "undetermined"}}  # and verdicts there
+STUDIES = {
+    "reference": {"better", "equal", "undetermined"},
+    "translated": {"better", "undetermined"},
+}  # and verdicts there
 
 
 @pytest.fixture(scope="module", params=STUDIES)

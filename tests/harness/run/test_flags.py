@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 
 from harness.jobs.study import Study
-from harness.presets import digits
+from harness.presets import digits, digits_translated
 from harness.run import flags
 from harness.training.recipe import Flag, Recipe
 
@@ -24,7 +24,7 @@ GIVEN = {
     "img_size": ("16", 16), "workers": ("2", 2), "size": ("tiny", "tiny"), "patch_size": ("4", 4),
     "num_heads": ("2", 2), "class_token": ("none", "none"), "spatial_layers": ("1", 1), "pos_embed": ("none", "none"),
     "pos_std": ("0.1", 0.1), "peg": (None, True), "val_interval": ("2", 2), "backend": ("eager", "eager"),
-    "torchcompile": (None, True), "jobs": ("2", 2), "checkpoint_interval": ("1.5", 1.5), "speed_rounds": ("7", 7),
+    "torchcompile": (None, True), "jobs": ("2", 2), "threads": ("3", 3), "checkpoint_interval": ("1.5", 1.5), "speed_rounds": ("7", 7),
     "epochs": ("9", 9), "batch_size": ("32", 32), "lr": ("0.1", 0.1), "min_lr": ("0", 0.0), "warmup_lr": ("0.2", 0.2),
     "warmup_epochs": ("2", 2), "cooldown_epochs": ("1", 1), "weight_decay": ("0.3", 0.3), "smoothing": ("0.2", 0.2),
     "drop_path": ("0.4", 0.4), "clip_grad": ("2", 2.0), "crop_pad": ("1", 1), "scale": ("0.5 0.9", (0.5, 0.9)),
@@ -44,7 +44,7 @@ def flag(name):
 
 
 def asked(*words):
-    return flags.study_of(flags.parser().parse_args(words))
+    return flags.study_of(flags.parser().parse_args(["--preset", "digits", *words]))
 
 
 def test_every_field_has_its_flag_and_none_is_lost():
@@ -68,6 +68,7 @@ def test_a_flag_sets_its_field_and_no_other(name):
 
 def test_no_flag_leaves_the_preset():
     assert asked() == digits()
+    assert flags.study_of(flags.parser().parse_args([])) == digits_translated()
     assert asked("--no-peg").peg is False
     assert asked("--amp").precision == "bfloat16"
     assert asked("--aa", "none").recipe.aa == ""

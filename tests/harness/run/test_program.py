@@ -89,7 +89,7 @@ def there(tmp_path, monkeypatch):
         (["--num-heads", "5"], "cannot be shared by 5 heads"),
         (["--dataset", "imagenot"], "no dataset 'imagenot'; choose digits"),
         (["--preset", "imagenot"], "no preset 'imagenot'; choose digits"),
-        (["--size", "huge"], "no size 'huge'; choose micro"),
+        (["--size", "huge"], "no size 'huge'; choose nano, micro"),
         (["--measure", "beauty"], "no measurement beauty; choose cost"),
         (["--baseline", "nope"], "no variant 'nope'"),
         (["--backend", "sdpa", "--variants", "sp_sa"], "sp_sa: the sdpa backend .* cannot serve prior"),
@@ -118,7 +118,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(there, capsys, flags, says
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA GPU")
     try:
-        code = program.main(flags)
+        code = program.main(flags if "--preset" in flags else ["--preset", "digits", *flags])
     except SystemExit as stop:
         code = stop.code
     out, err = capsys.readouterr()
