@@ -124,7 +124,7 @@ def test_the_class_token_sees_every_patch_and_pooling_too():
         ({"img_size": 9}, "9x9 px cannot be cut into patches of 2 px; choose a size such as 8"),
         ({"img_size": 1}, "cannot be cut"),
         ({"patch_size": 0}, "cannot be cut"),
-        ({"size": "huge"}, "no size 'huge'; choose micro, tiny"),
+        ({"size": "huge"}, "no size 'huge'; choose nano, micro, tiny"),
         ({"size": Size(width=65, num_heads=4, depth=4)}, "a width of 65 cannot be shared by 4 heads"),
         ({"num_heads": 5}, "cannot be shared by 5 heads"),
         ({"spatial_layers": 4}, "4 spatial layers do not fit 4 layers with class_token=late; choose 0 to 3"),
