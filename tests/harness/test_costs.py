@@ -158,4 +158,4 @@ def test_noise_is_timed_and_not_learned(tmp_path, capsys):
     assert "write the number of classes, as in noise:1000" in capsys.readouterr().err
     few = ["--dataset", "noise:10", "--measure", "cost", "--img-size", "32", "--resolutions", "32", "--variants", "sa"]
     assert program.main([*few, "-b", "64", *where]) == 0
-    assert value(store.load(tmp_path / "rows"), "sa", "micro", "params") > 0
+    assert value(store.load(tmp_path / "rows"), "sa", "nano", "params") > 0
