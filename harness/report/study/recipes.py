@@ -13,9 +13,9 @@ Recipes = Mapping[str, Mapping[str, Any]]  # by recipe hash
 
 # What a recipe may differ in and still train the same cells: which cells, where, and what was said about them.
 BESIDE = {
-    "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "workers",
-    "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend", "dry_run",
-    "speed_rounds", "reach", "match", "vary", "finetune_epochs", "checkpoint_interval", "val_interval",
+    "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "threads",
+    "workers", "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend",
+    "dry_run", "speed_rounds", "reach", "match", "vary", "finetune_epochs", "checkpoint_interval", "val_interval",
     "allow_skipped", "images", "delta", "primary", "looks",
 }  # fmt: skip
 COLUMNS = {"dataset": "dataset", "size": "size", "img_size": "train_px"}  # entries that rows have a column for
