@@ -46,7 +46,7 @@ def _machine() -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": cores(),
-        "threads": 0,
+        "threads": 0,  # its place in a row; `machine` has the number, which a cell may set
         "memory_gib": _memory_gib(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "os": f"{platform.system()} {platform.machine()}",
