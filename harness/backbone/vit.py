@@ -121,18 +121,26 @@ class ViT(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """[B, P+N, C]: the tokens after the last norm."""
+        x, grid = self.embed(images)
+        for layer in range(len(self.blocks)):
+            x = self.layer(layer, x, grid)
+        return self.norm(x)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """The tokens [B, P+N, C] before the first block, positions added, and the grid; P counts no late token."""
         grid = self.grid_of(images)
         x = self.patch_embed(images)
         positions = self.positions(grid, x)
         if self._prefix:
             x = self._with_class_token(x)
-        if positions is not None:
-            x = x + positions
-        for layer, block in enumerate(self.blocks):
-            if self.size.class_token == "late" and layer == self.spatial_layers:
-                x = self._with_class_token(x)
-            x = block(x, grid)
-        return self.norm(x)
+        return x if positions is None else x + positions, grid
+
+    def layer(self, number: int, x: Tensor, grid: Grid) -> Tensor:
+        """Block `number` on tokens [B, P+N, C]; a late class token joins before the first plain block."""
+        if self.size.class_token == "late" and number == self.spatial_layers:
+            x = self._with_class_token(x)
+        out: Tensor = self.blocks[number](x, grid)
+        return out
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, num_classes]; in bfloat16 torch's autocast does the products, relations and logits are float32."""
@@ -146,10 +154,13 @@ class ViT(nn.Module):
 
         LV-ViT and SP-ViT train both heads on token labels; without such labels the sum is trained.
         """
-        x = self.tokens(images)
+        return self.head_of(self.tokens(images))
+
+    def head_of(self, tokens: Tensor) -> Tensor:
+        """[B, num_classes] of the tokens [B, P+N, C] after the last norm."""
         prefix = int(self.cls_token is not None)
-        logits = self.head(x[:, 0] if prefix else x.mean(dim=1))
-        return logits if self.aux_head is None else logits + 0.5 * self.aux_head(x[:, prefix:]).amax(dim=1)
+        logits: Tensor = self.head(tokens[:, 0] if prefix else tokens.mean(dim=1))
+        return logits if self.aux_head is None else logits + 0.5 * self.aux_head(tokens[:, prefix:]).amax(dim=1)
 
     def keep_terms(self) -> AbstractContextManager[None]:
         """For inference with weights that stay: inside, each layer computes its terms once a grid.
@@ -213,6 +224,7 @@ def grid_for(image: tuple[int, int], patch_size: int) -> Grid:
 def create(
     spec: str,
     *,
+    kind: type[ViT] = ViT,
     size: str | Size = "micro",
     img_size: int | tuple[int, int],
     patch_size: int,
@@ -231,7 +243,7 @@ def create(
     precision: Precision = "float32",
     seed: int | None = None,
 ) -> ViT:
-    """The ViT of a spec. None means: the size's own choice.
+    """The ViT of a spec. None means: the size's own choice. kind: the class of the model, a ViT with more methods.
 
     spatial_layers: how many leading layers carry the variant; by default all but two, all with no late class token.
     mlp_hidden: the width of the MLPs' hidden layer. drop_path: the rate of the last layer, growing linearly.
@@ -266,7 +278,7 @@ def create(
     image = (img_size, img_size) if isinstance(img_size, int) else img_size
     if seed is not None:
         torch.manual_seed(seed)
-    return ViT(
+    return kind(
         spec, chosen, grid=grid_for(image, patch_size), patch_size=patch_size, in_chans=in_chans,
         num_classes=num_classes, spatial_layers=layers, drop_path=drop_path, backend=backend,
         precision=precision,
