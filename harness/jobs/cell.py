@@ -63,7 +63,12 @@ class Cell(ABC):
         def fraction(self) -> float: ...
         @property
         def after(self) -> Cell | None:
-            """The cell whose weights it reads."""
+            """The cell whose weights, or whose learning rate, it reads."""
+
+    @property
+    def turn(self) -> float:
+        """Cells are run by their turns: costs and timings first, then what tunes, then the trainings seed by seed."""
+        return -1 if self.seed is None else self.seed
 
     @property
     def work(self) -> int:
@@ -103,9 +108,7 @@ class Cell(ABC):
 
     def row(self, variant: str, **fact: Any) -> store.Row:
         """A whole row of this cell; its source_hash is KIND+VARIANT, and +WEIGHTS where it reads a training's."""
-        halves = [self.kind_hash, self.experiment.source_of(variant)]
-        if self.after is not None:
-            halves.append(self.after.kind_hash)
+        halves = [self.kind_hash, self.experiment.source_of(variant), *self.weights_hash]
         mine = {"cell": self.key, "kind": self.kind, "source_hash": "+".join(halves)}
         return self.experiment.row(variant, **(mine | self.about | fact))
 
@@ -121,6 +124,11 @@ class Cell(ABC):
     def kind_hash(self) -> str:
         """A digest of the source that its kind executes, and of the images that it sees."""
         return digest([source.digest(self.modules()), self.experiment.images_hash])
+
+    @property
+    def weights_hash(self) -> list[str]:
+        """The kind_hash of the training whose weights it reads, where it reads any."""
+        return []
 
     @cached_property
     def key(self) -> str:
@@ -155,9 +163,13 @@ class Cell(ABC):
         path = self.path(folder)
         return path.exists() and path.stat().st_size > 0
 
+    def left(self, folder: Path) -> Path:
+        """What cells after it read."""
+        return self.weights(folder)
+
     def served(self, folder: Path) -> bool:
         """Whether what it reads of the cell before it is there."""
-        return self.after is None or self.after.weights(folder).exists()
+        return self.after is None or self.after.left(folder).exists()
 
     def missing(self, folder: Path, others: Sequence[Cell]) -> bool:
         """Whether it is to be run: not done, or another one that is not done lacks what this one leaves."""

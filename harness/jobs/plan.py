@@ -92,13 +92,13 @@ def check_measurements(experiment: Experiment) -> None:
 
 
 def cells(run: RunPlan, slot: int = 0, here: bool = True) -> list[Cell]:
-    """The cells of all arms: costs and timings first, then the trainings seed by seed.
+    """The cells of all arms: costs and timings first, then what tunes, then the trainings seed by seed.
 
     slot: the number of the process that asks, which takes the GPU of that number where there are several. here: whether
     this machine is to run them.
     """
     found = [cell for arm in run.arms for cell in cells_of(run.experiment(arm, slot, here), arm.variants)]
-    return sorted(found, key=lambda cell: -1 if cell.seed is None else cell.seed)
+    return sorted(found, key=lambda cell: cell.turn)
 
 
 def cells_of(experiment: Experiment, variants: Sequence[str]) -> Iterator[Cell]:
@@ -108,6 +108,7 @@ def cells_of(experiment: Experiment, variants: Sequence[str]) -> Iterator[Cell]:
     from harness.jobs.kinds.measured import Measured
     from harness.jobs.kinds.speed import Speed
     from harness.jobs.kinds.training import Trained
+    from harness.jobs.kinds.tuning import Tuned
 
     study, wanted = experiment.study, experiment.study.measure
     if "cost" in wanted:
@@ -116,8 +117,10 @@ def cells_of(experiment: Experiment, variants: Sequence[str]) -> Iterator[Cell]:
         yield Speed(experiment, variants)
     if "accuracy" not in wanted:
         return
+    tunings = {variant: Tuned(experiment, variant) for variant in variants} if study.rates else {}
+    yield from tunings.values()
     for seed in study.seeds:
-        trainings = [Trained(experiment, v, seed, f) for f in study.train_fractions for v in variants]
+        trainings = [Trained(experiment, v, seed, f, tunings.get(v)) for f in study.train_fractions for v in variants]
         yield from trainings
         if study.finetune_epochs:
             yield from (Finetuned(experiment, cell, size) for cell in trainings for size in experiment.resolutions[1:])

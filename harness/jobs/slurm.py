@@ -106,12 +106,13 @@ def submit(todo: RunPlan, planned: list[Cell], folder: Path, where: Partition) -
 
 
 def chained(missing: list[Cell]) -> list[list[Cell]]:
-    """Each cell with those that start from its weights."""
+    """Each cell with those that start from what it leaves, and those that start from these."""
     chains: dict[str, list[Cell]] = {}
     for cell in missing:
-        first = cell.after.key if cell.after is not None else ""
-        chains.setdefault(first if first in chains else cell.key, []).append(cell)
-    return list(chains.values())
+        before = cell.after.key if cell.after is not None else ""
+        chains[cell.key] = chains.get(before, [])
+        chains[cell.key].append(cell)
+    return list({id(chain): chain for chain in chains.values()}.values())
 
 
 def array(tasks: list[Task], folder: Path, where: Partition, alone: bool) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
 MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # where nothing else is asked for
+TUNING_SEED = 1_000_003  # of the trainings that choose a learning rate: no study's own
+LEAST_RATES = 4
 PLACING = ("canvas", "clutter", "object_size", "places")
 MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
@@ -91,6 +94,11 @@ class Study:
     pos_std: Annotated[float | None, Flag("initial standard deviation of a learned embedding", "model")] = None
     peg: Annotated[bool | None, Flag("add CPVT's depthwise convolution after each block", "model")] = None
 
+    tune: Annotated[
+        str | None,
+        Flag("learning rates that each variant tries first, judged on the validation split: 5e-4,1e-3,2e-3,4e-3; lr: a "
+             "quarter, half, once and twice --lr", "recipe", metavar="RATES"),
+    ] = None  # fmt: skip
     val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
     backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
     torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
@@ -112,6 +120,14 @@ class Study:
             raise ValueError(f"delta={self.delta} must be above 0: no test shows that a difference is exactly 0")
         if not 0 <= self.allow_skipped <= 1:
             raise ValueError(f"allow_skipped={self.allow_skipped} is no share of files; choose 0 to 1")
+        if self.rates and len(self.rates) < LEAST_RATES:
+            raise ValueError(f"tune={self.tune} are {len(self.rates)} learning rates; name at least {LEAST_RATES}, "
+                             f"such as 5e-4,1e-3,2e-3,4e-3, or write lr")  # fmt: skip
+        if self.rates and min(self.rates) < self.recipe.min_lr:
+            raise ValueError(f"tune={self.tune} goes below min_lr={self.recipe.min_lr}; lower --min-lr or leave that "
+                             f"rate out")  # fmt: skip
+        if self.rates and TUNING_SEED in self.seeds:
+            raise ValueError(f"seed {TUNING_SEED} is the one that --tune trains with; choose another")
         if self.pos_std is not None and self.pos_std < 0:
             raise ValueError(f"pos_std={self.pos_std} must be a standard deviation: 0 or more")
         for px in self.resolutions:
@@ -140,12 +156,28 @@ class Study:
         return [replace(self, vary=None, **{factor: value}) for value in values]
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates that each variant tries, the lowest first. Raises ValueError for text that names none."""
+        if self.tune is None:
+            return ()
+        if self.tune == "lr":
+            return tuple(self.recipe.lr * share for share in (0.25, 0.5, 1, 2))
+        try:
+            found = sorted({float(word) for word in self.tune.split(",")})
+        except ValueError:
+            found = []
+        if not found or found[0] <= 0 or not math.isfinite(found[-1]):
+            raise ValueError(f"tune={self.tune!r} is no list of learning rates; write 5e-4,1e-3,2e-3,4e-3, or lr")
+        return tuple(found)
+
+    @property
     def fixed(self) -> dict[str, Any]:
         """What a trained cell depends on beside its variant, seed and share of the training images."""
         kept = {name: value for name, value in asdict(self).items() if name not in FREE}
         if self.background == "white":
             kept["background"] = None
-        for name in ("background", *PLACING):  # as in studies that are older than these settings
+        kept["tune"] = self.rates or None  # so that "lr" and its rates in full are one study
+        for name in ("background", "tune", *PLACING):  # as in studies that are older than these settings
             if kept[name] is None:
                 del kept[name]
         return in_full(kept) | asdict(self.recipe)

@@ -32,6 +32,7 @@ class Finetuned(OfTrained):
 
     @property
     def recipe(self) -> Recipe:
+        """Where the variant was tuned, `run` takes its learning rate in place of the study's."""
         return self.experiment.study.recipe.finetuning(self.experiment.study.finetune_epochs)
 
     @property
@@ -51,7 +52,8 @@ class Finetuned(OfTrained):
         return [*super().settings(), self.size, asdict(self.recipe)]
 
     def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
-        experiment, study, recipe = self.experiment, self.experiment.study, self.recipe
+        experiment, study = self.experiment, self.experiment.study
+        recipe = self.after.recipe(folder).finetuning(study.finetune_epochs)
         model = experiment.model(self.variant, self.seed)
         load_weights(self.after.weights(folder), model)
         model.set_grid(grid_for(self.size, study.patch_size))

@@ -6,14 +6,16 @@ weights (weights/CELL.safetensors), which test images were right, and the log-pr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness import distributed
 from harness.backbone.vit import ViT
 from harness.jobs.cell import Cell, Tick, keep_array
 from harness.jobs.experiment import Experiment, Size
@@ -35,10 +37,14 @@ class Trained(Cell):
     variant: str
     seed: int
     fraction: float = 1.0
+    tuning: Cell | None = None  # whose learning rate it takes
 
     kind = "training"
     metric = "top1"
-    after = None
+
+    @property
+    def after(self) -> Cell | None:
+        return self.tuning
 
     @property
     def name(self) -> str:
@@ -63,10 +69,15 @@ class Trained(Cell):
         return {"seed": self.seed, "train_fraction": self.fraction}
 
     def settings(self) -> Sequence[Any]:
-        return [self.seed, self.fraction]
+        return [self.seed, self.fraction, *([self.tuning.key] if self.tuning is not None else [])]
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The study's recipe, or with the learning rate that the variant was tuned to."""
+        shared = self.experiment.study.recipe
+        return shared if self.tuning is None else replace(shared, lr=tuned_rate(self.tuning, folder))
 
     def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
-        experiment, recipe = self.experiment, self.experiment.study.recipe
+        experiment, recipe = self.experiment, self.recipe(folder)
         model = experiment.model(self.variant, self.seed, compiled=True)
         training = training_of(experiment, model, recipe, self.seed, self.fraction, experiment.image)
         checkpoints = Checkpoints(self.checkpoints(folder), experiment.study.checkpoint_interval)
@@ -125,8 +136,24 @@ class OfTrained(Cell):
     def about(self) -> dict[str, Any]:
         return self.after.about | {"epoch": self.experiment.study.recipe.total_epochs}
 
+    @property
+    def weights_hash(self) -> list[str]:
+        return [self.after.kind_hash]
+
     def settings(self) -> Sequence[Any]:
         return [self.after.key]
+
+
+def tuned_rate(tuning: Cell, folder: Path) -> float:
+    """The learning rate that a tuning left, which rank 0 reads. Raises ValueError where it left none."""
+    found: list[float] = []
+    if distributed.rank() == 0 and tuning.done(folder):
+        rows = map(json.loads, tuning.path(folder).read_text().splitlines())
+        found = [row["value"] for row in rows if row["metric"] == tuning.metric]
+    found = distributed.agreed(found)
+    if not found:
+        raise ValueError(f"{tuning.name} left no learning rate; see why it failed")
+    return found[0]
 
 
 def training_of(experiment: Experiment, model: ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:

@@ -19,7 +19,7 @@ from harness.report.study import rules
 from harness.report.study.primary import delta
 from harness.report.study.published import Pair, Published, beside
 from harness.report.study.study import Setting
-from harness.report.tables import reached
+from harness.report.tables import reached, tuning
 from harness.report.tables.main import Table, level, measured, table
 from harness.report.tables.means import Means, means
 from harness.report.text import plan, verdict
@@ -67,6 +67,8 @@ class Section:
     rules: list[tuple[list[str], str]]
     means: list[Means]
     training: Training | None
+    tuned: Table | None
+    tuned_how: str
     timings: list[Drawing]
     legend: list[str]
     look: dict[str, Look]
@@ -146,6 +148,8 @@ def section(
         rules=rules.rules(setting),
         means=means(setting),
         training=learned,
+        tuned=tuning.table(setting),
+        tuned_how=tuning.HOW,
         timings=timings,
         legend=unlabelled(setting.variants, every),
         look=look,

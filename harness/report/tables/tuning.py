@@ -1,0 +1,55 @@
+"""The table "Learning rates": what each variant reached at each rate, and which one it is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.report.analysis.quantity import Quantity
+from harness.report.study.study import Setting
+from harness.report.tables.main import Cell, Column, Footnotes, Line, Table, gap, number_cell
+from harness.report.text.formatting import percent, significant
+
+OVER = "Validation top-1 by learning rate"
+UNTRIED = "no training at this learning rate"
+HOW = (
+    "Each variant was trained once at each of these learning rates, with a seed that the study itself does not have. "
+    "The rate with the best accuracy on the validation split is the one of all its trainings. The test split was not "
+    "read."
+)
+
+
+def table(setting: Setting) -> Table | None:
+    """A column a rate and one of the seconds; None where nothing was tuned."""
+    tried = {variant: by_rate(setting, "tuning_top1", variant) for variant in setting.variants}
+    rates = sorted({rate for found in tried.values() for rate in found})
+    if not rates:
+        return None
+    notes, lines = Footnotes(), []
+    for variant, found in tried.items():
+        chosen = set(setting.named("tuned_lr", variant)["value"])
+        cells = [_cell(found.get(rate), rate in chosen, notes) for rate in rates]
+        spent = by_rate(setting, "tuning_s", variant)
+        whole = Quantity(sum(one.value or 0.0 for one in spent.values())) if spent else Quantity(reason=UNTRIED)
+        cells.append(number_cell(whole, significant, notes))
+        lines.append(Line(variant, setting.families.get(variant, ""), variant == setting.baseline, cells))
+    columns = [Column(f"lr_{rate}", OVER, f"{rate:g}", "%", "of one training with this rate") for rate in rates]
+    columns.append(Column("tuning_s", "Cost", "Seconds", "of training", "of all trainings of the tuning"))
+    return Table(columns, lines, notes.sentences)
+
+
+def by_rate(setting: Setting, metric: str, variant: str) -> Mapping[float, Quantity]:
+    """The values of a metric of the tuning by learning rate, the newest of each, failures with their reason."""
+    rows = setting.named(metric, variant)
+    return {
+        float(params["lr"]): Quantity(None if value != value else float(value), reason=note, stale=stale)
+        for params, value, note, stale in zip(rows["params"], rows["value"], rows["note"], rows["stale"], strict=True)
+        if "lr" in params
+    }
+
+
+def _cell(found: Quantity | None, chosen: bool, notes: Footnotes) -> Cell:
+    if found is None:
+        return gap(UNTRIED, notes)
+    cell = number_cell(found, percent, notes)
+    return replace(cell, remark="chosen", tone="more") if chosen else cell
