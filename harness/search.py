@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.jobs.cell import Cell
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {  # by dataset
-    "digits:translated": {"lr": (1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5)},
+    "digits:translated": {"lr": (5e-4, 1e-3, 2e-3, 4e-3), "pos_std": (0.02, 0.2, 0.5)},
     "digits": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)},
     "fashion_mnist": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "pos_std": (0.02, 0.2, 0.5, 1.0, 2.0)},
 }

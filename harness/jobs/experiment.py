@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -178,7 +177,7 @@ class Experiment:
     @property
     def workers(self) -> int:
         """Processes that read pictures: no more than this training's share of the cores."""
-        return min(self.study.workers, max(1, (os.cpu_count() or 1) // (self.study.jobs or 1)))
+        return min(self.study.workers, max(1, provenance.cores() // (self.study.jobs or 1)))
 
     def shown(self, split: str, size: Size, dealt: bool = True, most: int | None = None) -> Iterator[Batch]:
         """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process.

@@ -25,7 +25,7 @@ GIVEN = {
     "num_heads": ("2", 2), "class_token": ("none", "none"), "spatial_layers": ("1", 1), "pos_embed": ("none", "none"),
     "pos_std": ("0.1", 0.1), "peg": (None, True), "val_interval": ("2", 2), "backend": ("eager", "eager"),
     "torchcompile": (None, True), "jobs": ("2", 2), "threads": ("3", 3), "checkpoint_interval": ("1.5", 1.5),
-    "speed_rounds": ("7", 7),
+    "speed_rounds": ("7", 7), "tune": ("lr", "lr"),
     "epochs": ("9", 9), "batch_size": ("32", 32), "lr": ("0.1", 0.1), "min_lr": ("0", 0.0), "warmup_lr": ("0.2", 0.2),
     "warmup_epochs": ("2", 2), "cooldown_epochs": ("1", 1), "weight_decay": ("0.3", 0.3), "smoothing": ("0.2", 0.2),
     "drop_path": ("0.4", 0.4), "clip_grad": ("2", 2.0), "crop_pad": ("1", 1), "scale": ("0.5 0.9", (0.5, 0.9)),
