@@ -1,24 +1,23 @@
-"""The README's part about a study, from its rows: two tables, the paper's findings, figures as files.
+"""The README's part about a study, from its rows: one table and one figure, small enough for a front page.
 
-It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The first
-table is led by the setting with the largest images and, among these, the most seeds; the study's other settings follow
-as columns of differences. The second is the same weights at other resolutions.
+It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The table is
+led by the setting with the largest images and, among these, the most seeds; two of the study's other settings follow as
+columns of differences. All else is on the page.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
 from harness.report.analysis.power_card import cards
-from harness.report.analysis.summary import Summary, differences_of, summaries
-from harness.report.analysis.transfer import curves
+from harness.report.analysis.summary import Summary, summaries
 from harness.report.export.formats import seeds_words
-from harness.report.export.sheet import Sheet, Value, markdown, marked, row
+from harness.report.export.sheet import Sheet, Value, markdown, marked
 from harness.report.figures import forest_plot
 from harness.report.figures.style.palette import alone, looks
 from harness.report.study.primary import MANY, delta
@@ -28,10 +27,10 @@ from harness.report.study.study import Key, Setting, Study, alike
 from harness.report.text.formatting import count as amount
 from harness.report.text.formatting import interval, listing, percent, plural, points, tick
 from harness.results import store
-from harness.results.stats import Difference
+from harness.results.stats import UNDETERMINED, Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
-TUNED = ", fine-tuned"
+MOST_ROWS, MOST_COLUMNS = 12, 3  # of variants, and of settings
 Found = dict[Key, list[Summary]]
 
 
@@ -78,25 +77,14 @@ def part(study: Study, name: str, folder: str) -> Part:
     if not shown:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
-    findings = claims(study.settings, found)
-    lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), "", *elsewhere(shown)]
+    lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), ""]
     figures = {}
-    drawn = {
-        "differences": ("Top-1 minus {}, by setting", factors(shown, [one for one in shown if one.first])),
-        "recipes": ("Top-1 minus {} with another recipe", factors(shown, [one for one in shown if not one.first])),
-        "ablations": ("Ablations: top-1 minus {}", ablations(study, found, shown)),
-    }
-    for key, (words, groups) in drawn.items():
-        drawing = forest_plot.draw_factors(groups, look, study.baseline, key)
-        if drawing is not None:
-            figures[f"{name}-{key}.svg"] = alone(drawing.svg)
-            lines += [f"![{words.format(study.baseline)}]({folder}/{name}-{key}.svg)", ""]
-    if figures:
-        every = [group for _, groups in drawn.values() for group in groups]
-        hidden = " Ablations: over all variants of a setting, those that no table shows among them."
-        lines += [f"*{forest_plot.caption(every, study.baseline)}{hidden if drawn['ablations'][1] else ''}*", ""]
-    for one in findings:
-        lines += [*finding(one), ""]
+    drawing = forest_plot.draw_factors(factors(shown), look, study.baseline, "differences")
+    if drawing is not None:
+        figures[f"{name}-differences.svg"] = alone(drawing.svg)
+        lines += [f"![Top-1 minus {study.baseline}, by setting]({folder}/{name}-differences.svg)", ""]
+        lines += [f"*{forest_plot.caption(factors(shown), study.baseline)}*", ""]
+    lines += [line for one in claims(study.settings, found) for line in (finding(one), "")]
     return Part("\n".join(lines).rstrip(), figures)
 
 
@@ -107,7 +95,7 @@ def powerless(study: Study, found: Found) -> list[str]:
 
 
 def chosen(study: Study, found: Found) -> list[Column]:
-    """The settings that the table shows, the leading one first.
+    """The settings that the table shows, the leading one first, MOST_COLUMNS at most.
 
     Of the same images and body the recipe with the most variants, then the others that compare many, called by what
     differs.
@@ -126,7 +114,7 @@ def chosen(study: Study, found: Found) -> list[Column]:
             seeds = max(len(s.seeds) for s in found[setting.key])
             rank = (-side(setting.train_px), place, -seeds, -by_number(setting.train_fraction)[0])
             ranked.append((rank, Column(words, place == 0, setting, {s.variant: s for s in found[setting.key]})))
-    return [column for _, column in sorted(ranked, key=lambda one: one[0])]
+    return [column for _, column in sorted(ranked, key=lambda one: one[0])][:MOST_COLUMNS]
 
 
 def heading(setting: Setting) -> str:
@@ -167,60 +155,31 @@ def table(study: Study, shown: Sequence[Column]) -> str:
 def listed(shown: Sequence[Column]) -> list[str]:
     """The variants of the leading setting and those of several others, by falling difference to the baseline.
 
-    Where a variant is not in the leading setting, the first that has it places it, after those before.
+    Where a variant is not in the leading setting, the first that has it places it, after those before. With the
+    baseline they are MOST_ROWS at most: what is decided stays before what is not, and of that the larger differences.
     """
     ranks: dict[str, tuple[int, float]] = {}
+    weights: dict[str, tuple[bool, int, float]] = {}
     times: dict[str, int] = {}
     for place, column in enumerate(shown):
         for s in column.found.values():
             if s.top1.value is not None and not s.is_baseline:
-                ranks.setdefault(s.variant, (place, -s.difference.estimate.center if s.difference else math.inf))
+                center = s.difference.estimate.center if s.difference else -math.inf
+                ranks.setdefault(s.variant, (place, -center))
+                decided = s.primary and s.difference is not None and s.difference.verdict not in ("", UNDETERMINED)
+                weights.setdefault(s.variant, (not decided, place, -abs(center)))
                 times[s.variant] = times.get(s.variant, 0) + 1
-    return [v for v in sorted(ranks, key=lambda v: ranks[v]) if ranks[v][0] == 0 or times[v] > 1]
+    known = [v for v in ranks if ranks[v][0] == 0 or times[v] > 1]
+    kept = sorted(known, key=lambda v: weights[v])[: MOST_ROWS - 1]
+    return sorted(kept, key=lambda v: ranks[v])
 
 
-def elsewhere(shown: Sequence[Column]) -> list[str]:
-    """The table of other resolutions: of each dataset and body the first setting, zero-shot and fine-tuned.
-
-    It has the variants of the leading setting and those of which anything is resolved.
-    """
-    leads: dict[Key, Column] = {}
-    for column in shown:
-        leads.setdefault(column.setting.key._replace(study="", train_fraction="", recipe=""), column)
-    columns = [
-        (f"{lead.words}, {px} px{TUNED * finetuned}", by_variant)
-        for lead in leads.values()
-        for finetuned in (False, True)
-        for px, by_variant in transferred(lead.setting, listed(shown), finetuned).items()
-    ]
-    if not columns:
-        return []
-    lines = []
-    for variant in listed(shown):
-        found = [by_variant.get(variant) for _, by_variant in columns]
-        if (any(found) and variant in shown[0].found) or any(one.resolved for one in found if one):
-            lines.append((variant, [difference(one) for one in found]))
-    told = f"; those {TUNED.strip(', ')} were trained on there" if any(w.endswith(TUNED) for w, _ in columns) else ""
-    corner = f"Minus {shown[0].setting.baseline} at"
-    whole = markdown(Sheet(corner, [("", words) for words, _ in columns], lines))
-    told += ". Intervals are simultaneous over the variants of the first table that were tested there, and exploratory"
-    return [*whole.splitlines(), "", f"The same weights at other resolutions, zero-shot{told}.", ""]
-
-
-def transferred(setting: Setting, names: Sequence[str], finetuned: bool = False) -> dict[str, dict[str, Difference]]:
-    """By other resolution and variant of `names`: the difference to the baseline there, simultaneous over these."""
-    seeds: dict[str, dict[str, Mapping[str, float]]] = {}
-    for curve in curves(setting):
-        for point in curve.finetuned if finetuned else curve.points:
-            if point.px != setting.train_px:
-                seeds.setdefault(point.px, {})[curve.variant] = point.seeds
-    found: dict[str, dict[str, Difference]] = {}
-    for px, known in seeds.items():
-        by_seed = {v: dict(known.get(v, {})) for v in setting.variants if v == setting.baseline or v in names}
-        differences = differences_of(by_seed, setting)
-        if differences:
-            found[px] = differences
-    return found
+def left_out(shown: Sequence[Column]) -> str:
+    """How many variants of the leading setting the table has no row for, in words."""
+    names = listed(shown)
+    more = [v for v, s in shown[0].found.items() if s.top1.value is not None and not s.is_baseline and v not in names]
+    verb = "is" if len(more) == 1 else "are"
+    return f"{plural(len(more), 'more variant')} of this setting {verb} on the page. " if more else ""
 
 
 def difference(found: Difference | None, primary: bool = False) -> Value:
@@ -252,15 +211,15 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
         f"{plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column over "
         f"its own. {counted}Bold is better or worse than {study.baseline}; what is equal is less than "
         f"{tick(delta(shown[0].setting))} points from it; all else is undetermined, and so is what is exploratory. "
-        f"The body is {bodies}. "
+        f"{left_out(shown)}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 
 
-def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Factor]:
-    """The table's variants in some of its settings, as a figure's groups."""
+def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
+    """The table's variants in its settings, but for those of another recipe, as a figure's groups."""
     names, made = listed(shown), []
-    for column in some:
+    for column in (one for one in shown if one.first):
         baseline = column.found[column.setting.baseline].seeds
         arms = [ablation.Arm(v, s, baseline) for v, s in column.found.items() if s.difference and v in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
@@ -269,32 +228,6 @@ def factors(shown: Sequence[Column], some: Sequence[Column]) -> list[ablation.Fa
     return made
 
 
-def ablations(study: Study, found: Found, shown: Sequence[Column]) -> list[ablation.Factor]:
-    """The factors of all settings, and those across recipes that the table's columns do not show already."""
-    told = {id(summary) for column in shown for summary in column.found.values()}
-    beside = {column.setting.key for column in shown if not column.first}
-    made = [
-        (heading(setting), factor)
-        for setting in study.settings
-        if setting.key not in beside
-        for factor in ablation.of_settings(found[setting.key])
-    ]
-    for one in ablation.of_recipes(study.settings, found):
-        for factor in one.factors:
-            if any(id(arm.summary) not in told for arm in factor.arms):
-                made.append((one.name, factor))
-    names = [factor.name for _, factor in made]
-    return [
-        replace(factor, name=f"{factor.name}, {where}") if names.count(factor.name) > 1 else factor
-        for where, factor in made
-    ]
-
-
-def finding(one: Claims) -> list[str]:
-    """The table of the paper's findings."""
-    lines = [f"The paper's findings on {marked(one.name)}: {count(one.tested)} ({one.level} intervals).", ""]
-    lines += [row(["Finding (ImageNet-100, arXiv 2206.07662)", "Points", "Here"]), row(["---", "---:", "---"])]
-    for it in one.tested:
-        words = f"{it.words[:1].upper()}{it.words[1:]}"
-        lines.append(row([marked(words), f"{it.points} {marked(it.ends)}", it.verdict]))
-    return lines
+def finding(one: Claims) -> str:
+    """How the paper's findings stand, in a sentence; the page has them one by one."""
+    return f"The paper's findings on {marked(one.name)}: {count(one.tested)}."

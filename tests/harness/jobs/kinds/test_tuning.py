@@ -112,7 +112,8 @@ def test_a_rate_at_which_the_loss_is_lost_is_recorded_and_not_chosen(tmp_path, m
     assert execute(cell, tmp_path, lambda count=1: None) is None
     rows = store.load(tmp_path)
     (lost,) = rows[rows["value"].isna()]["params"]
-    assert lost == {"lr": 2e-3} and chosen(tmp_path, "sa") != 2e-3
+    assert lost == {"lr": 2e-3}
+    assert chosen(tmp_path, "sa") != 2e-3
 
 
 def test_without_a_rate_that_holds_the_tuning_fails_and_its_trainings_say_why(tmp_path, monkeypatch):
@@ -144,7 +145,8 @@ def test_keys_depend_on_the_rates_and_on_nothing_new_without_them():
         return {cell.name: cell.key for cell in cells_of(experiment(measure=("accuracy",), tune=tune), ["sa"])}
 
     plain, some, others = keys(None), keys(RATES), keys("1e-5,5e-4,2e-3,9e-3")
-    assert list(plain) == ["sa seed 0"] and list(some) == ["sa tuning", "sa seed 0"]
+    assert list(plain) == ["sa seed 0"]
+    assert list(some) == ["sa tuning", "sa seed 0"]
     assert len({plain["sa seed 0"], some["sa seed 0"], others["sa seed 0"]}) == 3
 
 
@@ -176,7 +178,8 @@ def test_the_page_shows_each_rate_and_the_one_that_was_chosen(tuned, tmp_path):
     page = tmp_path / "page.html"
     render(tuned, page)
     text = page.read_text()
-    assert "Learning rates" in text and text.count(">chosen<") == 2
+    assert "Learning rates" in text
+    assert text.count(">chosen<") == 2
     for rate in ("1e-05", "0.0005", "0.002", "0.008"):
         assert f"<span>{rate}</span>" in text
 

@@ -156,25 +156,6 @@ def test_the_part_is_written_between_its_marks_and_nowhere_else(folder, tmp_path
     assert Path("README.md").read_text() == text, "written again it is the same"
 
 
-def test_other_resolutions_have_paired_differences_of_their_own(tmp_path):
-    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
-    there = {
-        "sa": np.array(SA) - 9,
-        "sp_sa": np.array(planted(1.0)) - 9 - 4 * JITTER,
-        "psa": np.array(planted(-2.0)) - 9,
-    }
-    for variant, values in there.items():
-        rows += [made.row(variant, "top1", value, seed=seed, epoch=30, test_px=12, unit="%", n=360)
-                 for seed, value in enumerate(values)]  # fmt: skip
-    found = readme.transferred(made.take(tmp_path, rows).settings[0], ["sp_sa", "psa"])
-    assert list(found) == ["12"]
-    one = found["12"]["sp_sa"].estimate
-    assert not wrong(one, there["sp_sa"] - there["sa"], compared=2)
-    assert wrong(one, np.array(planted(1.0)) - SA, compared=2), "the mutant: the training resolution"
-    assert found["12"]["psa"].resolved
-    assert found["12"]["psa"].estimate.center < 0
-
-
 def several_recipes():
     """Rows of five, four and three variants in recipes that differ in one entry from the first, and these."""
     names = ["sp_sa", "psa", "gpsa", "rel_bias", "rpe_1d"]
@@ -205,11 +186,18 @@ def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_pat
     assert differences["`rpe_1d`"] == "—"
 
 
-def test_the_ablations_are_what_no_column_shows(tmp_path):
-    study = made.take(tmp_path, *several_recipes())
-    shown, found = columns(study)
-    names = {factor.name for factor in readme.ablations(study, found, shown)}
-    assert names == {f"{name}: learning rate" for name in ("sp_sa", "psa", "gpsa")}
+def test_the_table_keeps_what_is_decided_and_says_how_many_it_leaves_out(tmp_path):
+    names = [f"psa[scope={name}]" for name in "abcdefghijkl"]  # so that no two are ablations of a third
+    study = made.take(tmp_path, top1("sa", SA) + [
+        row for place, name in enumerate(["sp_sa", *names]) for row in top1(name, planted(3.0 - 0.25 * place))
+    ])  # fmt: skip
+    shown, _ = columns(study)
+    rows = readme.listed(shown)
+    assert len(rows) == 11
+    decided = {v for v, s in shown[0].found.items() if s.difference and s.difference.resolved}
+    assert "sp_sa" in decided <= set(rows)
+    assert rows == sorted(rows, key=lambda v: -shown[0].found[v].difference.estimate.center)
+    assert "2 more variants of this setting are on the page." in readme.caption(study, shown)
 
 
 def test_a_column_whose_recipe_is_lost_says_so(tmp_path):
@@ -235,23 +223,6 @@ def test_sizes_and_resolutions_of_one_dataset_are_told_apart(tmp_path):
     rows += [one | {"train_px": 16, "test_px": 16, "recipe_hash": "c" * 16} for one in rows[:8]]
     shown, _ = columns(made.take(tmp_path, rows))
     assert {column.words for column in shown} == {"digits, micro, 8 px", "digits, tiny, 8 px", "digits, micro, 16 px"}
-
-
-def test_weights_fine_tuned_elsewhere_have_columns_of_their_own(tmp_path):
-    rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5, 2))
-    for metric, gain in (("top1", -2.0), ("finetuned_top1", 3.0)):
-        for variant, values in {"sa": SA, "sp_sa": planted(gain, 2), "psa": planted(0.5, 3)}.items():
-            rows += [made.row(variant, metric, value, seed=seed, epoch=5, test_px=12, unit="%", n=360)
-                     for seed, value in enumerate(values)]  # fmt: skip
-    shown, _ = columns(made.take(tmp_path, rows))
-    lines = readme.elsewhere(shown)
-    assert lines[0] == "| Minus sa at | digits, 12 px | digits, 12 px, fine-tuned |"
-    (line,) = [one for one in lines if one.startswith("| `sp_sa`")]
-    assert re.findall(r"\| (\S+) \\\[", line) == ["\N{MINUS SIGN}2.00", "+3.00"], "exploratory, so none is bold"
-    assert "those fine-tuned were trained on there" in lines[-2]
-    rows = [one for one in rows if one["metric"] != "finetuned_top1"]
-    alone = readme.elsewhere(columns(made.take(tmp_path / "shot", rows))[0])[-2]
-    assert alone.startswith("The same weights at other resolutions, zero-shot. Intervals are simultaneous over the ")
 
 
 def test_a_file_without_marks_is_refused(folder, tmp_path, capsys):

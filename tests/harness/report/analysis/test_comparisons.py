@@ -147,13 +147,6 @@ def test_readme_and_page_have_one_verdict_for_one_contrast(tmp_path):
     assert f"[{readme.points(psa.low)}, {readme.points(psa.high)}".replace("[", "\\[") in part
 
 
-def test_readmes_other_resolutions_hold_for_the_variants_of_its_table(tmp_path):
-    _, shown = two_columns(tmp_path)
-    found = readme.transferred(shown[1].setting, readme.listed(shown))["12"]
-    assert set(found) == {"sp_sa", *ARMS, "uniform"}
-    assert found["psa"].estimate.confidence == pytest.approx(1 - 0.05 / 5)
-
-
 def test_an_interval_of_a_mean_ends_at_100_percent_and_says_so(tmp_path):
     top1 = dict(zip(SEEDS, (99.0, 99.5, 100.0, 98.9, 100.0), strict=True))
     rows = [r for variant in ("sa", "psa") for r in curve(variant)] + curve("swin", top1=top1)
