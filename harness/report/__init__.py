@@ -47,6 +47,21 @@ def render_comparison(a: str, b: str, output: Path) -> Report:
     return write(Path(output), page(one, two), one, two)
 
 
+def render_index(folder: Path, force: bool = False) -> Path:
+    """Draws a page of all pages in a folder, `index.html` beside them; returns its path.
+
+    Raises ValueError for a folder without a page, and where index.html is somebody else's and not to be replaced.
+    """
+    from harness.report.pages import index
+    from harness.results import store, targets
+
+    output = folder / index.NAME
+    html = index.page(folder)
+    targets.check({"report": output}, force=force)
+    store.write_bytes(output, html.encode())
+    return output
+
+
 def write(output: Path, html: str, *sources: Source) -> Report:
     """Writes a page, whole or not at all."""
     from harness.results import store

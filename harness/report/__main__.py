@@ -36,13 +36,16 @@ def parser() -> Parser:
         epilog="results/NAME@COMMIT stands for the rows that one commit wrote, so that two commits of a study can be "
         "compared. Exit codes: 0, done; 1, a line is damaged (the rest is rendered); 2, bad input, nothing rendered.",
     )
-    p.add_argument("folder", metavar="results/NAME", help="the folder of rows, or one .jsonl file")
+    p.add_argument("folder", nargs="?", metavar="results/NAME", help="the folder of rows, or one .jsonl file")
     p.add_argument("other", nargs="?", metavar="results/OTHER", help="a second one, to be compared with")
     p.add_argument("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     for name, what in EXPORTS.items():
         p.add_argument(f"--{name}", dest=name, type=Path, metavar="FILE", help=f"write {what}, too")
     p.add_argument(
         "--figures", type=Path, default=Path("reports/figures"), metavar="DIR", help="where --readme's figures go"
+    )
+    p.add_argument(
+        "--index", type=Path, metavar="DIR", help="in place of a study: write DIR/index.html, a page of the pages there"
     )
     p.add_argument("--force", action="store_true", help="replace files that this program did not write")
     return p
@@ -56,8 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Renders one study with its exports, or two side by side."""
-    from harness.report import render_comparison
+    from harness.report import render_comparison, render_index
 
+    if args.index is not None:
+        if args.folder or any(getattr(args, name) for name in ("report", *EXPORTS)):
+            raise ValueError(f"--index {args.index} makes one page of many; leave out studies and exports")
+        print(render_index(args.index, args.force))
+        return 0
+    if args.folder is None:
+        raise ValueError("no study is named; write results/NAME, or --index reports")
     names = [Path(one).resolve().name.removesuffix(".jsonl") for one in (args.folder, args.other) if one]
     output = args.report or Path("reports") / f"{'-vs-'.join(names)}.html"
     asked = {name: path for name in EXPORTS if (path := getattr(args, name))}

@@ -40,6 +40,7 @@ def page(study: Study) -> str:
         "page.html",
         study=study,
         title=listing(study.names),
+        sentence=next((one.headline for one in sections if one.headline), ""),
         contents=contents(findings, ablations, overviews, sections),
         cards=cards(study.settings, found),
         planned=plan.seeds(study.settings),

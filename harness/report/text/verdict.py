@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.analysis.pareto import SURE, on_front
@@ -21,6 +21,7 @@ from harness.report.text.bars import Bar, axis, bar, rank
 from harness.report.text.formatting import (
     confidence,
     grouped,
+    interval,
     listing,
     p_value,
     percent,
@@ -87,10 +88,24 @@ def headline(setting: Setting, found: list[Summary]) -> str:
     words = (
         [f"Of {plural(counts.total(), 'variant')} compared with {setting.baseline}: {listing(parts)}."] if parts else []
     )
+    words += best(challengers, setting.baseline)
     if rest:
         words.append(f"{plural(len(rest), 'comparison')} here {'is' if len(rest) == 1 else 'are'} exploratory: "
                      "intervals are shown, and nothing is decided.")  # fmt: skip
     return " ".join(words)
+
+
+def best(challengers: Sequence[Summary], baseline: str) -> list[str]:
+    """The primary variant with the largest gain of those that are decided to be better, in a sentence; else none."""
+    better = [s for s in challengers if s.primary and s.difference is not None and outcome(s) == BETTER]
+    if not better:
+        return []
+    most = max(better, key=lambda s: s.difference.estimate.center if s.difference else 0.0)
+    assert most.difference is not None
+    one, speed = most.difference.estimate, most.inference.ratio.value
+    at = f", at {percent(speed)} times the time of {baseline}" if speed is not None else ""
+    return [f"The largest gain is that of {most.variant}: {points(one.center)} points "
+            f"{interval(one.low, one.high, points)}{at}."]  # fmt: skip
 
 
 def trained(found: list[Summary]) -> bool:

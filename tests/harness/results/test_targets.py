@@ -95,7 +95,7 @@ def test_no_export_is_taken_for_another_by_its_first_words_alone(there):
 
 
 def test_files_that_were_written_before_they_had_a_mark_are_known(there):
-    for page in ("costs", "priors", "reference", "speed"):
+    for page in ("costs", "priors", "speed"):
         assert targets.written_here("report", ROOT / "reports" / f"{page}.html")
     frame = store.load("rows").drop(columns=["kind", "params", "samples"])
     frame.to_csv("old.csv", index=False)
