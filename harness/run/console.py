@@ -83,7 +83,7 @@ def work(
 
     from harness.jobs import local
 
-    steady = 0.1 if sys.stderr.isatty() else 10.0  # in a log, a line every ten seconds is enough
+    steady = 0.1 if sys.stderr.isatty() else 60.0  # in a log, a line a minute is enough
     total = sum(cell.work for cell in missing)
     shown = bool(missing) and spoken()
     with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not shown) as bar:
