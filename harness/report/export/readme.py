@@ -30,6 +30,7 @@ from harness.results import store
 from harness.results.stats import UNDETERMINED, Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
+TUNED = "Each variant is trained with the learning rate that was its best on the validation split. "
 MOST_ROWS, MOST_COLUMNS = 12, 3  # of variants, and of settings
 Found = dict[Key, list[Summary]]
 
@@ -211,7 +212,7 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
         f"{plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column over "
         f"its own. {counted}Bold is better or worse than {study.baseline}; what is equal is less than "
         f"{tick(delta(shown[0].setting))} points from it; all else is undetermined, and so is what is exploratory. "
-        f"{left_out(shown)}The body is {bodies}. "
+        f"{left_out(shown)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 
