@@ -11,7 +11,9 @@ No study executes this file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from harness.backbone.embed import ConvStem
 from harness.backbone.sizes import Size, size_of
 from harness.backbone.vit import Block, ViT, create, grid_for
+from harness.backbone.weights import translate
 from variants.geometry import Grid
 
 try:
@@ -55,6 +58,7 @@ class TimmViT(ViT):
     patch_embed: Any
     norm: Any
     head: Any
+    pretrained_cfg: Any  # timm's builder sets it
 
     def __init__(self, spec: str, size: Size, *, in_chans: int, num_classes: int, **given: Any):
         super().__init__(spec, size, in_chans=in_chans, num_classes=num_classes, **given)
@@ -64,6 +68,7 @@ class TimmViT(ViT):
         self.pos_drop, self.head_drop = nn.Dropout(0.0), nn.Dropout(0.0)
         self.dynamic_img_size = True
         self.grad_checkpointing = False
+        self.first_grid = self.grid
         self._describe()
 
     def _describe(self) -> None:
@@ -278,7 +283,7 @@ class TimmViT(ViT):
             self._set_patch(patch)
         self.set_grid(grid)
         if note_size is not None:
-            note_size(self, px, patch_size=None if patch_size is None else patch)
+            note_size(self, px, patch_size=None if patch_size is None else patch, first_grid=self.first_grid)
 
     def _set_patch(self, patch: int) -> None:
         stem = isinstance(self.patch_embed, ConvStem)
@@ -311,6 +316,9 @@ def build(
     drop_rate: float = 0.0,
     pos_drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    img_size: int | tuple[int, int],
+    patch_size: int,
+    first_grid: Grid | None = None,
     dynamic_img_size: bool = True,
     device: Any = None,
     dtype: torch.dtype | None = None,
@@ -319,7 +327,8 @@ def build(
     """The TimmViT of a spec, by timm's names of settings; `factors` are those of `create`. None: the size's own choice.
 
     num_classes: 0 leaves the heads out. drop_rate: of what enters a head. pos_drop_rate: of the tokens before the first
-    block. Raises ValueError for what cannot be built, among it the rates of REFUSED, and TypeError for what is unknown.
+    block. first_grid: the grid before set_input_size, which some windows and scales keep to, for a model that is built
+    again. Raises ValueError for what cannot be built, among it the rates of REFUSED, and TypeError for what is unknown.
     """
     for name, why in REFUSED.items():
         if given := factors.pop(name, None):
@@ -330,17 +339,50 @@ def build(
     chosen = size_of(size) if isinstance(size, str) else size
     given = {"width": embed_dim, "depth": depth, "mlp_ratio": mlp_ratio}
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    if num_classes < 0:
+        raise ValueError(f"num_classes={num_classes} must be at least 0; 0 leaves the head out")
     with nullcontext() if device is None else torch.device(device):
         model = create(
-            spec, kind=TimmViT, size=chosen, num_classes=num_classes or 1, drop_path=drop_path_rate, **factors
+            spec, kind=TimmViT, size=chosen, num_classes=num_classes or 1, drop_path=drop_path_rate,
+            img_size=img_size if first_grid is None else (first_grid[0] * patch_size, first_grid[1] * patch_size),
+            patch_size=patch_size, **factors,
         )  # fmt: skip
     assert isinstance(model, TimmViT)
+    if first_grid is not None:
+        model.set_input_size(img_size)
     model.pos_drop.p, model.head_drop.p, model.dynamic_img_size = pos_drop_rate, drop_rate, dynamic_img_size
     if global_pool is not None:
         model._set_pool(global_pool)
     if num_classes == 0:
         model.reset_classifier(0)
     return model.to(dtype=dtype) if dtype is not None else model
+
+
+def fitted(state: Mapping[str, Tensor], model: TimmViT) -> dict[str, Tensor]:
+    """Weights in this backbone's names, as `translate`, and resampled where they were trained on another grid.
+
+    Which one that was stands in the export's arguments or, for other files, in the pretrained_cfg of the model.
+    """
+    own = translate(state)
+    told = getattr(model, "pretrained_model_args", {}).get("img_size") or model.pretrained_cfg["input_size"][-2:]
+    px = (told, told) if isinstance(told, int) else (told[0], told[1])
+    grid = (px[0] // model.patch_size, px[1] // model.patch_size)
+    learned = own.get("pos_embed")
+    if grid == model.grid or (
+        learned is not None and learned.shape[1] not in (grid[0] * grid[1], grid[0] * grid[1] + 1)
+    ):
+        return own
+    twin = deepcopy(model)
+    twin.set_grid(grid)
+    fits = {
+        name: own[name]
+        for name, tensor in twin.state_dict().items()
+        if name in own and (name == "pos_embed" or own[name].shape == tensor.shape)
+    }  # of another head, say, timm takes care
+    twin.load_state_dict(fits, strict=False)
+    twin.set_grid(model.grid)
+    resampled = twin.state_dict()
+    return own | {name: resampled[name] for name in fits}
 
 
 def _side(patch: int | tuple[int, int]) -> int:

@@ -16,11 +16,10 @@ from typing import Any
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
-from torch import Tensor, nn
+from torch import nn
 
-from harness.backbone.contract import build
+from harness.backbone.contract import build, fitted
 from harness.backbone.sizes import size_of
-from harness.backbone.weights import translate
 
 # name -> (size, the paper's attention); SP-ViT's code has C/H = 64 hidden units a head
 FAMILIES = {
@@ -71,7 +70,7 @@ def entry(name: str, size: str, spec: str) -> None:
                              f"harness.backbone.weights.load")  # fmt: skip
         model: nn.Module = build_model_with_cfg(
             partial(build, variant, size=size, patch_size=patch_size), name, pretrained, pretrained_cfg=pretrained_cfg,
-            pretrained_cfg_overlay=pretrained_cfg_overlay, pretrained_filter_fn=_translated,
+            pretrained_cfg_overlay=pretrained_cfg_overlay, pretrained_filter_fn=fitted,
             feature_cfg={"out_indices": out_indices, "feature_cls": "getter"}, **given,
         )  # fmt: skip
         return model
@@ -79,10 +78,6 @@ def entry(name: str, size: str, spec: str) -> None:
     made.__name__ = name
     made.__module__ = __name__
     register_model(made)
-
-
-def _translated(state: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
-    return translate(state)
 
 
 for _family, (_size, _spec) in FAMILIES.items():
