@@ -36,7 +36,7 @@ except ImportError:  # an older timm, whose exports say no size
     note_size = None  # type: ignore[assignment]
 
 POOLS = ("token", "avg", "max", "avgmax", "")
-REFUSED = {  # settings of timm's ViTs that this one does not have, by the reason
+ABSENT = {  # settings of timm's ViTs that this one does not have, by the reason
     "attn_drop_rate": "no attention here drops weights; use drop_path_rate",
     "proj_drop_rate": "the layers drop whole branches alone; use drop_path_rate",
     "patch_drop_rate": "a spatial relation needs every patch of the grid; use drop_path_rate",
@@ -110,9 +110,9 @@ class TimmViT(ViT):
 
     def layer(self, number: int, x: Tensor, grid: Grid) -> Tensor:
         """As ViT.layer; with grad_checkpointing the backward pass computes it again."""
-        out: Tensor = (
-            checkpoint(super().layer, number, x, grid) if self.grad_checkpointing else super().layer(number, x, grid)
-        )
+        if not self.grad_checkpointing:
+            return super().layer(number, x, grid)
+        out: Tensor = checkpoint(super().layer, number, x, grid)
         return out
 
     def head_of(self, tokens: Tensor) -> Tensor:
@@ -328,9 +328,9 @@ def build(
 
     num_classes: 0 leaves the heads out. drop_rate: of what enters a head. pos_drop_rate: of the tokens before the first
     block. first_grid: the grid before set_input_size, which some windows and scales keep to, for a model that is built
-    again. Raises ValueError for what cannot be built, among it the rates of REFUSED, and TypeError for what is unknown.
+    again. Raises ValueError for what cannot be built, among it the rates of ABSENT, and TypeError for what is unknown.
     """
-    for name, why in REFUSED.items():
+    for name, why in ABSENT.items():
         if given := factors.pop(name, None):
             raise ValueError(f"{name}={given} is not available: {why}")
     for name, rate in (("drop_rate", drop_rate), ("pos_drop_rate", pos_drop_rate)):
