@@ -703,7 +703,7 @@ def test_timms_own_tests_notice_a_class_token_that_is_left_over(tmp_path):
         "    return found\n"
         "TimmViT.prune_intermediate_layers = prune\n"
     )
-    chosen = f"{TINY} and prune"
+    chosen = f"{TINY} and params_used"
     assert outcomes(tmp_path, "-k", chosen)["failed"] == set()
     assert ("test_prune_intermediate_layers_params_used", TINY) in outcomes(tmp_path, "-p", "planted", "-k", chosen)[
         "failed"
