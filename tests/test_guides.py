@@ -28,7 +28,9 @@ NOT_RUN = {  # commands that are no program of this project: why they are not re
     "pip": "installs packages", "pytest": "is the suite itself", "ruff": "is a check of its own",
     "mypy": "is a check of its own", "git": "changes the checkout",
 }  # fmt: skip
-FOREIGN = {"--exclusive", "--badges", "--benchmark-only", "--rounds"}  # flags of Slurm and of pytest
+FOREIGN = {  # flags of Slurm, of pytest and of timm's scripts
+    "--exclusive", "--badges", "--benchmark-only", "--rounds", "--device-modules", "--img-size", "--model-kwargs",
+}  # fmt: skip
 
 
 class Parsed(Exception):
@@ -88,7 +90,12 @@ def told_by(words):
 
 
 def checked(words, monkeypatch):
-    """Raises what is wrong with a command."""
+    """Raises what is wrong with a command. Of `python -c` what it imports exists; the rest is of another's script."""
+    if words[:2] == ["python", "-c"]:
+        imports = [node for node in ast.walk(ast.parse(words[2])) if isinstance(node, ast.Import)]
+        for name in (alias.name for node in imports for alias in node.names):
+            assert _is_module(name), f"there is no module {name}"
+        return
     program, arguments = told_by(words)
     _, found = read_by(program, arguments, monkeypatch)
     if program == "harness.run":
@@ -121,7 +128,7 @@ def test_a_command_is_read_by_its_program(guide, command, monkeypatch):
 @pytest.mark.parametrize("wrong", [
     "python -m harness.run --varaints sp_sa", "python -m harness.run --preset digit", "python -m harness.nothing",
     "python -m harness.run --variants 'sp_sa[hiden=16]'", "python -m harness.check examples/no_variant.py",
-    "python -m harness.run --measure weather", "make all",
+    "python -m harness.run --measure weather", "make all", "python -c 'import runpy, harness.models' --data-dir images",
 ])  # fmt: skip
 def test_a_wrong_command_is_seen(wrong, monkeypatch, capsys):
     with pytest.raises((ValueError, AssertionError, SystemExit, ModuleNotFoundError)):
