@@ -1,6 +1,7 @@
 """The table in variants/README.md: every entry is tried; what it says works agrees with the plain forward."""
 
 import copy
+import io
 import re
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def export(layer, dynamic=True, **how):
     exported = torch.export.export(layer, (tokens(2),), dynamic_shapes=shapes, **how).module()
     for batch in (1, 2, 7) if dynamic else (2,):
         same(exported(tokens(batch)), layer(tokens(batch)))
+
+
+def onnx(layer, dynamic=True):
+    """A file of torch's new exporter, as onnxruntime computes it."""
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if dynamic else None
+    program = torch.onnx.export(layer, (tokens(2),), dynamo=True, dynamic_shapes=shapes, verbose=False)
+    file = io.BytesIO()
+    program.save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    for batch in (1, 2, 7) if dynamic else (2,):
+        (found,) = session.run(None, {session.get_inputs()[0].name: tokens(batch).numpy()})
+        same(torch.from_numpy(found), layer(tokens(batch)))
 
 
 def jit_trace(layer):
@@ -117,6 +132,8 @@ TOOLS = {
     "torch.export, batch as given": lambda layer: export(layer, dynamic=False, strict=False),
     "torch.export, batch dynamic": lambda layer: export(layer, strict=False),
     "torch.export, strict, batch dynamic": lambda layer: export(layer, strict=True),
+    "torch.onnx.export and onnxruntime, batch as given": lambda layer: onnx(layer, dynamic=False),
+    "torch.onnx.export and onnxruntime, batch dynamic": onnx,
     "torch.jit.trace, used at another batch": jit_trace,
     "torch.compile, one graph, one compilation": compiled,
     "FakeTensorMode": fake,
