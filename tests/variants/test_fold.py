@@ -1,6 +1,7 @@
 """fold: a copy with the same logits, in which no relation has a parameter."""
 
 import copy
+import io
 
 import pytest
 import timm
@@ -117,3 +118,17 @@ def test_half_precision():
     x = torch.randn(2, 3, 12, 20).bfloat16()
     torch.testing.assert_close(fold(trained)(x), trained(x))
     torch.testing.assert_close(fold(model("sp_sa")).bfloat16()(x), trained(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_a_folded_model_is_an_onnx_file_for_any_batch():
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    folded, file = fold(model("sp_sa")), io.BytesIO()
+    example = (torch.randn(2, 3, 12, 20),)
+    torch.onnx.export(folded, example, dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False).save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    for batch in (1, 5):
+        x = torch.randn(batch, 3, 12, 20)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), folded(x), rtol=1e-4, atol=1e-4)

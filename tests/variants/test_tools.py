@@ -58,18 +58,21 @@ def export(layer, dynamic=True, **how):
         same(exported(tokens(batch)), layer(tokens(batch)))
 
 
-def onnx(layer, dynamic=True):
-    """A file of torch's new exporter, as onnxruntime computes it."""
+def in_onnx(layer, dynamic=True):
+    """x -> what onnxruntime computes of a file by torch's new exporter."""
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if dynamic else None
-    program = torch.onnx.export(layer, (tokens(2),), dynamo=True, dynamic_shapes=shapes, verbose=False)
     file = io.BytesIO()
-    program.save(file)
+    torch.onnx.export(layer, (tokens(2),), dynamo=True, dynamic_shapes=shapes, verbose=False).save(file)
     session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+def onnx(layer, dynamic=True):
+    computed = in_onnx(layer, dynamic)
     for batch in (1, 2, 7) if dynamic else (2,):
-        (found,) = session.run(None, {session.get_inputs()[0].name: tokens(batch).numpy()})
-        same(torch.from_numpy(found), layer(tokens(batch)))
+        same(computed(tokens(batch)), layer(tokens(batch)))
 
 
 def jit_trace(layer):
@@ -154,6 +157,15 @@ def table():
 
 def test_the_table_has_every_tool_and_backend():
     assert table().keys() == {(tool, backend) for tool in TOOLS for backend in SPECS}
+
+
+def test_a_file_of_other_weights_is_seen():
+    layer = Layer("sp_sa", "auto").eval()
+    with torch.no_grad():
+        computed = in_onnx(layer, dynamic=False)
+        layer.attention.relation.function.w2.neg_()
+        with pytest.raises(AssertionError, match="not close"):
+            same(computed(tokens(2)), layer(tokens(2)))
 
 
 def attempt(tool, spec, backend):
