@@ -279,7 +279,7 @@ def _trunk(model: nn.Module) -> tuple[str, nn.Module, Kind]:
     """The one part of the model that is known: (its dotted place in the model, itself, its kind)."""
     found = [(name, module) for name, module in model.named_modules() if _name(module) in TRUNKS]
     if len(found) != 1:
-        raise Unsupported(f"{type(model).__name__} holds {len(found)} models of a known kind; adapt wants one of "
+        raise Unsupported(f"{_name(model)} holds {len(found)} models of a known kind; adapt wants one of "
                           f"{_words(TRUNKS)} (no subclass)")  # fmt: skip
     name, trunk = found[0]
     return f"{name}." if name else "", trunk, TRUNKS[_name(trunk)]
