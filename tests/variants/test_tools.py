@@ -1,6 +1,7 @@
 """The table in variants/README.md: every entry is tried; what it says works agrees with the plain forward."""
 
 import copy
+import io
 import re
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def export(layer, dynamic=True, **how):
     exported = torch.export.export(layer, (tokens(2),), dynamic_shapes=shapes, **how).module()
     for batch in (1, 2, 7) if dynamic else (2,):
         same(exported(tokens(batch)), layer(tokens(batch)))
+
+
+def in_onnx(layer, dynamic=True):
+    """x -> what onnxruntime computes of a file by torch's new exporter."""
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if dynamic else None
+    file = io.BytesIO()
+    torch.onnx.export(layer, (tokens(2),), dynamo=True, dynamic_shapes=shapes, verbose=False).save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+def onnx(layer, dynamic=True):
+    computed = in_onnx(layer, dynamic)
+    for batch in (1, 2, 7) if dynamic else (2,):
+        same(computed(tokens(batch)), layer(tokens(batch)))
 
 
 def jit_trace(layer):
@@ -117,6 +135,8 @@ TOOLS = {
     "torch.export, batch as given": lambda layer: export(layer, dynamic=False, strict=False),
     "torch.export, batch dynamic": lambda layer: export(layer, strict=False),
     "torch.export, strict, batch dynamic": lambda layer: export(layer, strict=True),
+    "torch.onnx.export and onnxruntime, batch as given": lambda layer: onnx(layer, dynamic=False),
+    "torch.onnx.export and onnxruntime, batch dynamic": onnx,
     "torch.jit.trace, used at another batch": jit_trace,
     "torch.compile, one graph, one compilation": compiled,
     "FakeTensorMode": fake,
@@ -137,6 +157,15 @@ def table():
 
 def test_the_table_has_every_tool_and_backend():
     assert table().keys() == {(tool, backend) for tool in TOOLS for backend in SPECS}
+
+
+def test_a_file_of_other_weights_is_seen():
+    layer = Layer("sp_sa", "auto").eval()
+    with torch.no_grad():
+        computed = in_onnx(layer, dynamic=False)
+        layer.attention.relation.function.w2.neg_()
+        with pytest.raises(AssertionError, match="not close"):
+            same(computed(tokens(2)), layer(tokens(2)))
 
 
 def attempt(tool, spec, backend):
