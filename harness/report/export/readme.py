@@ -157,10 +157,10 @@ def listed(shown: Sequence[Column]) -> list[str]:
     """The variants of the leading setting and those of several others, by falling difference to the baseline.
 
     Where a variant is not in the leading setting, the first that has it places it, after those before. With the
-    baseline they are MOST_ROWS at most: what is decided stays before what is not, and of that the larger differences.
+    baseline they are MOST_ROWS at most: primary variants stay, then what is decided, then the larger differences.
     """
     ranks: dict[str, tuple[int, float]] = {}
-    weights: dict[str, tuple[bool, int, float]] = {}
+    weights: dict[str, tuple[bool, bool, int, float]] = {}
     times: dict[str, int] = {}
     for place, column in enumerate(shown):
         for s in column.found.values():
@@ -168,7 +168,7 @@ def listed(shown: Sequence[Column]) -> list[str]:
                 center = s.difference.estimate.center if s.difference else -math.inf
                 ranks.setdefault(s.variant, (place, -center))
                 decided = s.primary and s.difference is not None and s.difference.verdict not in ("", UNDETERMINED)
-                weights.setdefault(s.variant, (not decided, place, -abs(center)))
+                weights.setdefault(s.variant, (not s.primary, not decided, place, -abs(center)))
                 times[s.variant] = times.get(s.variant, 0) + 1
     known = [v for v in ranks if ranks[v][0] == 0 or times[v] > 1]
     kept = sorted(known, key=lambda v: weights[v])[: MOST_ROWS - 1]
