@@ -65,3 +65,10 @@ def test_a_command_that_fails_is_not_timed():
     assert 0 < cpu_s < 5
     with pytest.raises(AssertionError):
         programs.spent([sys.executable, "-c", "raise SystemExit(2)"])
+
+
+def test_the_server_of_programs_does_not_end_with_a_cluster(monkeypatch):
+    """Wherever a test of Slurm is the first to start a program: tests/harness/jobs/slurm/cluster.py ends what has it."""
+    monkeypatch.setenv("SLURM_CONF", "/somewhere/slurm.conf")
+    assert "SLURM_CONF" not in programs.environment()
+    assert programs.environment().keys() >= os.environ.keys() - {"SLURM_CONF"}

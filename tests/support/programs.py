@@ -112,13 +112,19 @@ def spent(command):
     return said, used.ru_utime + used.ru_stime
 
 
+def environment():
+    """The server's own: not that of a cluster, which ends with all processes that were started with its settings."""
+    mine = {name: value for name, value in os.environ.items() if name != "SLURM_CONF"}
+    return mine | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+
+
 @cache
 def server():
     """Starts the server of this process; the path of its socket."""
     folder = tempfile.TemporaryDirectory(prefix="programs-")
     where = os.path.join(folder.name, "socket")
     process = subprocess.Popen([sys.executable, __file__, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""})  # fmt: skip
+                               env=environment())  # fmt: skip
 
     def end():
         process.stdin.close()  # tells it
