@@ -68,7 +68,7 @@ def test_a_command_that_fails_is_not_timed():
 
 
 def test_the_server_of_programs_does_not_end_with_a_cluster(monkeypatch):
-    """Wherever a test of Slurm is the first to start a program: tests/harness/jobs/slurm/cluster.py ends what has it."""
+    """Where a test of Slurm is the first to start a program: jobs/slurm/cluster.py ends what has its settings."""
     monkeypatch.setenv("SLURM_CONF", "/somewhere/slurm.conf")
     assert "SLURM_CONF" not in programs.environment()
     assert programs.environment().keys() >= os.environ.keys() - {"SLURM_CONF"}
