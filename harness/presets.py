@@ -41,7 +41,7 @@ def sp_vit() -> Recipe:
 def digits_translated() -> Study:
     """Digits at random places of a 12x12 px canvas, patch 3: a 4x4 grid, two layers, both spatial, average pooling.
 
-    Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 10 s a cell. To expect: about 89 % for
+    Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 20 s a cell. To expect: about 89 % for
     sa, 75 % for the mean of all patches (uniform); seeds differ by about a point.
     """
     return Study(
