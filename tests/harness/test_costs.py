@@ -151,11 +151,12 @@ def test_bad_input_is_one_sentence(flags, words, tmp_path, capsys):
 
 
 def test_noise_is_timed_and_not_learned(tmp_path, capsys):
-    where = ["--output", str(tmp_path / "rows"), "--report", str(tmp_path / "page.html")]
+    where = ["--patch-size", "4", "--resolutions", "32", "--output", str(tmp_path / "rows"), "--report",
+             str(tmp_path / "page.html")]  # fmt: skip
     assert program.main(["--dataset", "noise:10", "--variants", "sa", *where]) == 2
     assert "noise:10 has nothing to learn; write --measure cost,speed" in capsys.readouterr().err
     assert program.main(["--dataset", "noise:none", "--variants", "sa", *where]) == 2
     assert "write the number of classes, as in noise:1000" in capsys.readouterr().err
-    few = ["--dataset", "noise:10", "--measure", "cost", "--img-size", "32", "--resolutions", "32", "--variants", "sa"]
+    few = ["--dataset", "noise:10", "--measure", "cost", "--img-size", "32", "--variants", "sa"]
     assert program.main([*few, "-b", "64", *where]) == 0
     assert value(store.load(tmp_path / "rows"), "sa", "nano", "params") > 0

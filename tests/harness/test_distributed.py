@@ -244,7 +244,7 @@ def test_what_all_ranks_refuse_costs_no_other_cell(tmp_path):
     variant = tmp_path / "odd.py"
     variant.write_text(ODD)
     flags = ["--variants", "odd,sa", "--variant-file", str(variant), "--measure", "accuracy", "--seeds", "0",
-             "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "8"]  # fmt: skip
+             "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "12"]  # fmt: skip
     process = torchrun(tmp_path, *flags)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from variants import Attention, SpatialRelation, build, canonical, families, names, register
+from variants import Attention, SpatialRelation, build, canonical, families, names, register, registry
 from variants.registry import expand, family_of
 
 
@@ -142,7 +142,10 @@ def test_build_refuses_heads_that_do_not_divide_the_width_and_an_unknown_backend
         build("psa", 96, 6, grid=(4, 4))
 
 
-def test_an_attention_of_ones_own_gets_the_shared_weights():
+def test_an_attention_of_ones_own_gets_the_shared_weights(monkeypatch):
+    for name in ("_classes", "_families", "_home"):  # which other tests read
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+
     class Doubled(Attention):
         def __init__(self, *parts, factor: float = 2.0, backend: str = "auto"):
             super().__init__(*parts, backend=backend)
