@@ -128,8 +128,8 @@ FIXED = (
 # Taken before flags came from the fields of Study and Recipe. A trained cell of a recorded study is found again by its
 # hash, so one that changes here costs every user of the preset their trainings.
 HASHES = {
-    "digits-translated": ["f451257b71"],
-    "digits-translated:position": ["f451257b71", "0440460c48"],
+    "digits-translated": ["9e85691fe7"],
+    "digits-translated:position": ["9e85691fe7", "33cf0935a1"],
     "digits": ["111903f041"],
     "digits:layers": ["0a25926d8d", "111903f041", "7c6dfab246"],
     "digits:token": ["111903f041", "679b163dce", "e3f20376d5"],
