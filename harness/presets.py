@@ -56,7 +56,7 @@ def digits_translated() -> Study:
         val_interval=3,
         speed_rounds=9,
         note="pos_std by python -m harness.search: sa alone, validation split, 1 seed, 12 points, 58 epochs. There lr "
-        "4e-3 has 88.1 % and 2e-3 85.6 %; but with 4e-3 two seeds of rpe_2d were 19 points apart in a pilot of 40 epochs",
+        "4e-3 has 88.1 % and 2e-3 85.6 %; with 4e-3 two seeds of rpe_2d were 19 points apart in a pilot of 40 epochs",
     )
 
 
