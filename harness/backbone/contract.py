@@ -24,7 +24,7 @@ from timm.models._features import feature_take_indices
 from timm.models.vision_transformer import global_pool_nlc
 from torch import Tensor, nn
 
-from harness.backbone.embed import ConvStem
+from harness.backbone.embed import ConvStem, PatchEmbed
 from harness.backbone.sizes import Size, size_of
 from harness.backbone.vit import Block, ViT, create, grid_for
 from harness.backbone.weights import translate
@@ -286,17 +286,14 @@ class TimmViT(ViT):
             note_size(self, px, patch_size=None if patch_size is None else patch, first_grid=self.first_grid)
 
     def _set_patch(self, patch: int) -> None:
-        stem = isinstance(self.patch_embed, ConvStem)
-        if stem and patch % 2:
-            raise ValueError(f"the convolutional stem halves the image first, so a patch of {patch} px is not "
-                             f"available; choose an even one")  # fmt: skip
-        old: Any = self.patch_embed.proj
-        side = patch // 2 if stem else patch
-        new: Any = nn.Conv2d(
-            old.in_channels, old.out_channels, side, side, device=old.weight.device, dtype=old.weight.dtype
-        )
+        old, stem_width = self.patch_embed.proj, self.size.stem_width
+        fresh: Any = (
+            PatchEmbed(patch, self.in_chans, self.embed_dim) if stem_width is None
+            else ConvStem(patch, self.in_chans, self.embed_dim, stem_width)
+        )  # fmt: skip
+        new = fresh.proj.to(old.weight.device, old.weight.dtype)
         with torch.no_grad():
-            new.weight.copy_(resample_patch_embed(old.weight, [side, side]))
+            new.weight.copy_(resample_patch_embed(old.weight, list(new.kernel_size)))
             new.bias.copy_(old.bias)
         new.weight.requires_grad_(old.weight.requires_grad)
         new.bias.requires_grad_(old.bias.requires_grad)

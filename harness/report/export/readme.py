@@ -80,11 +80,12 @@ def part(study: Study, name: str, folder: str) -> Part:
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
     lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), ""]
     figures = {}
-    drawing = forest_plot.draw_factors(factors(shown), look, study.baseline, "differences")
+    groups = factors(shown)
+    drawing = forest_plot.draw_factors(groups, look, study.baseline, "differences")
     if drawing is not None:
         figures[f"{name}-differences.svg"] = alone(drawing.svg)
         lines += [f"![Top-1 minus {study.baseline}, by setting]({folder}/{name}-differences.svg)", ""]
-        lines += [f"*{forest_plot.caption(factors(shown), study.baseline)}*", ""]
+        lines += [f"*{forest_plot.caption(groups, study.baseline)}*", ""]
     lines += [line for one in claims(study.settings, found) for line in (finding(one), "")]
     return Part("\n".join(lines).rstrip(), figures)
 
@@ -175,9 +176,8 @@ def listed(shown: Sequence[Column]) -> list[str]:
     return sorted(kept, key=lambda v: ranks[v])
 
 
-def left_out(shown: Sequence[Column]) -> str:
-    """How many variants of the leading setting the table has no row for, in words."""
-    names = listed(shown)
+def left_out(shown: Sequence[Column], names: Sequence[str]) -> str:
+    """How many variants of the leading setting are not among the names, in words."""
     more = [v for v, s in shown[0].found.items() if s.top1.value is not None and not s.is_baseline and v not in names]
     verb = "is" if len(more) == 1 else "are"
     return f"{plural(len(more), 'more variant')} of this setting {verb} on the page. " if more else ""
@@ -212,7 +212,7 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
         f"{plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column over "
         f"its own. {counted}Bold is better or worse than {study.baseline}; what is equal is less than "
         f"{tick(delta(shown[0].setting))} points from it; all else is undetermined, and so is what is exploratory. "
-        f"{left_out(shown)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
+        f"{left_out(shown, names)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 

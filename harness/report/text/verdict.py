@@ -62,7 +62,7 @@ def outcome(summary: Summary) -> str:
 
 
 def headline(setting: Setting, found: list[Summary]) -> str:
-    """How many variants are resolved above and below the baseline, in one or two sentences."""
+    """How many variants are resolved above and below the baseline, and the largest gain, in up to three sentences."""
     challengers = [summary for summary in found if not summary.is_baseline]
     if not challengers:
         return "There is no second variant in these rows, so nothing is compared."
@@ -97,14 +97,16 @@ def headline(setting: Setting, found: list[Summary]) -> str:
 
 def best(challengers: Sequence[Summary], baseline: str) -> list[str]:
     """The primary variant with the largest gain of those that are decided to be better, in a sentence; else none."""
-    better = [s for s in challengers if s.primary and s.difference is not None and outcome(s) == BETTER]
+    better = [
+        (s.difference.estimate, s.variant, s.inference.ratio.value)
+        for s in challengers
+        if s.primary and s.difference is not None and outcome(s) == BETTER
+    ]
     if not better:
         return []
-    most = max(better, key=lambda s: s.difference.estimate.center if s.difference else 0.0)
-    assert most.difference is not None
-    one, speed = most.difference.estimate, most.inference.ratio.value
+    one, variant, speed = max(better, key=lambda gain: gain[0].center)
     at = f", at {percent(speed)} times the time of {baseline}" if speed is not None else ""
-    return [f"The largest gain is that of {most.variant}: {points(one.center)} points "
+    return [f"The largest gain is that of {variant}: {points(one.center)} points "
             f"{interval(one.low, one.high, points)}{at}."]  # fmt: skip
 
 
