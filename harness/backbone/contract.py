@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import torch
-from timm.layers import build_sincos2d_pos_embed, resample_abs_pos_embed, resample_patch_embed
+from timm.layers import resample_patch_embed
 from timm.models import checkpoint, register_notrace_function, register_notrace_module
 from timm.models._features import feature_take_indices
 from timm.models.vision_transformer import global_pool_nlc
@@ -26,7 +25,8 @@ from torch import Tensor, nn
 
 from harness.backbone.embed import ConvStem, PatchEmbed
 from harness.backbone.sizes import Size, size_of
-from harness.backbone.vit import Block, ViT, create, grid_for
+from harness.backbone.start import resampled
+from harness.backbone.vit import Block, ViT, create, grid_for, positions_on
 from harness.backbone.weights import translate
 from variants.geometry import Grid
 
@@ -88,25 +88,10 @@ class TimmViT(ViT):
         """How many tokens of `forward_features` stand before the patches."""
         return int(self.cls_token is not None)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """As ViT.forward. Here, so that torch.fx takes the functions of this file as they are."""
-        return super().forward(images)
-
     def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
-        """As ViT.embed, with dropout. Raises ValueError for another size than the grid's, unless dynamic_img_size."""
-        grid = grid_for((images.shape[-2], images.shape[-1]), self.patch_size)
-        if not self.dynamic_img_size:
-            check_size(grid, self.grid, self.patch_size)
-        x = self.patch_embed(images)
-        if self._prefix:
-            x = self._with_class_token(x)
-        if self.size.pos_embed != "none":
-            x = x + positions_on(self.pos_embed, grid, self.grid, self._prefix, x)
+        """As ViT.embed, with dropout."""
+        x, grid = super().embed(images)
         return self.pos_drop(x), grid
-
-    def _with_class_token(self, x: Tensor) -> Tensor:
-        assert self.cls_token is not None
-        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
 
     def layer(self, number: int, x: Tensor, grid: Grid) -> Tensor:
         """As ViT.layer; with grad_checkpointing the backward pass computes it again."""
@@ -369,17 +354,7 @@ def fitted(state: Mapping[str, Tensor], model: TimmViT) -> dict[str, Tensor]:
         learned is not None and learned.shape[1] not in (grid[0] * grid[1], grid[0] * grid[1] + 1)
     ):
         return own
-    twin = deepcopy(model)
-    twin.set_grid(grid)
-    fits = {
-        name: own[name]
-        for name, tensor in twin.state_dict().items()
-        if name in own and (name == "pos_embed" or own[name].shape == tensor.shape)
-    }  # of another head, say, timm takes care
-    twin.load_state_dict(fits, strict=False)
-    twin.set_grid(model.grid)
-    resampled = twin.state_dict()
-    return own | {name: resampled[name] for name in fits}
+    return resampled(own, model, grid)  # of another head, say, timm takes care
 
 
 def _side(patch: int | tuple[int, int]) -> int:
@@ -389,21 +364,6 @@ def _side(patch: int | tuple[int, int]) -> int:
     return sides.pop()
 
 
-def positions_on(learned: Tensor | None, grid: Grid, own: Grid, prefix: int, like: Tensor) -> Tensor:
-    """As ViT.positions, of a table learned on the grid `own`, or of sines."""
-    if learned is None:
-        table = build_sincos2d_pos_embed(list(grid), like.shape[-1], device=like.device, dtype=like.dtype)[None]
-        return nn.functional.pad(table, (0, 0, prefix, 0))
-    return learned if tuple(grid) == tuple(own) else resample_abs_pos_embed(learned, list(grid), list(own), prefix)
-
-
-def check_size(grid: Grid, own: Grid, patch: int) -> None:
-    if tuple(grid) != tuple(own):
-        raise ValueError(f"an image of {grid[0] * patch}x{grid[1] * patch} px is not of the training size, "
-                         f"{own[0] * patch}x{own[1] * patch} px; create the model with dynamic_img_size=True, or call "
-                         f"set_input_size")  # fmt: skip
-
-
 register_notrace_module(Block)  # torch.fx takes what depends on a grid as a whole
-for _function in (grid_for, positions_on, check_size):
+for _function in (grid_for, positions_on):
     register_notrace_function(_function)

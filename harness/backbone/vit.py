@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from operator import index
 from typing import Any, get_args
 
 import torch
@@ -52,6 +53,8 @@ class Block(nn.Module):
 
 class ViT(nn.Module):
     """images [B, in_chans, H, W] -> logits [B, num_classes], for any H and W that the patch divides. See `create`."""
+
+    dynamic_img_size = True
 
     def __init__(
         self,
@@ -107,17 +110,18 @@ class ViT(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def grid_of(self, images: Tensor) -> Grid:
-        """The patches (h, w) of a batch. Raises ValueError where the patch does not divide the image."""
-        return grid_for((images.shape[-2], images.shape[-1]), self.patch_size)
+        """The patches (h, w) of a batch. Raises ValueError where the patch does not divide the image.
+
+        So it does for another size than the training grid's, where a model of timm's kind says not dynamic_img_size.
+        """
+        own = None if self.dynamic_img_size else self.grid
+        return grid_for((images.shape[-2], images.shape[-1]), self.patch_size, own)
 
     def positions(self, grid: Grid, like: Tensor) -> Tensor | None:
         """The position embedding [1, N or 1+N, C] on a grid, resampled (bicubic) if it was learned on another."""
-        if self.size.pos_embed == "sincos":
-            table = build_sincos2d_pos_embed(list(grid), self.size.width, device=like.device, dtype=like.dtype)[None]
-            return nn.functional.pad(table, (0, 0, self._prefix, 0))
-        if self.pos_embed is None or grid == self.grid:
-            return self.pos_embed
-        return resample_abs_pos_embed(self.pos_embed, list(grid), list(self.grid), self._prefix)
+        if self.size.pos_embed == "none":
+            return None
+        return positions_on(self.pos_embed, grid, self.grid, self._prefix, like)
 
     def tokens(self, images: Tensor) -> Tensor:
         """[B, P+N, C]: the tokens after the last norm."""
@@ -209,16 +213,36 @@ class ViT(nn.Module):
 
     def _with_class_token(self, x: Tensor) -> Tensor:
         assert self.cls_token is not None
-        return torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
 
 
-def grid_for(image: tuple[int, int], patch_size: int) -> Grid:
-    """The patches of an image (height, width) in pixels. Raises ValueError where the patch does not divide it."""
+def positions_on(learned: Tensor | None, grid: Grid, own: Grid, prefix: int, like: Tensor) -> Tensor:
+    """The position embedding [1, prefix + N, C] on a grid: that learned on the grid `own`, or sines for None.
+
+    A function, as is `grid_for`, so that torch.fx can take what depends on the grid as a whole.
+    """
+    if learned is None:
+        table = build_sincos2d_pos_embed(list(grid), like.shape[-1], device=like.device, dtype=like.dtype)[None]
+        return nn.functional.pad(table, (0, 0, prefix, 0))
+    return learned if tuple(grid) == tuple(own) else resample_abs_pos_embed(learned, list(grid), list(own), prefix)
+
+
+def grid_for(image: tuple[int, int], patch_size: int, own: Grid | None = None) -> Grid:
+    """The patches of an image (height, width) in pixels.
+
+    Raises ValueError where the patch does not divide it, or the grid is not `own`, the only one that is taken.
+    """
+    image = (index(image[0]), index(image[1]))  # the terms are of one grid, so torch.compile is not to leave it open
     if patch_size < 1 or any(side < patch_size or side % patch_size for side in image):
         near = sorted({max(1, side // patch_size) * patch_size for side in image}) if patch_size > 0 else ["any"]
         raise ValueError(f"an image of {image[0]}x{image[1]} px cannot be cut into patches of {patch_size} px; "
                          f"choose a size such as {near[0]} or a patch that divides it")  # fmt: skip
-    return image[0] // patch_size, image[1] // patch_size
+    grid = image[0] // patch_size, image[1] // patch_size
+    if own is not None and grid != tuple(own):
+        raise ValueError(f"an image of {image[0]}x{image[1]} px is not of the training size, {own[0] * patch_size}x"
+                         f"{own[1] * patch_size} px; create the model with dynamic_img_size=True, or call "
+                         f"set_input_size")  # fmt: skip
+    return grid
 
 
 def create(

@@ -23,7 +23,7 @@ def estimate(run: RunPlan, missing: list[Cell]) -> float:
         steps = {variant: a_step(experiment, variant) for variant in arm.variants}
         wanted = {cell.key for cell in missing}
         mine = [cell for cell in cells_of(experiment, arm.variants) if cell.key in wanted]
-        total += sum(cell.updates * steps[cell.variant] for cell in mine if cell.variant) / (experiment.study.jobs or 1)
+        total += sum(cell.updates * steps[cell.variant] for cell in mine if cell.variant) / experiment.study.at_a_time
         if any(cell.kind == "speed" for cell in mine):
             total += timing(experiment, steps)
     return total

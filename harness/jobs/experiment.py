@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness import distributed
 from harness.backbone import sizes, vit
+from harness.backbone.start import start, weights
 from harness.data import Dataset, resize, subset
 from harness.jobs.study import Pixels, Study, digest
 from harness.jobs.variant_file import file_of
@@ -125,7 +126,7 @@ class Experiment:
         return self.widened.get(variant) or ModelSpec(variant)
 
     def model(self, variant: str, seed: int = 0, *, compiled: bool = False) -> vit.ViT:
-        """The variant's model on the device. Raises ValueError for what cannot be built."""
+        """The variant's model on the device, before training. Raises ValueError for what cannot be built."""
         study, arm = self.study, self.spec_of(variant)
         model = vit.create(
             arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
@@ -133,7 +134,10 @@ class Experiment:
             spatial_layers=study.spatial_layers, pos_embed=study.pos_embed, pos_std=study.pos_std,
             peg=study.peg, mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
             precision=study.precision, seed=seed,
-        ).to(self.device)  # fmt: skip
+        )  # fmt: skip
+        if study.init_from is not None:
+            start(model, weights(study.init_from), study.init_from)
+        model = model.to(self.device)
         if compiled and study.torchcompile:
             model.compile()
         return model
@@ -177,7 +181,7 @@ class Experiment:
     @property
     def workers(self) -> int:
         """Processes that read pictures: no more than this training's share of the cores."""
-        return min(self.study.workers, max(1, provenance.cores() // (self.study.jobs or 1)))
+        return min(self.study.workers, max(1, provenance.cores() // self.study.at_a_time))
 
     def shown(self, split: str, size: Size, dealt: bool = True, most: int | None = None) -> Iterator[Batch]:
         """The images of "val" or "test" as a model is tested on them, and their labels; those dealt to this process.

@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
@@ -21,9 +23,10 @@ Pixels = int | tuple[int, int]  # a square's side, or (height, width)
 
 VARIANTS = "sp_sa,psa,rpe"
 MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # where nothing else is asked for
-TUNING_SEED = 1_000_003  # of the trainings that choose a learning rate: no study's own
+TUNING_SEED = 1_000_003  # the first of the trainings that choose a learning rate: no study's own
 LEAST_RATES = 4
 PLACING = ("canvas", "clutter", "object_size", "places")
+YOUNG = ("background", "init_from", "tune", "tune_seeds", *PLACING)  # unset, they are left out, as in older studies
 MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
 
@@ -94,11 +97,17 @@ class Study:
     pos_std: Annotated[float | None, Flag("initial standard deviation of a learned embedding", "model")] = None
     peg: Annotated[bool | None, Flag("add CPVT's depthwise convolution after each block", "model")] = None
 
+    init_from: Annotated[
+        str | None,
+        Flag("weights that all models start from: a file (.safetensors, .pth), or timm:NAME", "model", metavar="FILE"),
+    ] = None
+
     tune: Annotated[
         str | None,
         Flag("learning rates that each variant tries first, judged on the validation split: 5e-4,1e-3,2e-3,4e-3; lr: a "
              "quarter, half, once and twice --lr", "recipe", metavar="RATES"),
     ] = None  # fmt: skip
+    tune_seeds: Annotated[int, Flag("seeds of --tune: all rates on the first, the better half on each", "recipe")] = 3
     val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
     backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
     torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
@@ -111,7 +120,7 @@ class Study:
 
     def __post_init__(self) -> None:
         finite(self)
-        at_least(self, 1, "speed_rounds", "val_interval", "threads")
+        at_least(self, 1, "speed_rounds", "val_interval", "threads", "tune_seeds")
         at_least(self, 0, "finetune_epochs", "checkpoint_interval", "workers")
         for name in ("patch_size", "img_size", "num_heads", "train_images", "jobs", *PLACING):
             if getattr(self, name) is not None:
@@ -126,8 +135,11 @@ class Study:
         if self.rates and min(self.rates) < self.recipe.min_lr:
             raise ValueError(f"tune={self.tune} goes below min_lr={self.recipe.min_lr}; lower --min-lr or leave that "
                              f"rate out")  # fmt: skip
-        if self.rates and TUNING_SEED in self.seeds:
-            raise ValueError(f"seed {TUNING_SEED} is the one that --tune trains with; choose another")
+        if taken := sorted({*self.seeds} & {*self.tuning_seeds}):
+            raise ValueError(f"seed {taken[0]} is one that --tune trains with; choose another")
+        if self.init_from and self.match:
+            raise ValueError(f"--match {self.match} widens the MLPs of the baseline, which the weights of "
+                             f"{self.init_from} do not fit; leave out one of the two")  # fmt: skip
         if self.pos_std is not None and self.pos_std < 0:
             raise ValueError(f"pos_std={self.pos_std} must be a standard deviation: 0 or more")
         for px in self.resolutions:
@@ -166,9 +178,19 @@ class Study:
             found = sorted({float(word) for word in self.tune.split(",")})
         except ValueError:
             found = []
-        if not found or found[0] <= 0 or not math.isfinite(found[-1]):
+        if not found or not all(0 < rate < math.inf for rate in found):  # nan is in no order
             raise ValueError(f"tune={self.tune!r} is no list of learning rates; write 5e-4,1e-3,2e-3,4e-3, or lr")
         return tuple(found)
+
+    @property
+    def tuning_seeds(self) -> tuple[int, ...]:
+        """The seeds of the trainings that choose a learning rate."""
+        return tuple(range(TUNING_SEED, TUNING_SEED + self.tune_seeds)) if self.rates else ()
+
+    @property
+    def at_a_time(self) -> int:
+        """How many trainings run at a time, once that is known."""
+        return self.jobs or 1
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -177,7 +199,15 @@ class Study:
         if self.background == "white":
             kept["background"] = None
         kept["tune"] = self.rates or None  # so that "lr" and its rates in full are one study
-        for name in ("background", "tune", *PLACING):  # as in studies that are older than these settings
+        kept["tune_seeds"] = len(self.tuning_seeds) or None
+        kept["init_from"] = None if self.init_from is None else contents(self.init_from)
+        for name in (
+            "background",
+            "init_from",
+            "tune",
+            "tune_seeds",
+            *PLACING,
+        ):  # as in studies that are older than these settings
             if kept[name] is None:
                 del kept[name]
         return in_full(kept) | asdict(self.recipe)
@@ -193,7 +223,7 @@ class Study:
 
     def described(self, command: str) -> dict[str, Any]:
         """The study as it is kept beside its rows, with the command that asked for it."""
-        flat = asdict(self)
+        flat = asdict(self) | ({} if self.rates else {"tune_seeds": None})
         return {"command": command} | flat.pop("recipe") | {k: v for k, v in flat.items() if v is not None}
 
 
@@ -203,6 +233,25 @@ FREE = frozenset({
     "primary", "delta", "reach", "measure", "data_dir", "allow_skipped", "speed_rounds", "checkpoint_interval", "jobs",
     "threads", "workers",
 })  # fmt: skip
+
+
+def contents(source: str) -> str:
+    """What stands for weights wherever their file lies: its digest, or timm's name. Raises ValueError without one."""
+    if source.startswith("timm:"):
+        return source
+    path = Path(source)
+    try:
+        about = path.stat()
+        return _contents(path, about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise ValueError(f"init_from={source} cannot be read: {error.strerror}; name a .safetensors or a .pth file, or "
+                         f"timm:NAME") from error  # fmt: skip
+
+
+@cache
+def _contents(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def digest(content: Any) -> str:

@@ -100,6 +100,8 @@ def study_of(args: argparse.Namespace) -> Study:
         raise ValueError("--amp-dtype float16 needs a scaled loss, which this program does not have; use bfloat16")
     if "amp_dtype" in given and not given.get("amp"):
         raise ValueError("--amp-dtype has no effect without --amp; add --amp")
+    if "tune_seeds" in given and not (given.get("tune") or study.tune):
+        raise ValueError("--tune-seeds has no effect without --tune; add --tune")
     if "amp" in given:
         given["precision"] = "bfloat16" if given["amp"] else "float32"
     kind, _, path = given.get("dataset", "").partition(":")

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         if spoken():
             dry_run(todo, planned, [cell for cell in planned if cell.missing(folder, planned)], where)
         return 0
-    if distributed.asked() > 1 and ((study.jobs or 1) > 1 or args.slurm):
+    if distributed.asked() > 1 and (study.at_a_time > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
     with taken(folder) if here and spoken() else nullcontext():  # with Slurm, while it submits
         failures = carry_out(args, todo, first, planned, folder, where, command)
@@ -108,7 +108,7 @@ def carry_out(
     with distributed.together(first.device):
         keys = distributed.agreed({cell.key for cell in missing})
         missing = [cell for cell in planned if cell.key in keys]
-        return work(missing, folder, study.jobs or 1, partial(cells, todo))
+        return work(missing, folder, study.at_a_time, partial(cells, todo))
 
 
 def dry_run(todo: RunPlan, planned: list[Cell], missing: list[Cell], where: str) -> None:

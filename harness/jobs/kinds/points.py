@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.jobs.cell import Cell, Tick
-from harness.jobs.kinds.training import share, training_of
+from harness.jobs.kinds.training import share, validated
 from harness.results import store
-from harness.training.loop import correct, train
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +47,7 @@ class Point(Cell):
         return [self.seed, self.fraction]
 
     def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
-        experiment = self.experiment
-        model = experiment.model(self.variant, self.seed)
-        recipe = experiment.study.recipe
-        training = training_of(experiment, model, recipe, self.seed, self.fraction, experiment.image)
-        train(training, tick)
-        right = correct(training.trained, experiment.shown("val", experiment.image))
+        right, _ = validated(self, self.experiment.study.recipe, self.seed, tick)
         yield self.row(self.variant, **share("val_top1", right))
 
 

@@ -165,6 +165,17 @@ def training_of(experiment: Experiment, model: ViT, recipe: Recipe, seed: int, f
     return Training(model, feed(source), recipe, seed, len(experiment.data.classes), experiment.device)
 
 
+def validated(
+    cell: Cell, recipe: Recipe, seed: int, tick: Tick, checkpoints: Checkpoints | None = None
+) -> tuple[Tensor, float]:
+    """Trains the variant of a cell with a recipe: which validation images are right (bool [n]), and its seconds."""
+    experiment = cell.experiment
+    model = experiment.model(cell.variant, seed, compiled=True)
+    training = training_of(experiment, model, recipe, seed, cell.fraction, experiment.image)
+    history = train(training, tick, checkpoints)
+    return correct(training.trained, experiment.shown("val", experiment.image)), history.spent
+
+
 def validator(experiment: Experiment, snapshots: Path) -> Callable[[nn.Module, int], float | None]:
     """Counts right answers on the validation split after every `val_interval` epochs, and after the last.
 

@@ -97,9 +97,9 @@ def test_head_of_features_is_the_forward_of_every_factor(name, class_token, give
 
 
 def test_another_forward_is_noticed(monkeypatch):
-    true = contract.positions_on
+    true = TimmViT.embed
     with monkeypatch.context() as patch, noticed():
-        patch.setattr(contract, "positions_on", lambda *given: true(*given).flip(1))
+        patch.setattr(TimmViT, "embed", lambda self, batch: (true(self, batch)[0].flip(1), true(self, batch)[1]))
         steps_are_the_forward(TINY)
     with monkeypatch.context() as patch, noticed():
         patch.setattr(TimmViT, "head_of", lambda self, tokens: self.head(self._pooled(tokens)))
@@ -265,8 +265,8 @@ def test_wrong_intermediates_are_noticed(monkeypatch):
         intermediates_are_the_blocks_outputs("late")
         steps_are_the_forward(TINY)
     with monkeypatch.context() as patch, noticed():  # rows and columns are swapped
-        grid_for = contract.grid_for
-        patch.setattr(contract, "grid_for", lambda size, patch_size: grid_for(size, patch_size)[::-1])
+        true_embed = TimmViT.embed
+        patch.setattr(TimmViT, "embed", lambda self, batch: (true_embed(self, batch)[0], self.grid_of(batch)[::-1]))
         intermediates_are_the_blocks_outputs("none")
 
 

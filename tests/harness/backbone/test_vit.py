@@ -152,3 +152,22 @@ def test_published_weight_decay_exemptions():
     assert "blocks.0.attn.relation.function.b1" in model.no_weight_decay()
     assert {"pos_embed", "cls_token"} <= model.no_weight_decay()
     assert set(model.no_weight_decay()) <= {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("spec", "factors"),
+    [
+        ("sp_sa", {}),
+        ("rpe_2d", {}),
+        ("swin", {"pos_embed": "sincos"}),
+        ("gpsa", {"pos_embed": "none", "class_token": "late", "spatial_layers": 1}),
+    ],
+)
+def test_one_compiled_model_takes_images_of_several_sizes_without_a_graph_break(spec, factors):
+    model = create(spec, size="nano", **SMALL, **factors).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for px in (8, 12, 16):
+            images = torch.randn(2, 1, px, px)
+            torch.testing.assert_close(compiled(images), model(images))

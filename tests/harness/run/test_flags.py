@@ -25,7 +25,7 @@ GIVEN = {
     "num_heads": ("2", 2), "class_token": ("none", "none"), "spatial_layers": ("1", 1), "pos_embed": ("none", "none"),
     "pos_std": ("0.1", 0.1), "peg": (None, True), "val_interval": ("2", 2), "backend": ("eager", "eager"),
     "torchcompile": (None, True), "jobs": ("2", 2), "threads": ("3", 3), "checkpoint_interval": ("1.5", 1.5),
-    "speed_rounds": ("7", 7), "tune": ("lr", "lr"),
+    "speed_rounds": ("7", 7), "tune": ("lr", "lr"), "tune_seeds": ("2", 2), "init_from": ("timm:vit", "timm:vit"),
     "epochs": ("9", 9), "batch_size": ("32", 32), "lr": ("0.1", 0.1), "min_lr": ("0", 0.0), "warmup_lr": ("0.2", 0.2),
     "warmup_epochs": ("2", 2), "cooldown_epochs": ("1", 1), "weight_decay": ("0.3", 0.3), "smoothing": ("0.2", 0.2),
     "drop_path": ("0.4", 0.4), "clip_grad": ("2", 2.0), "crop_pad": ("1", 1), "scale": ("0.5 0.9", (0.5, 0.9)),
@@ -34,6 +34,7 @@ GIVEN = {
     "mixup_switch_prob": ("0.4", 0.4), "model_ema": (None, True), "model_ema_decay": ("0.9", 0.9),
     "model_ema_warmup": (None, True),
 }  # fmt: skip
+WITH = {"tune_seeds": ("--tune", "lr")}  # a flag that has an effect beside another alone
 OTHERS = {"--preset", "--variant-file", "--list", "--device", "--amp", "--no-amp", "--amp-dtype", "--slurm",
           "--slurm-gpus", "--slurm-cpus", "--slurm-mem", "--slurm-time", "--slurm-max-parallel", "--status", "--output",
           "--report", "--force", "--dry-run", "--no-peg", "--no-torchcompile", "--no-model-ema",
@@ -57,7 +58,7 @@ def test_every_field_has_its_flag_and_none_is_lost():
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_flag_sets_its_field_and_no_other(name):
     written, value = GIVEN[name]
-    usual, found = digits(), asked(flag(name), *(written or "").split())
+    usual, found = asked(*WITH.get(name, ())), asked(flag(name), *(written or "").split(), *WITH.get(name, ()))
     settings = found.recipe if hasattr(found.recipe, name) else found
     assert getattr(settings, name) == value
     assert type(getattr(settings, name)) is type(value)

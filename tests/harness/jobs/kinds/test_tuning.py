@@ -1,8 +1,10 @@
 """Equal tuning: each variant's rates on the validation split alone, and all its trainings at the best of them."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
+import torch
 
 from harness.jobs.cell import execute
 from harness.jobs.kinds import training, tuning
@@ -14,7 +16,8 @@ from harness.results import store
 from tests.support.cells import RECIPE, experiment, work
 
 RATES = "1e-5,5e-4,2e-3,8e-3"
-FEW = {"measure": ("accuracy",), "tune": RATES}
+FEW = {"measure": ("accuracy",), "tune": RATES, "tune_seeds": 2}
+SEEDS = (1_000_003, 1_000_004)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +40,66 @@ def chosen(folder, variant):
     return found
 
 
-def test_every_variant_has_the_same_budget_and_its_best_rate_is_chosen(tuned):
-    rows = store.load(tuned)
+def tried(folder, variant):
+    """Validation top-1 of a folder's tuning: by rate, then by seed."""
+    rows, found = store.load(folder), defaultdict(dict)
+    mine = rows[(rows["variant"] == variant) & (rows["metric"] == "tuning_top1")]
+    for params, seed, value in zip(mine["params"], mine["seed"], mine["value"], strict=True):
+        found[params["lr"]][int(seed)] = value
+    return dict(found)
+
+
+def test_every_variant_has_the_same_budget_and_the_best_rate_over_all_seeds_is_chosen(tuned):
     for variant in ("sa", "psa"):
-        mine = rows[(rows["variant"] == variant) & (rows["metric"] == "tuning_top1")]
-        by_rate = {params["lr"]: value for params, value in zip(mine["params"], mine["value"], strict=True)}
-        assert list(by_rate) == [1e-5, 5e-4, 2e-3, 8e-3]
-        assert by_rate[chosen(tuned, variant)] == max(by_rate.values()) > by_rate[1e-5]
-        assert len(rows[(rows["variant"] == variant) & (rows["metric"] == "tuning_s")]) == 4
-    assert set(rows[rows["kind"] == "tuning"]["seed"]) == {1_000_003.0}
+        found = tried(tuned, variant)
+        assert list(found) == [1e-5, 5e-4, 2e-3, 8e-3]
+        (first, second), better = SEEDS, [rate for rate in found if len(found[rate]) == 2]
+        assert len(better) == 2
+        worse = [rate for rate in found if rate not in better]
+        assert all(set(found[rate]) == {first} for rate in worse)
+        assert min(found[rate][first] for rate in better) >= max(found[rate][first] for rate in worse)
+        sums = {rate: found[rate][first] + found[rate][second] for rate in better}
+        assert sums[chosen(tuned, variant)] == max(sums.values())
+        rows = store.load(tuned)
+        assert len(rows[(rows["variant"] == variant) & (rows["metric"] == "tuning_s")]) == 6
+
+
+class Counted:
+    """A tuning whose trainings have a given number of right answers by rate, one for each seed."""
+
+    def __init__(self, monkeypatch, right, seeds):
+        self.right, self.asked = right, []
+        monkeypatch.setattr(tuning, "validated", self)
+        (self.cell, _) = cells_of(experiment(measure=("accuracy",), tune=RATES, tune_seeds=seeds, seeds=(0,)), ["sa"])
+
+    def __call__(self, cell, recipe, seed, tick, checkpoints):
+        self.asked.append((recipe.lr, seed - SEEDS[0]))
+        right = self.right[recipe.lr][seed - SEEDS[0]]
+        if right is None:
+            raise FloatingPointError("the loss is nan after epoch 1")
+        return torch.arange(10) < right, 1.0
+
+    def rate(self, folder):
+        assert execute(self.cell, folder, lambda count=1: None) is None
+        return chosen(folder, "sa")
+
+
+def test_a_rate_that_is_best_by_luck_on_one_seed_is_not_chosen(monkeypatch, tmp_path):
+    one = Counted(monkeypatch, {1e-5: [1], 5e-4: [2], 2e-3: [8, 8, 7], 8e-3: [9, 3, 9]}, seeds=3)
+    assert one.rate(tmp_path) == 2e-3
+    later = [(8e-3, 1), (2e-3, 1), (2e-3, 2), (8e-3, 2)]
+    assert one.asked == [(1e-5, 0), (5e-4, 0), (2e-3, 0), (8e-3, 0), *later]
+    assert one.cell.work == RECIPE.total_epochs * len(one.asked)
+
+
+def test_on_one_seed_it_would_be(monkeypatch, tmp_path):
+    one = Counted(monkeypatch, {1e-5: [1], 5e-4: [2], 2e-3: [8], 8e-3: [9]}, seeds=1)
+    assert one.rate(tmp_path) == 8e-3
+
+
+def test_a_rate_that_loses_the_loss_on_a_later_seed_is_not_chosen(monkeypatch, tmp_path):
+    one = Counted(monkeypatch, {1e-5: [1], 5e-4: [2], 2e-3: [8, 5], 8e-3: [9, None]}, seeds=2)
+    assert one.rate(tmp_path) == 2e-3
 
 
 def test_a_training_is_the_one_with_that_rate(tuned, tmp_path):
@@ -71,7 +125,7 @@ def test_no_test_image_is_read(monkeypatch, tmp_path):
 
     (cell,) = [cell for cell in cells_of(one, ["sa"]) if cell.kind == "tuning"]
     assert execute(cell, tmp_path, lambda count=1: None) is None
-    assert seen == ["val"] * 4
+    assert seen == ["val"] * 6
 
 
 def test_an_interrupted_tuning_goes_on_to_the_same_bits(tuned, tmp_path):
@@ -89,7 +143,7 @@ def test_an_interrupted_tuning_goes_on_to_the_same_bits(tuned, tmp_path):
     again = []
     assert execute(cell, tmp_path, lambda count=1: again.append(count)) is None
     assert again[:2] == [RECIPE.epochs, 1]  # what the checkpoints of the first two rates hold
-    assert sum(again) == 4 * RECIPE.epochs
+    assert sum(again) == 6 * RECIPE.epochs
     kept = store.load(tuned)
     kept = kept[(kept["kind"] == "tuning") & (kept["variant"] == "sa") & (kept["metric"] != "tuning_s")]
     new = store.load(tmp_path)
@@ -101,14 +155,14 @@ def test_an_interrupted_tuning_goes_on_to_the_same_bits(tuned, tmp_path):
 def test_a_rate_at_which_the_loss_is_lost_is_recorded_and_not_chosen(tmp_path, monkeypatch):
     one = experiment(**FEW)
     (cell,) = [cell for cell in cells_of(one, ["sa"]) if cell.kind == "tuning"]
-    true = tuning.train
+    true = tuning.validated
 
-    def diverges(training, *rest):
-        if training.recipe.lr == 2e-3:
+    def diverges(cell, recipe, *rest):
+        if recipe.lr == 2e-3:
             raise FloatingPointError("the loss is nan after epoch 1")
-        return true(training, *rest)
+        return true(cell, recipe, *rest)
 
-    monkeypatch.setattr(tuning, "train", diverges)
+    monkeypatch.setattr(tuning, "validated", diverges)
     assert execute(cell, tmp_path, lambda count=1: None) is None
     rows = store.load(tmp_path)
     (lost,) = rows[rows["value"].isna()]["params"]
@@ -120,7 +174,7 @@ def test_without_a_rate_that_holds_the_tuning_fails_and_its_trainings_say_why(tm
     def diverges(*_):
         raise FloatingPointError("the loss is nan after epoch 1")
 
-    monkeypatch.setattr(tuning, "train", diverges)
+    monkeypatch.setattr(tuning, "validated", diverges)
     first, second = cells_of(experiment(**FEW), ["sa"])
     assert "name lower ones with --tune" in execute(first, tmp_path, lambda count=1: None)
     assert "sa tuning left no learning rate" in execute(second, tmp_path, lambda count=1: None)
@@ -128,16 +182,26 @@ def test_without_a_rate_that_holds_the_tuning_fails_and_its_trainings_say_why(tm
 
 @pytest.mark.parametrize(
     ("right", "wanted"),
-    [({1e-3: 5, 2e-3: 7, 4e-3: 6}, 2e-3), ({1e-3: 7, 2e-3: 7, 4e-3: 7}, 2e-3), ({1e-3: 7, 2e-3: 7, 4e-3: 1}, 1e-3)],
+    [
+        ({1e-3: [5], 2e-3: [7], 4e-3: [6]}, [2e-3, 4e-3, 1e-3]),
+        ({1e-3: [7], 2e-3: [7], 4e-3: [7]}, [2e-3, 1e-3, 4e-3]),
+        ({1e-3: [7], 2e-3: [7], 4e-3: [1]}, [1e-3, 2e-3, 4e-3]),
+        ({1e-3: [9], 2e-3: [3, 4], 4e-3: [5, 1]}, [2e-3, 4e-3]),
+    ],
 )
-def test_of_equal_rates_the_middle_one_is_chosen(right, wanted):
-    assert tuning.best(right) == wanted
+def test_the_rate_with_most_right_answers_comes_first_and_of_equals_the_middle_one(right, wanted):
+    assert tuning.ranked(right) == wanted
 
 
 def test_lr_stands_for_four_rates_around_the_recipes():
     study = replace(digits(), tune="lr")
     assert study.rates == (1e-3, 2e-3, 4e-3, 8e-3)
     assert study.recipe_hash == replace(digits(), tune="8e-3,4e-3,2e-3,1e-3").recipe_hash != digits().recipe_hash
+
+
+def test_without_rates_the_number_of_seeds_changes_no_study():
+    assert replace(digits(), tune_seeds=5).recipe_hash == digits().recipe_hash
+    assert replace(digits(), tune="lr", tune_seeds=5).recipe_hash != replace(digits(), tune="lr").recipe_hash
 
 
 def test_keys_depend_on_the_rates_and_on_nothing_new_without_them():
@@ -159,6 +223,8 @@ def test_keys_depend_on_the_rates_and_on_nothing_new_without_them():
         ({"tune": "nan,1e-3,2e-3,4e-3"}, "no list of learning rates"),
         ({"tune": "1e-9,1e-3,2e-3,4e-3"}, "below min_lr"),
         ({"tune": "lr", "seeds": (1_000_003,)}, "choose another"),
+        ({"tune": "lr", "seeds": (1_000_005,)}, "seed 1000005 is one that --tune trains with"),
+        ({"tune": "lr", "tune_seeds": 0}, "tune_seeds"),
     ],
 )
 def test_bad_rates_are_refused_in_a_sentence(changes, words):
