@@ -80,7 +80,11 @@ class Experiment:
     def check(self) -> None:
         """Raises ValueError where an image cannot be cut into patches or a batch is larger than the training set."""
         for size in self.resolutions:
-            vit.grid_for(size, self.study.patch_size)
+            try:
+                vit.grid_for(size, self.study.patch_size)
+            except ValueError as error:
+                whose = "" if size == self.image else f"--resolutions {px(size)}, given or of the preset: "
+                raise ValueError(f"{whose}{error}") from None
         if self.study.spatial_layers == 0:
             raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
         wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.pages.notebook import Shown
     from harness.report.study.source import Source
     from harness.results.store import Damage
 
@@ -33,6 +36,16 @@ def render(folder: Path, output: Path) -> Report:
 
     one = read(str(folder))
     return write(Path(output), page(one.study), one)
+
+
+def show(rows: pd.DataFrame) -> Shown:
+    """The figures of a study in a notebook, and the sentence that sums it up, from all or some of its rows.
+
+    rows: what `harness.run` or `harness.results.load` returns. Raises ValueError for other frames and for none.
+    """
+    from harness.report.pages.notebook import shown
+
+    return shown(rows)
 
 
 def render_comparison(a: str, b: str, output: Path) -> Report:

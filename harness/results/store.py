@@ -127,7 +127,7 @@ def load(path: str | Path) -> pd.DataFrame:
     """The rows of a study's folder, or of one .jsonl file, one a line, all of `COLUMNS`.
 
     Raises ValueError where there is no such folder or file, or it holds no row. Lines that cannot be read are listed
-    in `frame.attrs["damaged"]`, a list of `Damage`.
+    in `frame.attrs["damaged"]`, a list of `Damage`; `frame.attrs["path"]` is where they were read.
     """
     import pandas as pd
 
@@ -154,7 +154,7 @@ def load(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"there are no rows at {path}; run python -m harness.run --output {path} first")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["value"] = pd.to_numeric(frame["value"])
-    frame.attrs["damaged"] = damaged
+    frame.attrs |= {"damaged": damaged, "path": str(path)}
     return frame
 
 

@@ -49,8 +49,7 @@ def listed(files: Sequence[Path]) -> int:
 def run(args: argparse.Namespace, command: str) -> int:
     """Plans, checks, works through the cells that are missing, renders."""
     study = study_of(args)
-    folder = args.output or Path("results") / study.name
-    page = args.report or Path("reports") / f"{study.name}.html"
+    folder, page = places(args)
     writable(folder)
     targets.check({"report": page}, folder, args.force)
     device = args.device
@@ -77,6 +76,12 @@ def run(args: argparse.Namespace, command: str) -> int:
     with taken(folder) if here and spoken() else nullcontext():  # with Slurm, while it submits
         failures = carry_out(args, todo, first, planned, folder, where, command)
     return rendered(folder, page, failures) if spoken() else int(bool(failures))
+
+
+def places(args: argparse.Namespace) -> tuple[Path, Path]:
+    """The folder of the rows, and the page."""
+    name = study_of(args).name
+    return args.output or Path("results") / name, args.report or Path("reports") / f"{name}.html"
 
 
 def carry_out(

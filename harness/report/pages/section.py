@@ -149,7 +149,7 @@ def section(
         means=means(setting),
         training=learned,
         tuned=tuning.table(setting),
-        tuned_how=tuning.HOW,
+        tuned_how=tuning.how(setting),
         timings=timings,
         legend=unlabelled(setting.variants, every),
         look=look,

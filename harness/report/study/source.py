@@ -44,9 +44,15 @@ def read(asked: str) -> Source:
         raise ValueError(f"none of the {len(damaged)} lines at {path} can be read; the first: {damaged[0]}")
     if commit:
         frame = written_by(frame, commit, path)
+    return Source(asked, frame, of_rows(frame))
+
+
+def of_rows(frame: pd.DataFrame) -> Study:
+    """The study of rows that `store.load` has read, all or some of them, with the files that lie beside them."""
+    path = Path(frame.attrs["path"])
     beside = path if path.is_dir() else path.parent
     maps = store.beside(beside, ".maps.npz") | store.beside(beside, ".saliency.npz")  # by cell, and cells differ
-    return Source(asked, frame, study(frame, store.recipes(beside), store.correct(beside), maps))
+    return study(frame, store.recipes(beside), store.correct(beside), maps)
 
 
 def split(asked: str) -> tuple[Path, str]:

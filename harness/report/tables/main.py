@@ -247,7 +247,7 @@ def mean_cell(quantity: Quantity, form: Form, notes: Footnotes) -> Cell:
 
 
 def _difference(s: Summary, baseline: str, several: bool, notes: Footnotes) -> Cell:
-    """The paired difference; under it the interval, Holm's p and the probability of improvement."""
+    """The paired difference; under it the interval, the adjusted p and the probability of improvement."""
     if s.is_baseline and s.top1.value is not None:
         return Cell("0", 0.0, tone="open", notes=[notes.number(TESTED)] if several else [])
     if s.difference is None:

@@ -15,12 +15,22 @@ from harness.report.text.formatting import percent, significant
 
 OVER = "Validation top-1 by learning rate"
 UNTRIED = "no training at this learning rate"
-HOW = (
-    "Each variant was trained at each of these learning rates, with seeds that the study itself does not have: all "
-    "rates with the first seed, and the better half of them with the other ones. A cell is the mean over the seeds "
-    "that the rate was tried with. The rate with the most right answers over all seeds is the one of all trainings "
-    "of the variant. The test split was not read."
+ONCE = "Each variant was trained once at each of these learning rates, with a seed that the study does not have. "
+SEVERAL = (
+    "Each variant was trained at each of these learning rates, with seeds that the study does not have: all rates with "
+    "the first seed, and the better half of them with the other ones. A cell is the mean over the seeds that the "
+    "rate was tried with. "
 )
+CHOSEN = (
+    "The rate with the most right answers on the validation split is the one of all trainings of the variant. The test "
+    "split was not read."
+)
+
+
+def how(setting: Setting) -> str:
+    """How the rates were tried, by the seeds in the rows."""
+    seeds = {seed for variant in setting.variants for seed in setting.named("tuning_top1", variant)["seed"]}
+    return (SEVERAL if len(seeds) > 1 else ONCE) + CHOSEN
 
 
 def table(setting: Setting) -> Table | None:

@@ -218,8 +218,8 @@ def test_digests_follow_imports(tmp_path, check):
 
 READ, SIZE = "ast.parse(file.read_bytes())", "ast.parse(file.read_bytes() + str(file.stat().st_size).encode())"
 TEXT = "return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)"
-TYPES = 'if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":'
-IS_TYPES = 'return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"'
+TYPES = 'return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"'
+OURS = "return file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in PACKAGES"
 PLANTED = [
     (READ, SIZE, same, "comment"),
     (TEXT, "return False", same, "docstring"),
@@ -232,10 +232,10 @@ PLANTED = [
     ('("help", "metadata")', '("metadata",)', same, "help"),
     ('("help", "metadata")', '("help",)', same, "metadata"),
     ("isinstance(node, ast.Raise)", "False", same, "sentence of an error"),
-    (IS_TYPES, "return False", same, "import for types"),
+    (TYPES, "return False", same, "import for types"),
     ("return not any(one.asname for one in node.names)", "return False", same, "place of an import"),
     ("return not any(one.asname for one in node.names)", "return False", same, "import in a function"),
-    (TYPES, "if False:", types_alone, ""),
+    ("if _asks_for_types(node):\n        node = ", "if False:\n        node = ", types_alone, ""),
     ("if _name(target) not in RECORDERS", "", recorder, ""),
     ('{name} {_of(', '{target} {_of(', place, ""),
     ("elif name in passed and", "elif False and", package, ""),
@@ -254,8 +254,8 @@ PLANTED = [
     ("for child in ast.iter_child_nodes(node):", "for child in getattr(node, 'body', [])[:0]:", imported_below, ""),
     ("if one.asname)", "if False)", swapped, ""),
     ("    if file in above:", "    if False:", circle, ""),
-    ("if not own and (file is None or _is_ours(file)):", "if not own:", neighbour, ""),
-    ("_is_ours(file)):", "file.is_relative_to(ROOT)):", neighbour_in_a_clone, ""),
+    ("elif file is None or _is_ours(file):", "elif True:", neighbour, ""),
+    (OURS, "return file.is_relative_to(ROOT)", neighbour_in_a_clone, ""),
     ('raise ValueError(f"there is no module', 'raise KeyError(f"there is no module', unknown, ""),
     ("sorted({_of(_file(module)) for module in modules})", "[_of(_file(module)) for module in modules]", order, ""),
 ]  # fmt: skip
@@ -263,8 +263,9 @@ PLANTED = [
 
 @pytest.mark.parametrize(("text", "planted", "check", "what"), PLANTED)
 def test_a_planted_error_is_noticed(tmp_path, text, planted, check, what):
+    module = mutant(text, planted)  # out here, since it asserts that the text is there
     with pytest.raises((AssertionError, RecursionError, KeyError, pytest.fail.Exception)):
-        check(mutant(text, planted), tmp_path, *([what] if what else []))
+        check(module, tmp_path, *([what] if what else []))
 
 
 def test_every_case_has_a_planted_error():

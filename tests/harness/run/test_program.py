@@ -50,7 +50,10 @@ def there(tmp_path, monkeypatch):
         (["--batch-size", "2000"], "a batch of 2000 is more than the 1077"),
         (["--warmup-epochs", "30"], "leave nothing"),
         (["--resolutions", "0"], "resolution 0 has no pixel"),
-        (["--resolutions", "9"], "9x9 px cannot be cut into patches of 2 px; choose a size such as 8"),
+        (
+            ["--resolutions", "9"],
+            "--resolutions 9, given or of the preset: an image of 9x9 px cannot be cut into patches",
+        ),
         (["--resolutions", "a"], "'a' is not a list of sizes in pixels; write 8,12 or 8x12"),
         (["--resolutions", "8x0"], "resolution 8x0 has no pixel"),
         (["--resolutions", "8x9"], "8x9 px cannot be cut into patches of 2 px"),

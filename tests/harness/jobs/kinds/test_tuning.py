@@ -245,9 +245,19 @@ def test_the_page_shows_each_rate_and_the_one_that_was_chosen(tuned, tmp_path):
     render(tuned, page)
     text = page.read_text()
     assert "Learning rates" in text
+    assert "the better half of them with the other ones" in text
+    assert "trained once at each" not in text
     assert text.count(">chosen<") == 2
     for rate in ("1e-05", "0.0005", "0.002", "0.008"):
         assert f"<span>{rate}</span>" in text
+
+
+def test_the_page_says_of_one_seed_that_it_was_one(tuned, tmp_path):
+    for file in tuned.glob("*.jsonl"):
+        rows = [line for line in file.read_text().splitlines() if f'"seed": {SEEDS[1]}' not in line]
+        (tmp_path / file.name).write_text("\n".join(rows))
+    render(tmp_path, tmp_path / "page.html")
+    assert "trained once at each of these learning rates" in (tmp_path / "page.html").read_text()
 
 
 def test_rows_of_a_tuned_study_name_no_weights_that_they_read(tuned):
