@@ -314,3 +314,39 @@ def test_what_is_told_as_a_flag_of_the_recipe_is_one():
     told = re.search(r"parts do the work: (.*?)\.\s", markdown.read("harness/README.md"), re.DOTALL)
     entries = {flag[2:].replace("-", "_") for flag in flags(told[1])}
     assert entries - {"amp", "torchcompile"} <= set(Recipe.__dataclass_fields__)
+
+
+# ---- prose is short
+
+
+def sentences(text):
+    """The sentences of a guide's prose, as words; code, tables and headings are none."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", text, flags=re.DOTALL)
+    lines = [line for line in text.split("\n") if not line.startswith(("|", "#", "    "))]
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", "\n".join(lines))
+    found = []
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
+        for one in re.split(r"(?<=[.!?:])\s+(?=[A-Z`*\"(])", " ".join(block.split()).removeprefix("- ")):
+            words = [word for word in one.split() if re.search(r"\w", word)]
+            if len(words) > 2:
+                found.append(words)
+    return found
+
+
+def is_short(text):
+    lengths = [len(words) for words in sentences(text)]
+    assert sum(lengths) / len(lengths) <= 16
+    assert max(lengths) <= 30, next(" ".join(words) for words in sentences(text) if len(words) > 30)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_sentences_are_short(name):
+    is_short((ROOT / name).read_text())
+
+
+@pytest.mark.parametrize(
+    "text", ["one word after another " * 8 + ".", "Here are more words than most people like, " * 2]
+)
+def test_long_sentences_are_noticed(text):
+    with pytest.raises(AssertionError):
+        is_short(text)

@@ -208,10 +208,10 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
-        f"Means over paired seeds ({many}); in brackets 95 % intervals, those of differences simultaneous: over the "
-        f"{plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column over "
-        f"its own. {counted}Bold is better or worse than {study.baseline}; what is equal is less than "
-        f"{tick(delta(shown[0].setting))} points from it; all else is undetermined, and so is what is exploratory. "
+        f"Means over paired seeds ({many}), with 95 % intervals in brackets. Those of differences hold together: over "
+        f"the {plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column "
+        f"over its own. {counted}Bold is better or worse than {study.baseline}. What is equal is less than "
+        f"{tick(delta(shown[0].setting))} points from it. All else is undetermined, and so is what is exploratory. "
         f"{left_out(shown, names)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )

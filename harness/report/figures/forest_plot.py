@@ -66,7 +66,7 @@ def limits(records: Table) -> tuple[float, float]:
 def caption(factors: Sequence[Factor], baseline: str) -> str:
     every = [arm.summary.difference for factor in factors for arm in factor.arms]
     drawn = any(one and one.estimate.low is not None for one in every)
-    words = "; lines: simultaneous 95 % intervals over all variants of a table, some wider than the figure"
+    words = ". Lines are simultaneous 95 % intervals over all variants of a table, some wider than the figure"
     several = max((one.estimate.n for one in every if one), default=0) > 1
     marks = (
         f"the mean over paired seeds of the difference to {baseline}, faint dots single seeds"
