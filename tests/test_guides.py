@@ -344,9 +344,7 @@ def test_sentences_are_short(name):
     is_short((ROOT / name).read_text())
 
 
-@pytest.mark.parametrize(
-    "text", ["one word after another " * 8 + ".", "These are words, " * 5 + "and no end."]
-)
+@pytest.mark.parametrize("text", ["one word after another " * 8 + ".", "These are words, " * 5 + "and no end."])
 def test_long_sentences_are_noticed(text):
     with pytest.raises(AssertionError):
         is_short(text)

@@ -22,7 +22,7 @@ from harness.report.study.study import Setting
 from harness.report.tables import reached, tuning
 from harness.report.tables.main import Table, level, measured, table
 from harness.report.tables.means import Means, means
-from harness.report.text import plan, verdict
+from harness.report.text import pairs, plan, verdict
 from harness.report.text.formatting import plural
 
 KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
@@ -59,6 +59,7 @@ class Section:
     headline: str
     verdicts: list[verdict.Verdict]
     bars: str
+    pairs: str
     table: Table
     unmeasured: str
     level: str
@@ -140,6 +141,7 @@ def section(
         headline=verdict.headline(setting, found),
         verdicts=verdict.verdicts(found, setting.baseline, delta(setting)),
         bars=verdict.axis_words(found, setting.baseline),
+        pairs=pairs.pairs(found),
         table=whole,
         unmeasured=unmeasured,
         level=level(found),

@@ -6,14 +6,11 @@ broken on purpose.
 
 import base64
 import hashlib
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from harness.report import render
 from tests.support import rows as made
@@ -28,19 +25,6 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None and os.environ.get("CI"):
-        pytest.fail("CI is set and there is no chromium; apt-get install chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium, in which the page is opened; apt-get install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def rows():
     return [*made.study(VARIANTS, range(3), (8, 12)), *made.shift(VARIANTS, range(3))]
 
@@ -50,39 +34,9 @@ def html(rows, tmp_path_factory):
     return rendered(tmp_path_factory.mktemp("browser"), rows)
 
 
-@pytest.fixture
-def opened(browser, tmp_path):
-    """Opens some HTML as a file, and closes every page after the test."""
-    contexts = []
-
-    def open_(html, **options):
-        file = tmp_path / f"page-{len(contexts)}.html"
-        file.write_text(html, encoding="utf-8")
-        contexts.append(browser.new_context(**options))
-        contexts[-1].set_default_timeout(60_000)
-        page = contexts[-1].new_page()
-        page.seen = watched(page)
-        page.goto(file.as_uri())
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-
-
 def rendered(folder, rows):
     made.save(folder / "study", rows)
     return render(folder / "study", folder / "page.html").path.read_text(encoding="utf-8")
-
-
-def watched(page):
-    """What a page says and asks for beside itself, as it happens."""
-    seen = []
-    page.on("console", lambda message: seen.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: seen.append(f"request: {request.url}"))
-    return seen
 
 
 def broken(html, old, new):
@@ -178,7 +132,7 @@ def filter_faults(page):
 def keyboard_faults(page):
     """Goes through the page by Tab: everything that reacts is reached, is seen to have the focus, and works."""
     every = page.evaluate(
-        "[...document.querySelectorAll('a[href], button, input, select, [tabindex]')]"
+        "[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]"
         ".filter((one) => one.checkVisibility()).map((one, place) => { one.dataset.place = place; return one; }).length"
     )
     faults, reached = [], set()

@@ -45,3 +45,87 @@ for (const filter of document.querySelectorAll(".filter")) {
   apply(); // a browser may bring an old text back
   filter.hidden = false;
 }
+// Copies the rows of a table that are shown, in their order, as Markdown with the text of the cells, or as CSV with their
+// numbers.
+const put = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // a page that was opened from a file may not have a clipboard
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+};
+for (const tools of document.querySelectorAll(".tools[data-of]")) {
+  const table = document.getElementById(tools.dataset.of);
+  const words = (cell) => {
+    const copy = cell.cloneNode(true);
+    copy.querySelectorAll("sup, svg").forEach((one) => one.remove());
+    const parts = [...copy.querySelectorAll("span, small")].filter((one) => !one.querySelector("span, small"));
+    return (parts.length ? parts : [copy]).map((one) => one.textContent.trim()).filter(Boolean).join(" ");
+  };
+  const head = [...table.tHead.rows[table.tHead.rows.length - 1].cells].map(words);
+  const first = table.tHead.rows.length > 1 ? [...table.tHead.rows[0].cells] : [];
+  const groups = first.flatMap((cell) => Array(cell.colSpan).fill(cell.textContent.trim()));
+  const names = head.map((name, column) => (groups[column] ? `${groups[column]}: ${name}` : name));
+  const rows = () => [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
+  const line = (cells) => `| ${cells.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
+  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const made = {
+    markdown: () => [line(names), line(names.map((_, column) => (column ? "--:" : "---"))),
+      ...rows().map((cells) => line(cells.map((cell, column) => (column ? words(cell) : cell.dataset.sort))))],
+    csv: () => [names, ...rows().map((cells) => cells.map((cell) => cell.dataset.sort ?? ""))]
+      .map((cells) => cells.map(quoted).join(",")),
+  };
+  for (const button of tools.querySelectorAll("button")) {
+    button.addEventListener("click", async () => {
+      const lines = made[button.dataset.as]();
+      await put(`${lines.join("\n")}\n`);
+      tools.querySelector("output").textContent = `${rows().length} rows copied`;
+    });
+  }
+  tools.hidden = false;
+}
+// Saves a figure as an SVG file of its own, with the colours that the page shows it in; its panels lie one below another.
+for (const tools of document.querySelectorAll(".tools[data-name]")) {
+  const style = getComputedStyle(document.documentElement);
+  const drawn = [...tools.closest("figure").querySelectorAll("svg")];
+  tools.querySelector("button").addEventListener("click", () => {
+    const whole = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    let [width, height] = [0, 0];
+    for (const svg of drawn) {
+      const { width: w, height: h } = svg.viewBox.baseVal;
+      const panel = svg.cloneNode(true);
+      for (const [name, value] of Object.entries({ x: 0, y: height, width: w, height: h })) panel.setAttribute(name, value);
+      whole.append(panel);
+      [width, height] = [Math.max(width, w), height + h];
+    }
+    whole.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const text = new XMLSerializer().serializeToString(whole)
+      .replace(/var\((--[\w-]+)(?:, [^)]*)?\)/g, (_, name) => style.getPropertyValue(name).trim().replaceAll('"', "'"));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+    link.download = `${tools.dataset.name}.svg`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  tools.hidden = false;
+}
+// Says the difference of two variants that are picked.
+for (const two of document.querySelectorAll(".two")) {
+  const { names, said } = JSON.parse(two.dataset.pairs);
+  const [one, other] = two.querySelectorAll("select");
+  const say = () => {
+    const [a, b] = [one.selectedIndex, other.selectedIndex].sort((x, y) => x - y);
+    const before = a * names.length - (a * (a + 1)) / 2; // pairs of the names before
+    two.querySelector("output").textContent = a === b ? "Pick two different variants." : said[before + b - a - 1];
+  };
+  for (const [select, at] of [[one, 0], [other, 1]]) {
+    select.append(...names.map((name, place) => new Option(name, name, place === at, place === at)));
+    select.addEventListener("change", say);
+  }
+  say();
+  two.hidden = false;
+}
