@@ -24,8 +24,7 @@ from harness.report.study.primary import MANY, delta
 from harness.report.study.recipes import COLUMNS, differing, entry_words
 from harness.report.study.rows import by_number, side
 from harness.report.study.study import Key, Setting, Study, alike
-from harness.report.text.formatting import count as amount
-from harness.report.text.formatting import interval, listing, percent, plural, points, tick
+from harness.report.text.formatting import aligned, interval, listing, percent, plural, points, tick
 from harness.results import store
 from harness.results.stats import UNDETERMINED, Difference
 
@@ -139,12 +138,14 @@ def apart(setting: Setting, first: Setting) -> list[str]:
 def table(study: Study, shown: Sequence[Column]) -> str:
     """Parameters and top-1 in the leading setting, and the difference to the baseline in every setting."""
     lead, minus = shown[0], f"minus {study.baseline}"
-    headings = ["Parameters", f"{lead.words}: top-1, %", minus, *(f"{column.words}: {minus}" for column in shown[1:])]
+    unit, size = aligned([s.params.value for s in lead.found.values() if s.params.value is not None])
+    headings = [f"Parameters, {unit}".removesuffix(", "), f"{lead.words}: top-1, %", minus]
+    headings += [f"{column.words}: {minus}" for column in shown[1:]]
     lines = []
     for variant in [study.baseline, *listed(shown)]:
         s, values = lead.found.get(variant), [Value(), Value()]
         if s is not None and s.params.value is not None:
-            values[0] = Value(amount(s.params.value))
+            values[0] = Value(size(s.params.value))
         if s is not None and s.top1.value is not None:
             values[1] = Value(percent(s.top1.value), interval(s.top1.low, s.top1.high))
         values += [

@@ -12,8 +12,8 @@ from harness.report.analysis.summary import Summary
 from harness.report.analysis.timing import Condition, Latency, Speed
 from harness.report.text.formatting import (
     DASH,
+    aligned,
     confidence,
-    count,
     fixed,
     grouped,
     interval,
@@ -151,12 +151,15 @@ def table(
 
     A metric of size or accuracy has a cell as soon as it has a heading; one of speed is a dash until it is made here.
     """
-    notes, shown, lines = Footnotes(), columns(baseline), []
+    notes, lines = Footnotes(), []
+    unit, params = aligned([s.params.value for s in found if s.params.value is not None])
+    _, gmac = aligned([s.gmac.value for s in found if s.gmac.value is not None])
+    shown = [replace(column, unit=unit) if column.key == "params" else column for column in columns(baseline)]
     several = any(s.p is not None for s in found)
     for s in found:
         cells = {
-            "params": number_cell(s.params, count, notes),
-            "gmac": number_cell(s.gmac, significant, notes),
+            "params": number_cell(s.params, params, notes),
+            "gmac": number_cell(s.gmac, gmac, notes),
             **_speed("", s.inference, s.is_baseline, inference, notes),
             "latency_ms": _latency(s.latency, baseline, s.is_baseline, latency, notes),
             **_speed("train_", s.training, s.is_baseline, training, notes),

@@ -48,6 +48,23 @@ def count(value: float, digits: int = 3, form: Callable[[float, int], str] = sig
     return form(value, digits)
 
 
+def aligned(values: Sequence[float], digits: int = 3) -> tuple[str, Callable[[float], str]]:
+    """The unit of a column of sizes (K, M, G or ""), and how to write its numbers below it: all with as many decimals.
+
+    The largest has as many significant digits at least, the smallest two, and numbers that differ are told apart.
+    """
+    known = sorted({abs(value) for value in values if math.isfinite(value)} - {0.0})
+    if not known:
+        return "", significant
+    unit, scale = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6), ("K", 1e3)) if known[-1] >= s), ("", 1.0))
+    whole = scale == 1 and all(value == round(value) for value in known)
+    largest, smallest = (math.floor(math.log10(value / scale)) for value in (known[-1], known[0]))
+    fewest = 0 if whole else max(0, digits - 1 - largest, 1 - smallest)
+    told = (n for n in range(fewest, fewest + 9) if len({grouped(v / scale, n) for v in known}) == len(known))
+    decimals = next(told, fewest + 8)
+    return unit, lambda value: grouped(value / scale, decimals)
+
+
 def fixed(value: float, decimals: int | None) -> str:
     """So many decimals; three significant digits where they are None or the number is very large."""
     return significant(value) if decimals is None or abs(value) >= 1e6 else grouped(value, decimals)

@@ -84,6 +84,8 @@ def forms(value):
     texts = [f"{value:.{digits}f}" for digits in (0, 1, 2, 3, 4)] + [
         formatting.significant(value, n) for n in (1, 2, 3)
     ]
+    if value >= 1e3 and value == round(value):  # sizes, with the unit in the head
+        texts += [f"{value / 1e3:.{digits}f}" for digits in range(4)]
     texts += [formatting.count(value), formatting.tick(value), f"{value:g}", formatting.percent(value)]
     return {token for text in texts for token in tokens(text)}
 
