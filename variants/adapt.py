@@ -311,7 +311,7 @@ def _spatial(
     spatial.init_qkv()
     if not torch.equal(spatial.qkv.weight, before):
         raise Unsupported(f"{canonical(spec)} would write over the model's weights of q, k and v; choose a setting "
-                          f"that leaves them, such as init=local")  # fmt: skip
+                          f"that keeps them, such as init=local")  # fmt: skip
     spatial.qkv, spatial.proj = Given(weight), nn.Identity()  # type: ignore[assignment]
     return spatial.to(weight.device, weight.dtype)
 
@@ -329,8 +329,8 @@ def _refuse(spec: str, spatial: Attention, host: Any, turns: bool) -> None:
     if rate:
         _refuse_dropout(spatial, rate)
     if turns and (isinstance(spatial, Rotary) or spatial.given() & {"keys", "queries"}):
-        raise Unsupported(f"the model turns q and k by their place, so {canonical(spec)} would depend on more than "
-                          f"the offset; choose a prior, a bias or windows (sp_sa, rpe_2d[mode=bias])")  # fmt: skip
+        raise Unsupported(f"the model has rotary embeddings already, so {canonical(spec)} would not see offsets "
+                          f"alone; choose a prior, a bias or windows (sp_sa, rpe_2d[mode=bias])")  # fmt: skip
 
 
 def _refuse_dropout(spatial: Attention, rate: float) -> None:

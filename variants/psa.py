@@ -63,7 +63,7 @@ def local_init(num_heads: int, strength: float = 1.0) -> Tensor:
     """[H, 3]: the weights of (|Delta|^2, dy, dx) by which the heads peak at the places of a square kernel."""
     side = isqrt(num_heads)
     if side**2 != num_heads:
-        raise Unsupported(f"the local initialisation of psa and gpsa wants a square number of heads, not {num_heads}; "
+        raise Unsupported(f"the local initialisation of psa and gpsa needs a square number of heads, not {num_heads}; "
                           f"use {side**2} or {(side + 1) ** 2} heads, or init=normal")  # fmt: skip
     place = torch.arange(num_heads)
     centre = torch.stack([place % side, place // side], dim=1) - (side - 1) / 2

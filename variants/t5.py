@@ -52,8 +52,8 @@ class T5(SpatialRelation):
         super().__init__(site)
         signed = axes != "euclidean"
         if buckets < 4 or (signed and buckets % 2):
-            raise ValueError(f"t5[axes={axes},buckets={buckets}] cannot be shared out; buckets is a whole number from "
-                             f"4, even where steps have a sign (axes=flattened or both)")  # fmt: skip
+            raise ValueError(f"t5[axes={axes},buckets={buckets}] is not available; choose 4 buckets or more, and for "
+                             f"axes=flattened or both a number that 2 divides")  # fmt: skip
         exact = buckets // 4 if signed else buckets // 2
         auto = max(128 if axes == "flattened" else 2 * max(site.grid), 2 * exact)
         most = auto if max_distance == "auto" else max_distance

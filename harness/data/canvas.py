@@ -107,7 +107,7 @@ def placed(
     if data.fresh is not None or data.placed is not None:
         raise ValueError(f"the images of {data.name} are placed already; leave out :{layout}")
     if clutter is not None and not LAYOUTS[layout]:
-        raise ValueError(f"clutter={clutter} means nothing for {data.name}:{layout}; choose {data.name}:cluttered")
+        raise ValueError(f"clutter={clutter} needs {data.name}:cluttered, not :{layout}; or leave it out")
     for name, value in (("clutter", clutter), ("object_size", object_size), ("places", places)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be a whole number from 1; choose one, or leave it out")

@@ -89,10 +89,12 @@ class Experiment:
             raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
         wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)
         if wanted not in (None, there) and not classes <= wanted <= there - classes:
-            raise ValueError(f"train_images={wanted} is not available; {self.data.name} has {there} in {classes} "
-                             f"classes, of each of which one is kept and one left out, or none")  # fmt: skip
+            raise ValueError(f"--train-images {wanted} is not available: {self.data.name} has {there} in {classes} "
+                             f"classes; choose {classes} to {there - classes}, or {there} for all")  # fmt: skip
         if not self.data.learnable and "accuracy" in self.study.measure:
-            raise ValueError(f"{self.data.name} has nothing to learn; write --measure cost,speed, or choose a dataset")
+            raise ValueError(
+                f"{self.data.name} has nothing to learn, so no accuracy; write --measure cost,speed, or choose another dataset"
+            )
         self._check_flags()
         if self.study.recipe.batch_size > self.images and "accuracy" in self.study.measure:
             raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
@@ -123,8 +125,8 @@ class Experiment:
                 kind = "generator" if self.data.fresh else "tree of pictures" if self.data.streamed else "set in memory"
                 raise ValueError(f"--{flag} means nothing for {self.data.name}, a {kind}; leave it out")
         if study.finetune_epochs and len(self.resolutions) == 1:
-            raise ValueError(f"--finetune-epochs {study.finetune_epochs} wants a resolution other than the training "
-                             f"size; name some with --resolutions")  # fmt: skip
+            raise ValueError(f"--finetune-epochs {study.finetune_epochs} needs a resolution that differs from the "
+                             f"training size; name some with --resolutions")  # fmt: skip
 
     def spec_of(self, variant: str) -> ModelSpec:
         return self.widened.get(variant) or ModelSpec(variant)

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,14 +30,18 @@ MOST_STARTS = 20  # of processes in a row that died before they had a cell in ha
 
 
 def in_turn(cells: list[Cell], folder: Path, bar: Any) -> dict[str, str]:
-    """Runs the cells here; returns the sentence of each that failed."""
+    """Runs the cells here; returns the sentence of each that failed.
+
+    bar: a harness.run.bar.Bar.
+    """
     failures = {}
     for cell in cells:
         before = bar.n
         bar.set_description(cell.name)
         with on_cores(cell.cores):
-            failure = execute(cell, folder, bar.update)
-        bar.update(cell.work - (bar.n - before))
+            failure = execute(cell, folder, partial(bar.step, cell))
+        if rest := cell.work - (bar.n - before):
+            bar.step(cell, rest)
         if failure is not None:
             failures[cell.name] = failure
     return failures
@@ -120,9 +125,10 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                         worker.began, starts = True, 0
                     case ("tick", count):
                         spent[cell.key] += count
-                        bar.update(count)
+                        bar.step(cell, count)
                     case ("done", failure):
-                        bar.update(cell.work - spent[cell.key])
+                        if rest := cell.work - spent[cell.key]:
+                            bar.step(cell, rest)
                         worker.cell = None
                         if failure is not None:
                             failures[cell.name] = failure
@@ -130,7 +136,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                         raise OSError(words)
                     case ("died", how):
                         del workers[slot]
-                        bar.update(-spent.pop(cell.key))
+                        bar.step(cell, -spent[cell.key])
                         spent[cell.key] = 0
                         number, reached = deaths.get(cell.key, (0, ""))
                         now = newest(cell, folder)
@@ -144,7 +150,7 @@ def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable
                             continue
                         failures[cell.name] = f"its process {how}, {max(number, starts)} times without progress"
                         give_up(cell, folder, failures[cell.name])
-                        bar.update(cell.work)
+                        bar.step(cell, cell.work)
     return failures
 
 

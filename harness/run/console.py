@@ -79,14 +79,12 @@ def work(
     is counted. With several jobs the trainings run at once; costs and timings come first, alone on the machine. Under
     torchrun, rank 0 alone runs the cells that are no training.
     """
-    from tqdm import tqdm
-
     from harness.jobs import local
+    from harness.run.bar import Bar
 
     steady = 0.1 if sys.stderr.isatty() else 60.0  # in a log, a line a minute is enough
-    total = sum(cell.work for cell in missing)
     shown = bool(missing) and spoken()
-    with tqdm(total=total, unit=unit, mininterval=steady, smoothing=0.1, disable=not shown) as bar:
+    with Bar(missing, unit=unit, mininterval=steady, disable=not shown) as bar:
         first = [cell for cell in missing if cell.seed is None]
         trainings = [cell for cell in missing if cell.seed is not None]
         here = {cell.key for cell in trainings}

@@ -76,7 +76,7 @@ def test_the_page_shows_the_numbers_of_the_rows(folder):
         assert f"{value(frame, variant, 'tiny', 'gmac'):.5f}" in text
     assert f"attended {value(frame, 'swin[window=2]', 'tiny', 'attended_gmac'):.5f}" in text
     assert text.count("Patches of 16 px.") == 2
-    assert "wants a square number of heads" in text
+    assert "needs a square number of heads" in text
     assert re.search(r"https?://(?!www\.w3\.org)", text) is None
 
 
@@ -154,7 +154,7 @@ def test_noise_is_timed_and_not_learned(tmp_path, capsys):
     where = ["--patch-size", "4", "--resolutions", "32", "--output", str(tmp_path / "rows"), "--report",
              str(tmp_path / "page.html")]  # fmt: skip
     assert program.main(["--dataset", "noise:10", "--variants", "sa", *where]) == 2
-    assert "noise:10 has nothing to learn; write --measure cost,speed" in capsys.readouterr().err
+    assert "noise:10 has nothing to learn, so no accuracy; write --measure cost,speed" in capsys.readouterr().err
     assert program.main(["--dataset", "noise:none", "--variants", "sa", *where]) == 2
     assert "write the number of classes, as in noise:1000" in capsys.readouterr().err
     few = ["--dataset", "noise:10", "--measure", "cost", "--img-size", "32", "--variants", "sa"]

@@ -281,8 +281,8 @@ def test_seeds_decide_and_nothing_else_is_drawn():
     ("deit_tiny_patch16_224", "cosine", "cosine projects q and k in a way of its own.*build it anew"),
     ("deit_tiny_patch16_224", "psa[init=convit]", "would write over the model's weights.*init=local"),
     ("deit_tiny_patch16_224", "sp_as", "there is no variant 'sp_as'; did you mean 'sp_sa'"),
-    ("vit_small_patch16_dinov3", "rpe_2d", "turns q and k by their place.*choose a prior"),
-    ("vit_small_patch16_dinov3", "rope_mixed", "turns q and k by their place.*choose a prior"),
+    ("vit_small_patch16_dinov3", "rpe_2d", "has rotary embeddings already.*choose a prior"),
+    ("vit_small_patch16_dinov3", "rope_mixed", "has rotary embeddings already.*choose a prior"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_sentence(name, spec, sentence):
     model = timm.create_model(name) if "vit_5m" in name or "levit" in name else made(name)

@@ -54,8 +54,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
             out = compiled()(q, k, v, score_mod=score_mod(terms, q.device, prefix, places), block_mask=masked)
         except (BackendCompilerFailed, FailOnRecompileLimitHit) as error:
             first = str(error).strip().splitlines()[0]
-            raise Unsupported(f"the flex backend could not be compiled: {first}. It needs a C++ compiler on the CPU "
-                              f"and Triton on a GPU; use backend=auto") from error  # fmt: skip
+            raise Unsupported(f"the flex backend could not be compiled: {first}. It may lack a C++ compiler on "
+                              f"the CPU, or Triton on a GPU; use backend=auto") from error  # fmt: skip
     return out if places is None else _back(out, places)
 
 

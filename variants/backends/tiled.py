@@ -65,7 +65,7 @@ class _Tiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> Any:
         if torch.is_grad_enabled():
-            raise Unsupported("the tiled backend has no second derivative; use backend=eager with create_graph=True")
+            raise Unsupported("the tiled backend has no second derivative; for create_graph=True use backend=eager")
         q, k, v, prior, bias, *keys = ctx.saved_tensors
         tiles = Tiles(q, ctx.fixed)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tqdm import tqdm
 
 from harness.jobs import local
 from harness.jobs.cell import Cell
 from harness.results import store
+from harness.run.bar import Bar
 
 ROOT = Path(__file__).parents[3]
 
@@ -91,7 +91,7 @@ class Told(Cell):
 
 
 def run(folder, *names, jobs=2):
-    with tqdm(total=2 * len(names), disable=True) as bar:
+    with Bar(planned(folder, names), disable=True) as bar:
         failures = local.at_once(planned(folder, names), folder, bar, jobs, partial(planned, folder, names))
     return failures
 

@@ -61,7 +61,7 @@ def there(tmp_path, monkeypatch):
         (["--train-fractions", "0.001"], "fewer than the 10 classes"),
         (["--train-fractions", "x"], "--train-fractions 'x' is not a number"),
         (["--train-images", "5000"], "train_images=5000 is not available; digits has 1077 in 10 classes"),
-        (["--train-images", "1075"], "of each of which one is kept and one left out"),
+        (["--train-images", "1075"], "choose 10 to 1067, or 1077 for all"),
         (["--finetune-epochs", "-1"], "finetune_epochs=-1 must be at least 0"),
         (["--mixup", "0.8", "--batch-size", "63"], "by pairs, so batch_size=63 must be even"),
         (["--hflip", "2"], "hflip=2.0 must be a share between 0 and 1"),
@@ -75,7 +75,7 @@ def there(tmp_path, monkeypatch):
         (["--preset", "digits:colour"], "no ablation 'colour'; choose layers, token"),
         (["--preset", "imagenet100"], "folder"),
         (["--preset", "digits:token", "--class-token", "none"], "varies --class-token itself"),
-        (["--finetune-epochs", "5", "--resolutions", "8"], "wants a resolution other than the training size"),
+        (["--finetune-epochs", "5", "--resolutions", "8"], "needs a resolution that differs from the training size"),
         (
             ["--dataset", "probes:corner", "--patch-size", "4", "--train-fractions", "0.1,1"],
             "--train-fractions means no",

@@ -172,8 +172,8 @@ def test_offsets_of_an_axis_share_the_last_bucket_from_max_distance_on():
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("t5[buckets=7]", "cannot be shared out"),
-        ("t5[axes=both,buckets=2]", "cannot be shared out"),
+        ("t5[buckets=7]", "choose 4 buckets or more"),
+        ("t5[axes=both,buckets=2]", "choose 4 buckets or more"),
         (
             "t5[max_distance=8]",
             "ends before its first logarithmic bucket; max_distance is auto or a whole number from 9",
