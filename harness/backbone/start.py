@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from math import isqrt
 from pathlib import Path
@@ -30,17 +31,29 @@ PLAIN = ("qkv.", "proj.")  # the parameters of plain attention, which all varian
 HEADS = ("head.", "aux_head.")
 
 
-@cache
-def weights(source: str) -> Mapping[str, Tensor]:
-    """The weights of FILE or timm:NAME in this backbone's names, read once a process.
+@dataclass(frozen=True)
+class Weights:
+    """Tensors in this backbone's names, where they are from, and the heads a layer, which a file does not tell."""
 
-    Raises ValueError for a file that is missing or holds something else than tensors, for a name that timm does not
-    have, and where its weights cannot be downloaded.
+    source: str
+    state: Mapping[str, Tensor]
+    heads: int | None = None
+
+
+@cache
+def weights(source: str) -> Weights:
+    """The weights of FILE or timm:NAME, read once a process.
+
+    Raises ValueError for a file that is missing or holds something else than finite tensors, for a name that timm does
+    not have, and where its weights cannot be downloaded.
     """
     if not source.startswith(TIMM):
         state = read(Path(source))
+        lost = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+        if lost is not None:
+            raise ValueError(f"{source} holds numbers in {lost} that are not finite; name another")
         try:
-            return translate(state)
+            return Weights(source, translate(state))
         except KeyError as error:
             raise ValueError(f"{source} is not a whole checkpoint: it lacks {error.args[0]}; name another") from error
     import timm
@@ -51,18 +64,22 @@ def weights(source: str) -> Mapping[str, Tensor]:
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # of the network, the hub or the file: they share no class
-        raise ValueError(f"the weights of {source} cannot be had: {type(error).__name__}: "
-                         f"{(str(error).splitlines() or [''])[0]}; download them elsewhere and name the file"
-                         ) from error  # fmt: skip
-    return translate(model.state_dict())
+        first = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise ValueError(f"the weights of {source} cannot be had: {type(error).__name__}: {first}; download them "
+                         f"elsewhere and name the file") from error  # fmt: skip
+    heads = getattr(getattr(next(iter(getattr(model, "blocks", [])), None), "attn", None), "num_heads", None)
+    return Weights(source, translate(model.state_dict()), heads)
 
 
-def start(model: ViT, state: Mapping[str, Tensor], source: str) -> None:
-    """Gives a fresh model the weights of a state dict in its names. Raises ValueError where they do not fit."""
-    own = model.state_dict()
-    brought = {n: t for n, t in state.items() if not n.startswith(HEADS) or _shape(t) == _shape(own.get(n))}
+def start(model: ViT, begin: Weights) -> None:
+    """Gives a fresh model these weights. Raises ValueError where they do not fit."""
+    own, source = model.state_dict(), begin.source
+    if begin.heads not in (None, model.size.num_heads):
+        raise ValueError(f"{source} has {begin.heads} heads a layer and {model.spec} {model.size.num_heads}; choose "
+                         f"--num-heads {begin.heads}")  # fmt: skip
+    brought = {n: t for n, t in begin.state.items() if not n.startswith(HEADS) or _shape(t) == _shape(own.get(n))}
     _adapt_patches(model, brought, own)
-    brought = resampled(brought, model, _grid_of(model, brought))
+    brought = resampled(brought, model, _grid_of(model, brought, source))
     lacking = {n: own[n] for n in own.keys() - brought.keys() if n.startswith(HEADS) or _added(n)}
     found = mismatch(model, brought | lacking)
     if found is not None:
@@ -88,10 +105,19 @@ def resampled(state: Mapping[str, Tensor], model: ViT, grid: Grid) -> dict[str, 
     return dict(state) | {name: own[name] for name in fits}
 
 
-def _grid_of(model: ViT, state: Mapping[str, Tensor]) -> Grid:
-    """The grid of a learned position embedding, a square as all published ones are; the model's where it tells none."""
-    learned = state.get("pos_embed")
-    if learned is None or model.pos_embed is None or learned.shape == model.pos_embed.shape:
+def _grid_of(model: ViT, state: Mapping[str, Tensor], source: str) -> Grid:
+    """The grid of a learned position embedding, a square as all published ones are; the model's where it tells none.
+
+    Raises ValueError for as many patches as the model's, of a grid that may be another: 24x24 are as many as 18x32.
+    """
+    learned, (h, w) = state.get("pos_embed"), model.grid
+    if learned is None or model.pos_embed is None:
+        return model.grid
+    if learned.shape == model.pos_embed.shape:
+        side = isqrt(h * w)
+        if h != w and side**2 == h * w:
+            raise ValueError(f"{source} has a position embedding of {h * w} patches, which may be {side} x {side} or "
+                             f"the model's {h} x {w}; choose an image size with another number")  # fmt: skip
         return model.grid
     for prefix in {"none": (0,), "input": (1,), "late": (1, 0)}[model.size.class_token]:
         side = isqrt(max(0, learned.shape[1] - prefix))

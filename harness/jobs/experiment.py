@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from harness import distributed
 from harness.backbone import sizes, vit
-from harness.backbone.start import start, weights
 from harness.data import Dataset, resize, subset
 from harness.jobs.study import Pixels, Study, digest
 from harness.jobs.variant_file import file_of
@@ -25,6 +25,7 @@ from harness.training.recipe import Recipe
 from variants.registry import family_of, parse
 
 Size = tuple[int, int]
+START = "harness.backbone.start"  # imported where a study starts from weights, so that no other one's key has it
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Experiment:
                              f"classes; choose {classes} to {there - classes}, or {there} for all")  # fmt: skip
         if not self.data.learnable and "accuracy" in self.study.measure:
             raise ValueError(
-                f"{self.data.name} has nothing to learn, so no accuracy; write --measure cost,speed, or choose another dataset"
+                f"{self.data.name} has nothing to learn, so no accuracy; write --measure cost,speed, or "
+                f"choose another dataset"
             )
         self._check_flags()
         if self.study.recipe.batch_size > self.images and "accuracy" in self.study.measure:
@@ -142,7 +144,8 @@ class Experiment:
             precision=study.precision, seed=seed,
         )  # fmt: skip
         if study.init_from is not None:
-            start(model, weights(study.init_from), study.init_from)
+            begin = import_module(START)
+            begin.start(model, begin.weights(study.init_from))
         model = model.to(self.device)
         if compiled and study.torchcompile:
             model.compile()
@@ -262,14 +265,18 @@ class Experiment:
 
     @property
     def _reading(self) -> str:
-        """A digest of the source that reads or draws images which the fingerprint of the data does not hold."""
+        """A digest of the source that reads or draws images which the fingerprint of the data does not hold.
+
+        So it is of what reads weights that models start from, which no other study executes.
+        """
         splits = (self.data.train_x, self.data.val_x, self.data.test_x)
         makers: list[Any] = [type(images) for images in splits if not isinstance(images, Tensor)]
         if self.data.placed is not None:
             makers.append(type(self.data.placed))
         if self.data.fresh is not None:
             makers.append(getattr(self.data.fresh, "func", self.data.fresh))
-        return source.digest(maker.__module__ for maker in makers) if makers else ""
+        modules = [maker.__module__ for maker in makers] + [START] * (self.study.init_from is not None)
+        return source.digest(modules) if modules else ""
 
 
 @cache

@@ -72,6 +72,22 @@ def processes() -> Any:
     return context
 
 
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Inside, a process that starts does not run the user's script again, which may have no `if __name__ ==` in it.
+
+    Python would import that script for what lies in it; cells need this project alone.
+    """
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
+
+
 def prepare() -> None:
     """Lets the server begin to import, on another core, while this process does something else."""
     if processes().get_start_method() == "forkserver":
@@ -82,7 +98,8 @@ def prepared() -> None:
     """Waits until the server has imported all, so that it does not disturb what is timed here."""
     if processes().get_start_method() == "forkserver":
         first = processes().Process(target=int)
-        first.start()
+        with without_main():
+            first.start()
         first.join()
 
 
@@ -169,7 +186,8 @@ class Worker:
         ours, theirs = context.Pipe()
         # no daemon, which could not have processes that read pictures; it ends when its pipe does
         process = context.Process(target=serve, args=(slot, jobs, folder, plan, theirs))
-        process.start()
+        with without_main():
+            process.start()
         theirs.close()
         return Worker(process, ours)
 

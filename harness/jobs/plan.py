@@ -77,7 +77,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
             memory.check(experiment)
         variants, refused = choose(experiment, text)
         extra = widened(experiment, variants)
-        arm = replace(arm, jobs=1 if place else jobs_of(experiment))
+        arm = replace(arm, jobs=1 if place else jobs_of(experiment, variants))
         arms.append(StudyArm(arm, (*variants, *extra), extra, refused))
     return RunPlan(files, device, tuple(arms), place)
 
@@ -187,13 +187,16 @@ def choose(experiment: Experiment, text: str) -> tuple[list[str], dict[str, str]
     return taking_part, refused
 
 
-def jobs_of(experiment: Experiment) -> int:
+def jobs_of(experiment: Experiment, variants: Sequence[str] = ()) -> int:
     """How many trainings run at a time: as asked, else as the CPU has cores and memory for, and one on a GPU."""
     from harness import distributed
     from harness.jobs import memory
     from harness.results.provenance import cores
+    from variants.registry import parse
 
     study = experiment.study
+    if any(part.cls.__module__ == "__main__" for variant in variants for part in parse(variant)):
+        return 1  # a variant that a script or a notebook registered: other processes do not have it
     if study.jobs is not None:
         return study.jobs
     if experiment.device.type != "cpu" or distributed.asked() > 1:

@@ -224,6 +224,7 @@ class Study:
     def described(self, command: str) -> dict[str, Any]:
         """The study as it is kept beside its rows, with the command that asked for it."""
         flat = asdict(self) | ({} if self.rates else {"tune_seeds": None})
+        flat["weights"] = None if self.init_from is None else contents(self.init_from)
         return {"command": command} | flat.pop("recipe") | {k: v for k, v in flat.items() if v is not None}
 
 

@@ -82,7 +82,7 @@ def _add_own(groups: dict[str, Any]) -> None:
     to("--slurm-max-parallel", type=int, default=64, metavar="N", help="jobs at a time (default: %(default)s)")
     to("--status", action="store_true", help="which cells are done, running, failed, missing; run nothing")
     to = groups["files"].add_argument
-    to("--output", type=Path, metavar="DIR", help="folder of the rows (default: results/PRESET)")
+    to("--output", type=Path, metavar="DIR", help="folder of the rows (default: results/PRESET, or of --dataset)")
     to("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     to("--force", action="store_true", help="replace files that this program did not write")
     to("--dry-run", action="store_true", help="list the cells and estimate the time; write nothing")
@@ -115,7 +115,11 @@ def study_of(args: argparse.Namespace) -> Study:
         flag = study.vary[0].replace("_", "-")
         raise ValueError(f"{args.preset} varies --{flag} itself; leave out the flag or the ablation")
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
-    name = args.output.resolve().name or study.name if args.output else study.name
+    images = given.get("dataset", study.dataset), given.get("data_dir")
+    named = study.name if images[0] == study.dataset else Path(images[1] or images[0]).name.replace(":", "-")
+    name = args.output.resolve().name or named if args.output else named
+    if {"dataset", "img_size"} & {*given}:
+        given.setdefault("resolutions", ())  # the preset's test sizes are of its own images
     chosen = replace(study, recipe=recipe, name=name, **{key: value for key, value in given.items() if key in own})
     if chosen.recipe_hash == study.recipe_hash:
         return chosen

@@ -67,8 +67,8 @@ def page(a: Source, b: Source) -> str:
     """The HTML. Raises ValueError where the two have no setting in common."""
     found, alone = matches(a, b)
     if not found:
-        raise ValueError(f"A ({a.asked}) and B ({b.asked}) have no setting in common: the same dataset, size, training px "
-                         f"and share of the training images. {' '.join(alone)} Compare two that share one")  # fmt: skip
+        raise ValueError(f"A ({a.asked}) and B ({b.asked}) have no setting in common (dataset, size, training px, "
+                         f"share of the training images). {' '.join(alone)} Compare two that share one")  # fmt: skip
     comparisons = [compare(a, b, match) for match in found]
     variants = list(dict.fromkeys(one.variant for comparison in comparisons for one in comparison.variants))
     look = looks(variants, a.study.baseline)

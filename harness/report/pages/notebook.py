@@ -14,6 +14,7 @@ from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import css_variables, looks
 from harness.report.study.source import of_rows
 from harness.report.text import verdict
+from harness.results.store import COLUMNS
 
 PARTS = ("figures", "convergence", "speed")
 
@@ -38,9 +39,10 @@ class Shown:
 
 
 def shown(rows: pd.DataFrame) -> Shown:
-    """Raises ValueError for a frame that was not read by this project, and for one without rows."""
-    if not isinstance(rows, pd.DataFrame) or "path" not in rows.attrs:
-        raise ValueError("these are no rows of a study; give what harness.run or harness.results.load returns")
+    """Raises ValueError for a frame that lacks columns of rows, and for one without rows."""
+    if not isinstance(rows, pd.DataFrame) or not {*COLUMNS} <= {*rows.columns}:
+        raise ValueError("these are no rows of a study, which have all columns; give what harness.run or "
+                         "harness.results.load returns, or some rows of it")  # fmt: skip
     if rows.empty:
         raise ValueError("no rows are left to show; choose fewer conditions")
     study = of_rows(rows.reset_index(drop=True))

@@ -25,6 +25,7 @@ WORDS = {
     "min_lr": "least learning rate", "warmup_lr": "learning rate before warm-up", "warmup_epochs": "warm-up epochs",
     "smoothing": "label smoothing", "img_size": "image size", "num_heads": "heads", "clip_grad": "gradient clipping",
     "tune": "tuned learning rates", "tune_seeds": "seeds of the tuning", "init_from": "started from",
+    "weights": "with contents",
     "aa": "augmentation", "model_ema": "EMA of the weights", "torchcompile": "torch.compile",
 }  # fmt: skip
 

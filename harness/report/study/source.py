@@ -48,7 +48,12 @@ def read(asked: str) -> Source:
 
 
 def of_rows(frame: pd.DataFrame) -> Study:
-    """The study of rows that `store.load` has read, all or some of them, with the files that lie beside them."""
+    """The study of rows that `store.load` has read, all or some of them, with the files that lie beside them.
+
+    Rows of several studies, which pandas has put together, have forgotten where these files are.
+    """
+    if "path" not in frame.attrs:
+        return study(frame, {})
     path = Path(frame.attrs["path"])
     beside = path if path.is_dir() else path.parent
     maps = store.beside(beside, ".maps.npz") | store.beside(beside, ".saliency.npz")  # by cell, and cells differ

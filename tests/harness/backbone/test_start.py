@@ -12,7 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from harness.backbone import start as module
 from harness.backbone.start import start, weights
 from harness.backbone.vit import create
+from harness.jobs.experiment import START
 from harness.presets import digits
+from harness.results import source
 from tests.support.cells import experiment, work
 
 BODY = {"img_size": 8, "patch_size": 2, "in_chans": 3, "num_classes": 10}
@@ -38,7 +40,7 @@ def file(reference, tmp_path):
 def started(file, spec="sa", **settings):
     weights.cache_clear()
     model = create(spec, **(OURS | settings), seed=5).eval()
-    start(model, weights(file), file)
+    start(model, weights(file))
     return model
 
 
@@ -134,6 +136,46 @@ def test_weights_of_a_variant_do_not_start_another(tmp_path):
     save_file(create("sp_sa", **OURS).state_dict(), tmp_path / "sp_sa.safetensors")
     with pytest.raises(ValueError, match=r"cannot start sa: it has blocks\.0\.attn\.relation"):
         started(str(tmp_path / "sp_sa.safetensors"))
+
+
+def test_as_many_patches_of_another_grid_are_refused(tmp_path):
+    """4 x 4 patches are as many as 2 x 8: taken as they are, patches would have positions of other rows."""
+    save_file(create("sa", **OURS).state_dict(), tmp_path / "square.safetensors")
+    with pytest.raises(
+        ValueError, match=r"of 16 patches, which may be 4 x 4 or the model's 2 x 8; choose an image size"
+    ):
+        started(str(tmp_path / "square.safetensors"), img_size=(4, 16))
+    assert started(str(tmp_path / "square.safetensors"), img_size=(4, 14)).grid == (2, 7)
+
+
+def test_numbers_that_are_not_finite_are_refused(reference, tmp_path):
+    state = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
+    state["norm.bias"][3] = float("nan")
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match=r"holds numbers in norm\.bias that are not finite"):
+        started(str(tmp_path / "nan.safetensors"))
+
+
+def test_heads_of_timms_model_are_compared(reference, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: reference)
+    with pytest.raises(ValueError, match="has 4 heads a layer and sa 2; choose --num-heads 4"):
+        started("timm:vit_tiny_patch16_224", num_heads=2)
+
+
+def test_only_a_study_that_starts_from_weights_depends_on_how_they_are_read(file, monkeypatch):
+    one = experiment(measure=("accuracy",))
+    begun = replace(one, study=replace(one.study, init_from=file))
+    assert one.key(["sa"]) != begun.key(["sa"])
+    before = one.key(["sa"]), begun.key(["sa"])
+    true = source.digest
+
+    def changed(modules):
+        named = [*modules]
+        return true(named) + "changed" * (START in named)
+
+    monkeypatch.setattr(source, "digest", changed)
+    assert (one.key(["sa"]) == before[0], begun.key(["sa"]) == before[1]) == (True, False)
+    assert START.replace(".", "/") + ".py" not in source.executed("harness.jobs.kinds.training")
 
 
 def test_timms_names_are_asked_of_timm(reference, monkeypatch):

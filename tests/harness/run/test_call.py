@@ -1,6 +1,9 @@
 """The program from Python: every flag as a setting, the same rows, its figures in a notebook."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +13,10 @@ import harness
 from harness.report import show
 from harness.results import load
 from harness.run import call, flags
-from tests.harness.run.test_flags import GIVEN, WITH
+from tests.support.flags import GIVEN, WITH
+from tests.support.paths import ROOT
 
-NOTEBOOK = Path(__file__).parents[3] / "examples" / "compare.ipynb"
+NOTEBOOK = ROOT / "examples" / "compare.ipynb"
 SMALL = {"preset": "digits", "size": "nano", "patch_size": 4, "resolutions": [8], "epochs": 2, "warmup_epochs": 0,
          "cooldown_epochs": 0, "seeds": range(2), "measure": ["accuracy"], "jobs": 1}  # fmt: skip
 
@@ -81,10 +85,48 @@ def test_a_notebook_shows_the_figures_of_the_rows_that_are_left(rows):
 
 
 def test_what_is_no_study_is_not_shown(rows):
-    with pytest.raises(ValueError, match="no rows of a study"):
-        show(pd.DataFrame({"value": [1]}))
+    for other in (pd.DataFrame({"value": [1]}), rows.groupby("variant", as_index=False)["value"].mean(), "rows"):
+        with pytest.raises(ValueError, match="no rows of a study"):
+            show(other)
     with pytest.raises(ValueError, match="no rows are left"):
         show(rows[rows["variant"] == "nobody"])
+
+
+def test_rows_of_two_studies_are_shown_together(rows):
+    other = rows.assign(study="other", dataset="other images")
+    other.attrs = {}
+    shown = show(pd.concat([rows, other]))
+    assert len(shown.drawings) == 2
+
+
+SCRIPT = """
+import harness
+print("the script runs")
+rows = harness.run(**{settings})
+print(sorted(rows[rows["metric"] == "top1"]["variant"]))
+"""
+
+
+@pytest.mark.parametrize("how", ["a file", "standard input"])
+def test_a_script_without_a_guard_runs_once_whatever_the_jobs(how, tmp_path):
+    settings = SMALL | {"variants": "psa", "jobs": 2, "seeds": "0", "output": str(tmp_path / "rows"),
+                        "report": str(tmp_path / "page.html")}  # fmt: skip
+    (tmp_path / "script.py").write_text(SCRIPT.format(settings=settings))
+    given = {"args": [sys.executable, "script.py"]} if how == "a file" else {
+        "args": [sys.executable, "-"], "input": SCRIPT.format(settings=settings)}  # fmt: skip
+    done = subprocess.run(cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
+                          timeout=300, check=True, **given)  # fmt: skip
+    assert done.stdout.count("the script runs") == 1
+    assert done.stdout.rstrip().endswith("['psa', 'sa']")
+
+
+def test_a_variant_that_a_script_registered_trains_in_its_process(tmp_path):
+    mine = (ROOT / "examples" / "my_variant.py").read_text()
+    settings = SMALL | {"variants": "cauchy", "jobs": 2, "seeds": "0", "report": "page.html"}
+    (tmp_path / "script.py").write_text(mine + SCRIPT.format(settings=settings))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          text=True, capture_output=True, timeout=300, check=False)  # fmt: skip
+    assert done.stdout.rstrip().endswith("['cauchy', 'sa']"), done.stderr
 
 
 def test_names_of_variants_are_text_in_a_notebook(rows):

@@ -66,6 +66,7 @@ for (const tools of document.querySelectorAll(".tools[data-of]")) {
     const parts = [...copy.querySelectorAll("span, small")].filter((one) => !one.querySelector("span, small"));
     return (parts.length ? parts : [copy]).map((one) => one.textContent.trim()).filter(Boolean).join(" ");
   };
+  const below = (cell) => [...cell.querySelectorAll("small")].map((one) => one.textContent.trim()).filter(Boolean).join(" ");
   const head = [...table.tHead.rows[table.tHead.rows.length - 1].cells].map(words);
   const first = table.tHead.rows.length > 1 ? [...table.tHead.rows[0].cells] : [];
   const groups = first.flatMap((cell) => Array(cell.colSpan).fill(cell.textContent.trim()));
@@ -76,8 +77,14 @@ for (const tools of document.querySelectorAll(".tools[data-of]")) {
   const made = {
     markdown: () => [line(names), line(names.map((_, column) => (column ? "--:" : "---"))),
       ...rows().map((cells) => line(cells.map((cell, column) => (column ? words(cell) : cell.dataset.sort))))],
-    csv: () => [names, ...rows().map((cells) => cells.map((cell) => cell.dataset.sort ?? ""))]
-      .map((cells) => cells.map(quoted).join(",")),
+    // a column of numbers, then one of what stands below them where there is something: intervals, verdicts
+    csv: () => {
+      const beside = names.map((_, column) => column && [...table.tBodies[0].rows].some((row) => below(row.cells[column])));
+      const wide = (cells, own, more) => cells.flatMap((cell, column) => (beside[column] ? [own(cell), more(cell)] : [own(cell)]));
+      const number = (cell) => (cell.dataset.sort === undefined || cell.matches("th") ? cell.dataset.sort ?? "" : String(Number(cell.dataset.sort)));
+      return [wide(names, (name) => name, (name) => `${name}: below`), ...rows().map((cells) => wide(cells, number, below))]
+        .map((cells) => cells.map(quoted).join(","));
+    },
   };
   for (const button of tools.querySelectorAll("button")) {
     button.addEventListener("click", async () => {
@@ -102,7 +109,11 @@ for (const tools of document.querySelectorAll(".tools[data-name]")) {
       whole.append(panel);
       [width, height] = [Math.max(width, w), height + h];
     }
-    whole.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    [width, height] = [Math.ceil(width), Math.ceil(height)];
+    const paper = document.createElementNS(whole.namespaceURI, "rect");
+    for (const [name, value] of Object.entries({ width, height, fill: "var(--paper)" })) paper.setAttribute(name, value);
+    whole.prepend(paper);
+    for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) whole.setAttribute(name, value);
     const text = new XMLSerializer().serializeToString(whole)
       .replace(/var\((--[\w-]+)(?:, [^)]*)?\)/g, (_, name) => style.getPropertyValue(name).trim().replaceAll('"', "'"));
     const link = document.createElement("a");
@@ -118,14 +129,20 @@ for (const two of document.querySelectorAll(".two")) {
   const { names, said } = JSON.parse(two.dataset.pairs);
   const [one, other] = two.querySelectorAll("select");
   const say = () => {
-    const [a, b] = [one.selectedIndex, other.selectedIndex].sort((x, y) => x - y);
-    const before = a * names.length - (a * (a + 1)) / 2; // pairs of the names before
-    two.querySelector("output").textContent = a === b ? "Pick two different variants." : said[before + b - a - 1];
+    const [a, b] = [one.selectedIndex, other.selectedIndex];
+    two.querySelector("output").textContent = a === b ? "Pick two different variants." : said[a][b];
   };
-  for (const [select, at] of [[one, 0], [other, 1]]) {
+  for (const [select, at] of [[one, 1], [other, 2]]) {
     select.append(...names.map((name, place) => new Option(name, name, place === at, place === at)));
     select.addEventListener("change", say);
   }
   say();
   two.hidden = false;
+}
+// A link to what lies in a folded section opens it.
+for (const link of document.querySelectorAll("a[href^='#']")) {
+  link.addEventListener("click", () => {
+    const folded = document.getElementById(link.hash.slice(1))?.closest("details");
+    if (folded) folded.open = true;
+  });
 }
