@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from harness.report import render
 from tests.support import rows as made
+from tests.support.paths import ROOT
 
 VARIANTS = ("sa", "sp_sa", "sp_sa[hidden=16]", "psa", "swin")
 HOSTILE = [
@@ -285,6 +286,17 @@ def test_axe_finds_nothing_serious(theme, html, opened):
 def test_what_a_screen_reader_cannot_read_is_noticed(old, new, rule, html, opened):
     page = opened(html.replace(old, new, 1), bypass_csp=True)
     assert any(fault.startswith(rule) for fault in access_faults(page, runOnly=[rule]))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "reports").glob("*.html")), ids=lambda page: page.stem)
+def test_every_committed_page_is_quiet_accessible_and_fits(page, opened):
+    text = page.read_text(encoding="utf-8")
+    assert len(text) < 3_000_000
+    there = opened(text)
+    assert noise(there) == []
+    assert access_faults(there) == []
+    there.set_viewport_size({"width": 390, "height": 800})
+    assert there.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
 
 
 def test_it_fits_a_phone_a_tablet_and_a_desk(html, opened):

@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 STUDIES = {
     "reference": {"better", "equal", "undetermined"},
     "translated": {"better", "undetermined"},
+    "fashion-cluttered": {"better", "worse", "undetermined"},
 }  # and verdicts there
 
 
