@@ -115,8 +115,8 @@ def study_of(args: argparse.Namespace) -> Study:
         flag = study.vary[0].replace("_", "-")
         raise ValueError(f"{args.preset} varies --{flag} itself; leave out the flag or the ablation")
     own = {f.name for f in fields(Study)} - {"name", "note", "recipe"}
-    images = given.get("dataset", study.dataset), given.get("data_dir")
-    named = study.name if images[0] == study.dataset else Path(images[1] or images[0]).name.replace(":", "-")
+    images = given.get("dataset", study.dataset)
+    named = study.name if images == study.dataset else images.replace(":", "-")  # wherever a folder lies
     name = args.output.resolve().name or named if args.output else named
     if {"dataset", "img_size"} & {*given}:
         given.setdefault("resolutions", ())  # the preset's test sizes are of its own images

@@ -344,7 +344,7 @@ def test_settings_that_do_not_fit_are_refused(kind):
     settings, sentence = SETTINGS[kind]
     with pytest.raises(ValueError, match=sentence):
         data.load("digits:cluttered", **settings)
-    with pytest.raises(ValueError, match="clutter=2 means nothing for digits:translated; choose digits:cluttered"):
+    with pytest.raises(ValueError, match="clutter=2 needs digits:cluttered, not :translated; or leave it out"):
         data.load("digits:translated", clutter=2)
 
 

@@ -183,7 +183,7 @@ def test_a_tree_is_trained_on_and_a_damaged_picture_is_one_sentence(tmp_path, mo
     study = [*FLAGS, "--batch-size", "8", "--measure", "cost,accuracy"]
     tree(tmp_path / "good", False)
     assert program.main([*flags, *study, "--dataset", f"folder:{tmp_path / 'good'}"]) == 0
-    frame = store.load("results/digits")
+    frame = store.load("results/folder")
     assert frame["dataset"].str.fullmatch(r"good \([0-9a-f]{10}\)").all()
     assert set(frame.loc[frame["metric"] == "top1", "test_px"]) == {16, 24}
     (tmp_path / "good").rename(tmp_path / "moved")
