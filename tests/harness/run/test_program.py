@@ -60,7 +60,7 @@ def there(tmp_path, monkeypatch):
         (["--train-fractions", "0"], "train fractions .* must be above 0 and up to 1; write 0.1,1"),
         (["--train-fractions", "0.001"], "fewer than the 10 classes"),
         (["--train-fractions", "x"], "--train-fractions 'x' is not a number"),
-        (["--train-images", "5000"], "train_images=5000 is not available; digits has 1077 in 10 classes"),
+        (["--train-images", "5000"], "--train-images 5000 is not available: digits has 1077 in 10 classes"),
         (["--train-images", "1075"], "choose 10 to 1067, or 1077 for all"),
         (["--finetune-epochs", "-1"], "finetune_epochs=-1 must be at least 0"),
         (["--mixup", "0.8", "--batch-size", "63"], "by pairs, so batch_size=63 must be even"),
