@@ -1,6 +1,6 @@
 """Training that starts from weights: those of a file, or of a model that timm has pretrained.
 
-    start(model, weights("timm:deit_tiny_patch16_224.fb_in1k"), "timm:deit_tiny_patch16_224.fb_in1k")
+    start(model, weights("timm:deit_tiny_patch16_224.fb_in1k"))
 
 All variants of a study start from the same body. What a variant adds to plain attention keeps its own initial values,
 and so does a head for another number of classes. Weights of another grid, another patch or another number of channels
