@@ -138,7 +138,7 @@ def test_tiled_keeps_what_sdpa_keeps_whatever_the_batch():
 
 def test_tiled_says_that_it_has_no_second_derivative():
     attention, x = drawn("sp_sa", WIDE, backend="tiled"), tokens(WIDE).requires_grad_()
-    with pytest.raises(Unsupported, match=r"no second derivative; use backend=eager with create_graph=True"):
+    with pytest.raises(Unsupported, match=r"no second derivative; for create_graph=True use backend=eager"):
         torch.autograd.grad(attention(x, WIDE).square().sum(), x, create_graph=True)
     attention.backend = "eager"
     (first,) = torch.autograd.grad(attention(x, WIDE).square().sum(), x, create_graph=True)
