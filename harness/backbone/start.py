@@ -23,7 +23,7 @@ from torch import Tensor
 
 from harness.backbone.mismatch import mismatch
 from harness.backbone.vit import ViT
-from harness.backbone.weights import read, translate
+from harness.backbone.weights import translate, translated
 from variants.geometry import Grid
 
 TIMM = "timm:"
@@ -48,14 +48,11 @@ def weights(source: str) -> Weights:
     not have, and where its weights cannot be downloaded.
     """
     if not source.startswith(TIMM):
-        state = read(Path(source))
+        state = translated(Path(source))
         lost = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
         if lost is not None:
             raise ValueError(f"{source} holds numbers in {lost} that are not finite; name another")
-        try:
-            return Weights(source, translate(state))
-        except KeyError as error:
-            raise ValueError(f"{source} is not a whole checkpoint: it lacks {error.args[0]}; name another") from error
+        return Weights(source, state)
     import timm
 
     name = source.removeprefix(TIMM)

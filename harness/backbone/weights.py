@@ -74,17 +74,21 @@ def load(model: ViT, path: str | Path) -> None:
 
     Raises ValueError for a file that is missing or holds something else, and where the weights are another model's.
     """
-    path = Path(path)
-    state = read(path)
-    try:
-        own = translate(state)
-    except KeyError as error:
-        raise ValueError(f"{path} is not a whole checkpoint: it lacks {error.args[0]}; download it again") from error
+    own = translated(Path(path))
     found = mismatch(model, own)
     if found is not None:
         raise ValueError(f"{path} holds the weights of another model than {model.spec}: {found.differs}; "
                          f"{found.remedy}")  # fmt: skip
     model.load_state_dict(own)
+
+
+def translated(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file in this backbone's names. Raises ValueError as `read`, and for a part of one."""
+    state = read(path)
+    try:
+        return translate(state)
+    except KeyError as error:
+        raise ValueError(f"{path} is not a whole checkpoint: it lacks {error.args[0]}; download it again") from error
 
 
 def read(path: Path) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.run.flags import parser
+from harness.run.flags import parser, study_of
 from harness.run.program import places, run
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def study(**settings: Any) -> pd.DataFrame:
     command = parser()
     command.allow_abbrev, command.exit = False, _refused  # type: ignore[method-assign]
     args = command.parse_args(words)
-    folder, page = places(args)
+    folder, page = places(args, study_of(args))
     if run(args, f"python -m harness.run {shlex.join(words)}".rstrip()):
         warnings.warn(f"a part of this study failed: {page} says what, and the same call tries it again", stacklevel=2)
     rows = load(folder)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.jobs.cell import Cell
     from harness.jobs.experiment import Experiment
+    from harness.jobs.study import Study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def listed(files: Sequence[Path]) -> int:
 def run(args: argparse.Namespace, command: str) -> int:
     """Plans, checks, works through the cells that are missing, renders."""
     study = study_of(args)
-    folder, page = places(args)
+    folder, page = places(args, study)
     writable(folder)
     targets.check({"report": page}, folder, args.force)
     device = args.device
@@ -78,10 +79,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     return rendered(folder, page, failures) if spoken() else int(bool(failures))
 
 
-def places(args: argparse.Namespace) -> tuple[Path, Path]:
+def places(args: argparse.Namespace, study: Study) -> tuple[Path, Path]:
     """The folder of the rows, and the page."""
-    name = study_of(args).name
-    return args.output or Path("results") / name, args.report or Path("reports") / f"{name}.html"
+    return args.output or Path("results") / study.name, args.report or Path("reports") / f"{study.name}.html"
 
 
 def carry_out(
