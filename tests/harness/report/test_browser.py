@@ -4,8 +4,6 @@ Each check is a function that lists what is wrong; it must find nothing on the p
 broken on purpose.
 """
 
-import base64
-import hashlib
 import re
 
 import numpy as np
@@ -14,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from harness.report import render
 from tests.support import rows as made
+from tests.support.page import broken
 from tests.support.paths import ROOT
 
 VARIANTS = ("sa", "sp_sa", "sp_sa[hidden=16]", "psa", "swin")
@@ -38,15 +37,6 @@ def html(rows, tmp_path_factory):
 def rendered(folder, rows):
     made.save(folder / "study", rows)
     return render(folder / "study", folder / "page.html").path.read_text(encoding="utf-8")
-
-
-def broken(html, old, new):
-    """The page with a fault; its script, changed or not, is allowed to run."""
-    assert old in html
-    html = html.replace(old, new)
-    script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return re.sub(r"'sha256-[^']+'", f"'sha256-{digest}'", html)
 
 
 def without_policy(html):

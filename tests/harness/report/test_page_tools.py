@@ -3,9 +3,7 @@
 Each check lists what is wrong; it must find nothing on the page, and something where the page was broken on purpose.
 """
 
-import base64
 import csv
-import hashlib
 import io
 import re
 from contextlib import suppress
@@ -18,6 +16,7 @@ import pytest
 from harness.report import render
 from harness.report.text.formatting import points
 from tests.support import rows as made
+from tests.support.page import broken
 
 VARIANTS = ("sa", "sp_sa", "psa", "swin", 'odd | "names", of some')
 CLIPBOARD = {"permissions": ["clipboard-read", "clipboard-write"]}
@@ -33,15 +32,6 @@ def html(rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tools")
     made.save(folder / "study", rows)
     return render(folder / "study", folder / "page.html").path.read_text(encoding="utf-8")
-
-
-def broken(html, old, new):
-    """The page with a fault in its script, which is allowed to run."""
-    assert old in html
-    html = html.replace(old, new)
-    script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return re.sub(r"'sha256-[^']+'", f"'sha256-{digest}'", html)
 
 
 def means(rows):
