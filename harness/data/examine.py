@@ -11,7 +11,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +22,9 @@ from harness.data import download
 from harness.data.picture import DAMAGE, check, damage
 from harness.results.store import write_bytes
 
-THREADS = 8  # they wait for the disk, and decode, at once
-CHUNK = 256  # files that a thread takes at a time
+THREADS = 8  # where they wait for the disk or decode; with small files at hand they only wait for one another
+TRIED = 256  # files that both one and all threads are timed on
+CHUNK = 32  # files that a thread takes at a time
 SETTLED_NS = 2 * 10**9  # a file may change without a trace within its file system's tick
 NAMED = 5  # of the damaged files
 MADE_BY = f"records of format 1, Pillow {PIL.__version__}"
@@ -45,8 +46,9 @@ def examined(root: Path, names: Sequence[str], decode: frozenset[str] = frozense
         _, mtime, ctime, *_ = record.split()
         return max(int(mtime), int(ctime)) < now - SETTLED_NS
 
+    passes = [[name for name in names if name not in decode], [name for name in names if name in decode]]
     found = _look_at_all(
-        _path(os.path.realpath(root)), root.name, names,
+        _path(os.path.realpath(root)), root.name, passes,
         lambda name, known: _look_at_file(f"{top}/{name}", name in decode, known), settled,
     )  # fmt: skip
     return {name: _digest_of(found[name]) for name in names}
@@ -68,15 +70,18 @@ def examined_records(key: str, count: int, read: Callable[[int], tuple[str, byte
         return _look_at_bytes(name, content, (0, 0), decode)
 
     numbers = [str(number) for number in range(count)]
-    found = _look_at_all(_path(f"records {key}") if key else None, "records", numbers, look, lambda _: True)
+    found = _look_at_all(_path(f"records {key}") if key else None, "records", [numbers], look, lambda _: True)
     return [_digest_of(found[number]) for number in numbers]
 
 
 def _look_at_all(
-    cache: Path | None, title: str, names: Sequence[str], look: Callable[[str, Record | None], Record],
+    cache: Path | None, title: str, passes: Sequence[Sequence[str]], look: Callable[[str, Record | None], Record],
     keep: Callable[[Record], bool],
 ) -> dict[str, Record]:  # fmt: skip
-    """What `look` makes of each name and of what the cache has of it; what may be kept goes into the cache."""
+    """What `look` makes of each name and of what the cache has of it; what may be kept goes into the cache.
+
+    passes: the names, those together that are as much work.
+    """
     from tqdm import tqdm
 
     known = _load(cache) if cache else {}
@@ -92,13 +97,12 @@ def _look_at_all(
                 damaged[name] = str(error)
         return len(part)
 
-    pool = ThreadPoolExecutor(THREADS)
+    names = [name for part in passes for name in part]
     try:
         with tqdm(total=len(names), unit=" pictures", desc=f"checking {title}", delay=2, disable=quiet) as bar:
-            for count in pool.map(look_at, [names[at : at + CHUNK] for at in range(0, len(names), CHUNK)]):
-                bar.update(count)
+            for part in passes:
+                _shared_out(part, look_at, bar.update)
     finally:
-        pool.shutdown(cancel_futures=True)
         kept = {name: record for name, record in found.items() if keep(record)}
         if cache and kept != known:
             _save(cache, kept)
@@ -107,6 +111,26 @@ def _look_at_all(
         more = f", and {len(sentences) - NAMED:,} more" if len(sentences) > NAMED else ""
         raise ValueError(f"{'; '.join(sentences[:NAMED])}{more}; replace or delete {'them' if sentences[1:] else 'it'}")
     return found
+
+
+def _shared_out(names: Sequence[str], work: Callable[[Sequence[str]], int], done: Callable[[int], object]) -> None:
+    """Works on all names, by one thread or THREADS, whichever was faster on the first TRIED names of its own."""
+    chunks = [names[at : at + CHUNK] for at in range(0, len(names), CHUNK)]
+    trial, pool = TRIED // CHUNK, ThreadPoolExecutor(THREADS)
+
+    def timed(mapped: Callable[..., Iterable[int]], part: Sequence[Sequence[str]]) -> float:
+        start = time.perf_counter()
+        for count in mapped(work, part):
+            done(count)
+        return time.perf_counter() - start
+
+    try:
+        timed(map, chunks[:1])  # Pillow imports a format with its first file
+        alone = timed(map, chunks[1 : 1 + trial])
+        together = timed(pool.map, chunks[1 + trial : 1 + 2 * trial])
+        timed(map if alone < together else pool.map, chunks[1 + 2 * trial :])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _look_at_file(path: str, decode: bool, known: Record | None) -> Record:

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import threading
+import time
 
 import pytest
 from PIL import Image
@@ -150,3 +152,44 @@ def test_another_tree_in_the_same_place_is_another(tree, tmp_path):
     other.rename(tree)
     second = examined(tree, names(tree))
     assert all(first[name] != second[name] for name in first)
+
+
+def test_all_names_are_worked_on_once():
+    for count in (0, 1, 31, 33, 289, 545, 2000):
+        seen, done = [], []
+        examine._shared_out([str(n) for n in range(count)], lambda part: seen.extend(part) or len(part), done.append)
+        assert sorted(seen, key=int) == [str(n) for n in range(count)]
+        assert sum(done) == count
+
+
+def test_work_that_waits_is_shared_among_threads():
+    """As on a network's disk; one thread alone would need all of it."""
+    names, wait = [str(n) for n in range(2000)], 0.001
+    workers = set()
+
+    def work(part):
+        workers.add(threading.get_ident())
+        time.sleep(wait * len(part))
+        return len(part)
+
+    start = time.perf_counter()
+    examine._shared_out(names, work, lambda count: None)
+    assert len(workers) > examine.THREADS / 2
+    assert time.perf_counter() - start < 0.8 * wait * len(names)
+
+
+def test_work_that_holds_the_interpreter_stays_in_one_thread():
+    """As the headers of small files that the machine has in memory: threads hand the interpreter to and fro."""
+    rest, at_once = [], threading.Semaphore(1)
+
+    def work(part):
+        if at_once.acquire(blocking=False):
+            time.sleep(0.001)
+            at_once.release()
+        else:
+            time.sleep(0.02)  # threads are in each other's way
+        rest.append(threading.current_thread() is threading.main_thread())
+        return len(part)
+
+    examine._shared_out([str(n) for n in range(2000)], work, lambda count: None)
+    assert all(rest[-40:])
