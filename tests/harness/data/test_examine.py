@@ -154,12 +154,12 @@ def test_another_tree_in_the_same_place_is_another(tree, tmp_path):
     assert all(first[name] != second[name] for name in first)
 
 
-def test_all_names_are_worked_on_once():
-    for count in (0, 1, 31, 33, 289, 545, 2000):
-        seen, done = [], []
-        examine._shared_out([str(n) for n in range(count)], lambda part: seen.extend(part) or len(part), done.append)
-        assert sorted(seen, key=int) == [str(n) for n in range(count)]
-        assert sum(done) == count
+@pytest.mark.parametrize("count", [0, 1, 31, 33, 289, 545, 2000])
+def test_all_names_are_worked_on_once(count):
+    seen, done = [], []
+    examine._shared_out([str(n) for n in range(count)], lambda part: seen.extend(part) or len(part), done.append)
+    assert sorted(seen, key=int) == [str(n) for n in range(count)]
+    assert sum(done) == count
 
 
 def test_work_that_waits_is_shared_among_threads():
