@@ -1,0 +1,93 @@
+"""triton: flash attention with tables that are read by offset, forward and backward, in Triton kernels.
+
+    logit = prior_h(Delta) <q_i, k_j> / sqrt(D) + bias_h(Delta)
+
+No tensor of all pairs is made, neither forward nor backward. Masks by offset are a bias of -inf, windows are groups;
+pairs of blocks that are wholly masked are left out. All gradients are sums in a fixed order, those of the tables too: two
+runs give the same bits. It has no second derivative.
+
+On CUDA, in float32, float16 and bfloat16. Without a GPU Triton's interpreter runs the same kernels, slowly, where
+TRITON_INTERPRET=1 was in the environment from the start. Method: Dao, FlashAttention-2, arXiv 2307.08691.
+
+    kernels    what runs on the card
+    tiles      the sizes of their blocks
+    layout     places, groups, and which blocks meet, by grid and mask
+    operator   the operators of torch that launch them
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from variants.backends.eager import prefix_of
+from variants.geometry import Grid
+from variants.recording import real_numbers
+from variants.relation import Terms, Unsupported, total_bias, total_prior
+
+BEYOND = frozenset({"keys", "queries", "values"})
+WIDEST = 128  # of a head
+DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
+    """[B, H, P+N, D]. Raises Unsupported for what `obstacle` names."""
+    prefix = prefix_of(q.shape[2], terms)
+    why = obstacle(terms, q)
+    if why:
+        raise Unsupported(f"the triton backend {why}; use backend=eager or auto")
+    from variants.backends.triton.operator import attention
+
+    casts = q.device.type == "cuda" and torch.is_autocast_enabled("cuda")
+    if casts:
+        q, k, v = (x.to(torch.get_autocast_dtype("cuda")) for x in (q, k, v))
+    prior, bias = (_flat(table, terms.grid) for table in (total_prior(terms), total_bias(terms)))
+    return attention(q, k, v, prior, bias, terms.kept, terms.groups, list(terms.grid), prefix)[0]
+
+
+def obstacle(terms: Terms, q: Tensor) -> str | None:
+    """Why these terms cannot be served for queries q [B, H, P+N, D]; None where they can."""
+    beyond = sorted(terms.present & BEYOND)
+    if beyond:
+        return f"cannot serve {', '.join(beyond)}"
+    if q.dtype not in DTYPES:
+        return f"has no {str(q.dtype).removeprefix('torch.')}"
+    if q.shape[3] > WIDEST:
+        return f"serves heads of up to {WIDEST} numbers, and these have {q.shape[3]}"
+    if not installed():
+        return "wants Triton, which comes with torch for CUDA on Linux"
+    if q.device.type != "cuda" and not interpreted():
+        return f"runs on a GPU, and this is on {q.device.type}"
+    if terms.kept is not None and not _by_offset(terms.kept, terms.grid):
+        return "serves masks by offset and windows, and this mask is neither"
+    return None
+
+
+@cache
+def installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter was asked for, which runs on the CPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
+    """[H or 1, 2h-1 or 1, 2w-1 or 1] -> float32 [H or 1, (2h-1)(2w-1)]"""
+    if table is None:
+        return None
+    h, w = grid
+    return table.float().expand(-1, 2 * h - 1, 2 * w - 1).flatten(1).contiguous()
+
+
+@torch.compiler.assume_constant_result  # reads numbers, which no input changes
+def _by_offset(kept: Tensor, grid: Grid) -> bool:
+    from variants.backends.triton.layout import offsets_of
+
+    with real_numbers():
+        return offsets_of(kept, grid) is not None

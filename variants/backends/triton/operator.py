@@ -1,0 +1,254 @@
+"""The kernels as operators of torch: `spatial_bias::attention` and its gradients, for autograd, compile and counters.
+
+Shapes: q, k, v and out [B, H, P+N, D]; prior and bias float32 [H or 1, (2h-1)(2w-1)]; kept and groups as in Terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from variants.backends.triton import kernels
+from variants.backends.triton.layout import OFFSETS, Layout, layout
+from variants.backends.triton.tiles import Tile, tile
+from variants.geometry import Grid
+from variants.relation import Terms
+
+CHUNKS = 4  # of a batch, for the gradients of tables: programs that have the same pair of blocks
+HALF = frozenset({torch.float16, torch.bfloat16})
+
+
+@torch.library.custom_op("spatial_bias::attention", mutates_args=())
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, prior: Tensor | None, bias: Tensor | None, kept: Tensor | None,
+    groups: Tensor | None, grid: Sequence[int], prefix: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """out [B, H, P+N, D] and the logarithm to base 2 of the sums of softmax, float32 [B, H, P+N]."""
+    at = layout(Terms(_grid(grid), kept=kept, groups=groups), prefix, q.device)
+    q, k, v = (_ordered(x, at) for x in (q, k, v))
+    bias = _masked(bias, at)
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    run = _Run("forward", q, prior, bias, at)
+    lists, counts = run.lists()
+    kernels.forward[run.grid(run.tile.queries)](
+        q, k, v, out, lse, *run.tables, lists, counts, *_strides(q, k, v, out), *run.head_strides(lists, counts),
+        *run.sizes, LISTS=lists is not run.nothing, **run.constants,
+    )  # fmt: skip
+    return _back(out, at), _back(lse, at)
+
+
+@torch.library.custom_op("spatial_bias::attention_backward", mutates_args=())
+def attention_backward(
+    above: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, prior: Tensor | None,
+    bias: Tensor | None, kept: Tensor | None, groups: Tensor | None, grid: Sequence[int], prefix: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of q, k, v, prior and bias; empty tensors for those not wanted."""
+    at = layout(Terms(_grid(grid), kept=kept, groups=groups), prefix, q.device)
+    q, k, v, out, above, lse = (_ordered(x, at) for x in (q, k, v, out, above, lse))
+    masked = _masked(bias, at)
+    dq = _room(q, wanted[0])
+    delta = torch.empty_like(lse)
+
+    run = _Run("backward_queries", q, prior, masked, at)
+    lists, counts = run.lists()
+    dq_strides = dq.stride()[:3] if wanted[0] else (0, 0, 0)
+    kernels.backward_queries[run.grid(run.tile.queries)](
+        q, k, v, out, above, lse, delta, dq, *run.tables, lists, counts, *_strides(q, k, v, out, above), *dq_strides,
+        *run.head_strides(lists, counts), *run.sizes, LISTS=lists is not run.nothing, WANTED=wanted[0],
+        **run.constants,
+    )  # fmt: skip
+
+    keys = wanted[1] or wanted[2]
+    dk, dv = _room(q, keys), _room(q, keys)
+    if keys:
+        run = _Run("backward_keys", q, prior, masked, at)
+        lists, counts = run.lists(turned=True)
+        kernels.backward_keys[run.grid(run.tile.keys)](
+            q, k, v, above, lse, delta, dk, dv, *run.tables, lists, counts, *_strides(q, k, v, above, dk, dv),
+            *run.head_strides(lists, counts), *run.sizes, LISTS=lists is not run.nothing, **run.constants,
+        )  # fmt: skip
+
+    of_prior, of_bias = _of_tables(q, k, v, above, lse, delta, prior, bias, masked, at, wanted[3], wanted[4])
+    dq, dk, dv = (_back(x, at) if one else x for x, one in zip((dq, dk, dv), (wanted[0], keys, keys), strict=True))
+    return dq, dk, dv, of_prior, of_bias
+
+
+def _of_tables(
+    q: Tensor, k: Tensor, v: Tensor, above: Tensor, lse: Tensor, delta: Tensor, prior: Tensor | None,
+    bias: Tensor | None, masked: Tensor | None, at: Layout, of_prior: bool, of_bias: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The gradients of prior and bias; empty where they are not wanted."""
+    if not (of_prior or of_bias):
+        return q.new_empty(0), q.new_empty(0)
+    run = _Run("tables", q, prior, masked, at)
+    images, heads = q.shape[:2]
+    pairs = at.pairs(run.tile.queries, run.tile.keys)
+    chunks = min(CHUNKS, images)
+    together = -(-images // chunks)
+    chunks = -(-images // together)
+    blocks = len(pairs.first)
+    room = (chunks, heads, blocks, pairs.span)
+    parts = [torch.empty(room, dtype=torch.float32, device=q.device) if one else run.nothing
+             for one in (of_prior, of_bias)]  # fmt: skip
+    kept = run.nothing if pairs.kept is None else pairs.kept
+    kernels.tables[(blocks, heads, chunks)](
+        q, k, v, above, lse, delta, *parts, *run.tables[:3], at.token, run.tables[3], kept, pairs.first, pairs.spans, *_strides(q, k, v, above),
+        *run.table_strides, _head_stride(pairs.kept), images, *run.sizes, together, pairs.span, len(at.token),
+        LISTS=pairs.kept is not None, OF_PRIOR=of_prior, OF_BIAS=of_bias, **run.constants,
+    )  # fmt: skip
+    found = []
+    for table, part in zip((prior, bias), parts, strict=True):
+        if part is run.nothing or table is None:
+            found.append(q.new_empty(0))
+            continue
+        summed = torch.empty(heads, at.entries, dtype=torch.float32, device=q.device)
+        kernels.collect[(-(-at.entries // OFFSETS), heads)](
+            part, summed, pairs.first, pairs.spans, pairs.lists, pairs.counts, chunks, heads, blocks, pairs.span,
+            at.entries, pairs.lists.shape[-1], OFFSETS=OFFSETS,
+        )  # fmt: skip
+        found.append(summed if len(table) > 1 or heads == 1 else summed.sum(0, keepdim=True))
+    return found[0], found[1]
+
+
+class _Run:
+    """What every launch of a kernel hands over in the same way."""
+
+    def __init__(self, kernel: str, q: Tensor, prior: Tensor | None, bias: Tensor | None, at: Layout):
+        self.at, self.q = at, q
+        self.tile: Tile = tile(kernel, q.shape[3], q.dtype in HALF)
+        self.nothing = q.new_empty(0, dtype=torch.int32)  # for a pointer that is not read
+        prior, bias, groups = (self.nothing if x is None else x for x in (prior, bias, at.groups))
+        self.tables = prior, bias, at.place, groups
+        self.table_strides = tuple(_head_stride(x) for x in (prior, bias, groups))
+        width = q.shape[3]
+        self.sizes = (q.shape[1], q.shape[2], at.prefix, at.centre, width, width**-0.5)
+        self.constants: dict[str, Any] = {
+            "WIDTH": width_of_block(width), "QUERIES": self.tile.queries, "KEYS": self.tile.keys,
+            "PRIOR": prior is not self.nothing, "BIAS": bias is not self.nothing,
+            "GROUPS": groups is not self.nothing, **numbers(q.dtype),
+            "num_warps": self.tile.warps, "num_stages": self.tile.stages,
+        }  # fmt: skip
+
+    def grid(self, block: int) -> tuple[int, int]:
+        return -(-self.q.shape[2] // block), self.q.shape[0] * self.q.shape[1]
+
+    def lists(self, turned: bool = False) -> tuple[Tensor, Tensor]:
+        found = self.at.blocks(self.tile.queries, self.tile.keys, turned)
+        if found.lists is None or found.counts is None:
+            return self.nothing, self.nothing
+        return found.lists, found.counts
+
+    def head_strides(self, lists: Tensor, counts: Tensor) -> tuple[int, ...]:
+        return *self.table_strides, _head_stride(lists), _head_stride(counts)
+
+
+def _room(like: Tensor, wanted: bool) -> Tensor:
+    """For the gradient of q, k or v."""
+    return torch.empty(like.shape, dtype=like.dtype, device=like.device) if wanted else like.new_empty(0)
+
+
+def width_of_block(width: int) -> int:
+    """The power of two, 16 at least, that a head of so many numbers fills or does not fill."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def numbers(dtype: torch.dtype) -> dict[str, Any]:
+    """DOT and PRECISION: the type in which blocks are multiplied, and how float32 is."""
+    import triton.language as tl
+    from triton import knobs
+
+    exact = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    types = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+    if knobs.runtime.interpret:  # it multiplies bfloat16 as integers
+        types[torch.bfloat16] = tl.float32
+    return {"DOT": types.get(dtype, tl.float32), "PRECISION": exact}
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    return [stride for x in tensors for stride in x.stride()[:3]]
+
+
+def _head_stride(x: Tensor | None) -> int:
+    """Of what is [heads or 1, ..]; one that all heads have begins at the same place."""
+    return 0 if x is None or x.dim() < 2 or len(x) == 1 else x.stride(0)
+
+
+def _grid(grid: Sequence[int]) -> Grid:
+    return int(grid[0]), int(grid[1])
+
+
+def _ordered(x: Tensor, at: Layout) -> Tensor:
+    """[B, H, P+N, ..] in the order of the layout, numbers of a token side by side."""
+    if at.order is not None:
+        return x.index_select(2, at.order)
+    return x if x.dim() == 3 or x.stride(3) == 1 else x.contiguous()
+
+
+def _back(x: Tensor, at: Layout) -> Tensor:
+    return x if at.order is None else x.index_select(2, at.order.argsort())
+
+
+def _masked(bias: Tensor | None, at: Layout) -> Tensor | None:
+    """A bias with -inf at the offsets that a mask does not keep."""
+    if at.offsets is None:
+        return bias
+    kept = at.offsets.flatten(1)
+    neutral = torch.zeros(kept.shape, dtype=torch.float32, device=kept.device) if bias is None else bias
+    return torch.where(kept, neutral, -torch.inf).contiguous()
+
+
+@attention.register_fake
+def _(q, k, v, prior, bias, kept, groups, grid, prefix):  # type: ignore[no-untyped-def]
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+@attention_backward.register_fake
+def _(above, q, k, v, out, lse, prior, bias, kept, groups, grid, prefix, wanted):  # type: ignore[no-untyped-def]
+    keys = wanted[1] or wanted[2]
+    made = [_room(q, one) for one in (wanted[0], keys, keys)]
+    for one, table in zip(wanted[3:], (prior, bias), strict=True):
+        made.append(torch.empty_like(table) if one and table is not None else q.new_empty(0))
+    return tuple(made)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, prior, bias, kept, groups, grid, prefix = inputs
+    out, lse = output
+    ctx.mark_non_differentiable(lse)
+    ctx.save_for_backward(q, k, v, out, lse, prior, bias, kept, groups)
+    ctx.grid, ctx.prefix = grid, prefix
+
+
+def _backward(ctx: Any, above: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, out, lse, prior, bias, kept, groups = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[:5])
+    found = attention_backward(
+        above, q, k, v, out, lse, prior, bias, kept, groups, ctx.grid, ctx.prefix, wanted
+    )
+    return *(x if one else None for x, one in zip(found, wanted, strict=True)), None, None, None, None
+
+
+attention.register_autograd(_backward, setup_context=_setup)
+
+
+def _pairs(q: Any) -> int:
+    images, heads, tokens, width = q
+    return images * heads * tokens * tokens * width
+
+
+@register_flop_formula(torch.ops.spatial_bias.attention)
+def _flops(q, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    """Two products over all pairs, as torch counts its own attention: masks are not taken off."""
+    return 2 * 2 * _pairs(q)
+
+
+@register_flop_formula(torch.ops.spatial_bias.attention_backward)
+def _flops_backward(above, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    """Five products, as torch counts: what is made again is not counted."""
+    return 5 * 2 * _pairs(above)
