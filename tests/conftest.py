@@ -15,6 +15,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the bac
 import torch  # noqa: E402  (reads the above)
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():  # Triton reads it when it is imported, and torchvision imports Triton
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -85,12 +85,12 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """[B, H, P+N, D], by the backend."""
         terms = self.terms(q, grid)
-        return backends.BACKENDS[backends.choose(self.backend, q.device, q.shape[:3], terms)](q, k, v, terms)
+        return backends.BACKENDS[backends.choose(self.backend, q, q.shape, terms)](q, k, v, terms)
 
     def executes(self, x: Tensor, grid: Grid) -> str:
         """The backend that a forward of x [B, P+N, C] takes, with gradients or, under torch.no_grad, without."""
-        shape = (x.shape[0], self.num_heads, x.shape[1])
-        return backends.choose(self.backend, x.device, shape, self.terms(x, grid))
+        shape = (x.shape[0], self.num_heads, x.shape[1], self.site.head_dim)
+        return backends.choose(self.backend, x, shape, self.terms(x, grid))
 
     def sdpa_kernel(self, x: Tensor, grid: Grid) -> str:
         """The kernel behind a forward of x on backend sdpa: flash, efficient, cudnn or math; "" on other backends.

@@ -105,7 +105,7 @@ class GPSA(Attention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """The two softmaxes mix v each on its own, the positional one for all images at once; eager mixes the maps."""
         terms = self.terms(q, grid)
-        if backends.choose(self.backend, q.device, q.shape[:3], terms) == "eager":
+        if backends.choose(self.backend, q, q.shape, terms) == "eager":
             return eager.apply(self.weights(q, k, grid), v, terms)
         gate = self.gate.sigmoid().to(q.dtype)[:, None, None]
         positional = eager.apply(gate * self.positional(q, grid), v, terms, one_map=True)

@@ -109,7 +109,7 @@ class Study:
     ] = None  # fmt: skip
     tune_seeds: Annotated[int, Flag("seeds of --tune: all rates on the first, the better half on each", "recipe")] = 3
     val_interval: Annotated[int, Flag("epochs from one validation to the next")] = 1
-    backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex", "machine")] = "auto"
+    backend: Annotated[str, Flag("auto, eager, sdpa, tiled, grouped, flex, triton", "machine")] = "auto"
     torchcompile: Annotated[bool, Flag("compile the models with torch.compile", "machine")] = False
     jobs: Annotated[
         int | None, Flag("trainings at a time (default: as the CPU has cores; one on a GPU)", "machine")

@@ -9,6 +9,7 @@ the P prefix tokens in it is neutral: prior 1, bias 0, no keys, kept.
     tiled    tiles of the map in the cache, the map made again in the backward; all but queries and values
     grouped  windows as a batch of small attentions
     flex     torch's FlexAttention; prior, bias, mask and groups inside one compiled kernel
+    triton   kernels of our own for CUDA, the same inside; gradients are sums in a fixed order
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from variants.backends import eager, flex, grouped, sdpa, tiled
+from variants.backends import eager, flex, grouped, sdpa, tiled, triton
 from variants.recording import recorded
 from variants.relation import Terms
 
@@ -27,7 +28,7 @@ AttentionFunction = Callable[[Tensor, Tensor, Tensor, Terms], Tensor]
 
 def _windows(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     def inner(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
-        return BACKENDS[choose("auto", q.device, q.shape[:3], terms)](q, k, v, terms)
+        return BACKENDS[choose("auto", q, q.shape, terms)](q, k, v, terms)
 
     return grouped.attend(q, k, v, terms, inner)
 
@@ -38,22 +39,26 @@ BACKENDS: dict[str, AttentionFunction] = {
     "tiled": tiled.attend,
     "grouped": _windows,
     "flex": flex.attend,
+    "triton": triton.attend,
 }
 
 OFFSETS = frozenset({"prior", "bias", "keys", "queries", "values"})
 # What `auto` takes: the first on the device's list whose terms include all that a layer has. Measured on the CPU
-# (tests/benchmarks); on CUDA torch's own kernel comes first wherever it serves, and no order has been measured yet.
-AUTO: dict[str, dict[str, frozenset[str]]] = {
-    "cpu": {
-        "sdpa": frozenset(),
-        "grouped": OFFSETS | {"groups"},  # where there are groups, and nothing is in their way
-        "eager": OFFSETS | {"kept", "groups"},  # where the map is small, see below
-        "tiled": frozenset({"prior", "bias", "keys", "kept", "groups"}),
-    },
-    "cuda": {
-        "grouped": OFFSETS | {"groups"},
-        "sdpa": frozenset({"bias", "kept", "groups"}),
-    },
+# (tests/benchmarks); on CUDA no order has been measured yet: torch's own kernel serves plain attention, ours what is
+# read by offset, whose dense mask would be a tensor of all pairs.
+AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
+    "cpu": [
+        ("sdpa", frozenset()),
+        ("grouped", OFFSETS | {"groups"}),  # where there are groups, and nothing is in their way
+        ("eager", OFFSETS | {"kept", "groups"}),  # where the map is small, see below
+        ("tiled", frozenset({"prior", "bias", "keys", "kept", "groups"})),
+    ],
+    "cuda": [
+        ("sdpa", frozenset()),
+        ("grouped", OFFSETS | {"groups"}),
+        ("triton", frozenset({"prior", "bias", "kept", "groups"})),  # in half precision: in float32 it spills registers
+        ("sdpa", frozenset({"bias", "kept", "groups"})),
+    ],
 }
 # the scores B H (P+N)^2 up to which the plain formula is the faster one on the CPU: in training it keeps them, so only
 # where this is next to nothing (0.5 MiB a tensor), in inference as long as they stay in the cache
@@ -63,11 +68,12 @@ SMALL = {"training": 2**17, "inference": 2**20}
 def serving(terms: Terms, tokens: int) -> list[str]:
     """The backends that can be asked by name for a layer of so many tokens, prefix tokens included.
 
-    flex has limits beside the terms: no float64, no gradients on the CPU.
+    flex and triton have limits beside the terms: no float64; on the CPU flex has no gradients, triton an interpreter.
     """
-    refused = {
-        name for name, module in (("sdpa", sdpa), ("tiled", tiled), ("flex", flex)) if terms.present & module.BEYOND
-    }
+    fused = (("sdpa", sdpa), ("tiled", tiled), ("flex", flex), ("triton", triton))
+    refused = {name for name, module in fused if terms.present & module.BEYOND}
+    if terms.kept is not None and not triton.by_offset(terms.kept, terms.grid):
+        refused.add("triton")
     if grouped.obstacle(terms, tokens):
         refused.add("grouped")
     return [name for name in BACKENDS if name not in refused]
@@ -79,16 +85,31 @@ def check(backend: str) -> None:
         raise ValueError(f"there is no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
 
 
-def choose(backend: str, device: torch.device, shape: Sequence[int], terms: Terms) -> str:
-    """The name behind `auto` for maps of (images, heads, tokens); any other name stands for itself."""
+def choose(backend: str, like: Tensor, shape: Sequence[int], terms: Terms) -> str:
+    """The name behind `auto` for queries of a shape [B, H, P+N, D]; any other name stands for itself.
+
+    like: a tensor of their device and type.
+    """
     check(backend)
     if backend != "auto":
         return backend
-    images, heads, tokens = shape
+    images, heads, tokens, width = shape
+    device, scores = like.device, images * heads * tokens**2
     fits = {"grouped": not grouped.obstacle(terms, tokens)}
     if recorded():  # for any batch, by operations that every tool knows
-        fits["tiled"] = False
+        fits["tiled"] = fits["triton"] = False
     else:
-        fits["eager"] = images * heads * tokens**2 <= SMALL["training" if torch.is_grad_enabled() else "inference"]
+        fits["eager"] = scores <= SMALL["training" if torch.is_grad_enabled() else "inference"]
+        dtype = _multiplied(like)
+        fits["triton"] = (
+            device.type == "cuda" and dtype in eager.HALF and not triton.obstacle(terms, device, dtype, width)
+        )
     table = AUTO.get(device.type, AUTO["cuda"])
-    return next((name for name, serves in table.items() if terms.present <= serves and fits.get(name, True)), "eager")
+    return next((name for name, serves in table if terms.present <= serves and fits.get(name, True)), "eager")
+
+
+def _multiplied(like: Tensor) -> torch.dtype:
+    """The type of queries that are computed from x: autocast's, where it casts."""
+    device = like.device.type
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if casts and like.dtype != torch.float64 else like.dtype

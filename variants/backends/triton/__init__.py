@@ -3,8 +3,8 @@
     logit = prior_h(Delta) <q_i, k_j> / sqrt(D) + bias_h(Delta)
 
 No tensor of all pairs is made, neither forward nor backward. Masks by offset are a bias of -inf, windows are groups;
-pairs of blocks that are wholly masked are left out. All gradients are sums in a fixed order, those of the tables too: two
-runs give the same bits. It has no second derivative.
+pairs of blocks that are wholly masked are left out. All gradients are sums in a fixed order, those of the tables too:
+two runs give the same bits. It has no second derivative.
 
 On CUDA, in float32, float16 and bfloat16. Without a GPU Triton's interpreter runs the same kernels, slowly, where
 TRITON_INTERPRET=1 was in the environment from the start. Method: Dao, FlashAttention-2, arXiv 2307.08691.
@@ -37,7 +37,7 @@ DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """[B, H, P+N, D]. Raises Unsupported for what `obstacle` names."""
     prefix = prefix_of(q.shape[2], terms)
-    why = obstacle(terms, q)
+    why = obstacle(terms, q.device, q.dtype, q.shape[3])
     if why:
         raise Unsupported(f"the triton backend {why}; use backend=eager or auto")
     from variants.backends.triton.operator import attention
@@ -49,20 +49,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     return attention(q, k, v, prior, bias, terms.kept, terms.groups, list(terms.grid), prefix)[0]
 
 
-def obstacle(terms: Terms, q: Tensor) -> str | None:
-    """Why these terms cannot be served for queries q [B, H, P+N, D]; None where they can."""
+def obstacle(terms: Terms, device: torch.device, dtype: torch.dtype, width: int) -> str | None:
+    """Why these terms cannot be served for heads of so many numbers of this type; None where they can."""
     beyond = sorted(terms.present & BEYOND)
     if beyond:
         return f"cannot serve {', '.join(beyond)}"
-    if q.dtype not in DTYPES:
-        return f"has no {str(q.dtype).removeprefix('torch.')}"
-    if q.shape[3] > WIDEST:
-        return f"serves heads of up to {WIDEST} numbers, and these have {q.shape[3]}"
+    if dtype not in DTYPES:
+        return f"has no {str(dtype).removeprefix('torch.')}"
+    if width > WIDEST:
+        return f"serves heads of up to {WIDEST} numbers, and these have {width}"
     if not installed():
         return "wants Triton, which comes with torch for CUDA on Linux"
-    if q.device.type != "cuda" and not interpreted():
-        return f"runs on a GPU, and this is on {q.device.type}"
-    if terms.kept is not None and not _by_offset(terms.kept, terms.grid):
+    if device.type != "cuda" and not interpreted():
+        return f"runs on a GPU, and this is on {device.type}"
+    if terms.kept is not None and not by_offset(terms.kept, terms.grid):
         return "serves masks by offset and windows, and this mask is neither"
     return None
 
@@ -86,7 +86,8 @@ def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
 
 
 @torch.compiler.assume_constant_result  # reads numbers, which no input changes
-def _by_offset(kept: Tensor, grid: Grid) -> bool:
+def by_offset(kept: Tensor, grid: Grid) -> bool:
+    """Whether a mask [H or 1, N, N] is a function of the offset."""
     from variants.backends.triton.layout import offsets_of
 
     with real_numbers():

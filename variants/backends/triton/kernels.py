@@ -2,10 +2,10 @@
 
     logit = prior[h, Delta] <q_i, k_j> scale + bias[h, Delta],   Delta = place(j) - place(i) + centre
 
-A pair with a prefix token in it has prior 1 and bias 0. Softmax runs in base 2, online, in float32 (Dao, FlashAttention-2,
-arXiv 2307.08691). The backward makes the map again, twice: by blocks of queries for dq, by blocks of keys for dk and dv,
-so that no sum is shared between programs. `tables` makes it once more, a pair of blocks at a time, and adds up over
-images before it sorts by offset. There are no atomics: every sum has one order.
+A pair with a prefix token in it has prior 1 and bias 0. Softmax runs in base 2, online, in float32 (Dao,
+FlashAttention-2, arXiv 2307.08691). The backward makes the map again, twice: by blocks of queries for dq, by blocks of
+keys for dk and dv, so that no sum is shared between programs. `tables` makes it once more, a pair of blocks at a time,
+and adds up over images before it sorts by offset. There are no atomics: every sum has one order.
 
 Which pairs of blocks have a kept pair stands in lists (variants/backends/triton/layout.py). DOT is the type in which
 blocks are multiplied; sums are float32.
@@ -39,25 +39,28 @@ def _row(base, offs, tokens, other):
 
 
 @triton.jit
-def _apart(offs_a, offs_b, place, prefix, tokens, centre):
-    """[a, b]: where a table has the offset of each pair (query a, key b), and whether both are patches."""
-    at = _row(place, offs_b, tokens, 0)[None, :] - _row(place, offs_a, tokens, 0)[:, None] + centre
-    patch_a, patch_b = (offs_a >= prefix) & (offs_a < tokens), (offs_b >= prefix) & (offs_b < tokens)
-    return at, patch_a[:, None] & patch_b[None, :]
+def _apart(offs_q, offs_k, place, prefix, tokens, centre, TURNED: tl.constexpr):
+    """[q, k]: where a table has the offset of each pair, and whether both are patches; TURNED: [k, q]."""
+    of_q, of_k = _row(place, offs_q, tokens, 0), _row(place, offs_k, tokens, 0)
+    patch_q, patch_k = (offs_q >= prefix) & (offs_q < tokens), (offs_k >= prefix) & (offs_k < tokens)
+    if TURNED:
+        return of_k[:, None] - of_q[None, :] + centre, patch_k[:, None] & patch_q[None, :]
+    else:
+        return of_k[None, :] - of_q[:, None] + centre, patch_q[:, None] & patch_k[None, :]
 
 
 @triton.jit
-def _seen(offs_q, offs_k, patches, groups, tokens, GROUPS: tl.constexpr):
-    """[q, k]: the pairs that are kept, as far as groups and the number of tokens say."""
-    kept = (offs_q[:, None] < tokens) & (offs_k[None, :] < tokens)
+def _seen(offs_a, offs_b, patches, groups, tokens, GROUPS: tl.constexpr):
+    """[a, b]: the pairs that are kept, as far as groups and the number of tokens say."""
+    kept = (offs_a[:, None] < tokens) & (offs_b[None, :] < tokens)
     if GROUPS:
-        same = _row(groups, offs_q, tokens, -1)[:, None] == _row(groups, offs_k, tokens, -2)[None, :]
+        same = _row(groups, offs_a, tokens, -1)[:, None] == _row(groups, offs_b, tokens, -2)[None, :]
         kept = kept & (same | ~patches)
     return kept
 
 
 @triton.jit
-def _scores(a, b, scale, DOT: tl.constexpr, PRECISION: tl.constexpr):
+def _scores(a, b, scale, PRECISION: tl.constexpr):
     return tl.dot(a, tl.trans(b), input_precision=PRECISION) * scale
 
 
@@ -98,12 +101,10 @@ def forward(
         other = tl.load(row + step) if LISTS else step
         offs_k = other * KEYS + tl.arange(0, KEYS)
         keys = _block(k_base, offs_k, k_token, width, tokens, DOT, WIDTH)
-        logits = _scores(queries, keys, scale, DOT, PRECISION)
+        logits = _scores(queries, keys, scale, PRECISION)
         if PRIOR or BIAS or GROUPS:
-            at, patches = _apart(offs_q, offs_k, place, prefix, tokens, centre)
-            logits, _ = _changed(
-                logits, at, patches, prior + head * prior_head, bias + head * bias_head, PRIOR, BIAS
-            )
+            at, patches = _apart(offs_q, offs_k, place, prefix, tokens, centre, False)
+            logits, _ = _changed(logits, at, patches, prior + head * prior_head, bias + head * bias_head, PRIOR, BIAS)
             kept = _seen(offs_q, offs_k, patches, groups + head * groups_head, tokens, GROUPS)
         else:
             kept = (offs_q[:, None] < tokens) & (offs_k[None, :] < tokens)
@@ -124,20 +125,27 @@ def forward(
 @triton.jit
 def _slopes(
     queries, keys, values, above, lse, delta, offs_q, offs_k, prior, bias, place, groups,
-    tokens, prefix, centre, scale,
+    tokens, prefix, centre, scale, TURNED: tl.constexpr,
     PRIOR: tl.constexpr, BIAS: tl.constexpr, GROUPS: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """[queries, keys] each: the map again, the gradient of the logits, that of the products, the scores, offsets."""
-    scores = _scores(queries, keys, scale, DOT, PRECISION)
-    at, patches = _apart(offs_q, offs_k, place, prefix, tokens, centre)
+    """[queries, keys] each: the map again, the gradient of the logits, that of the scores, the scores.
+
+    TURNED: [keys, queries], so that a product over queries needs no block to be turned in registers.
+    """
+    at, patches = _apart(offs_q, offs_k, place, prefix, tokens, centre, TURNED)
+    if TURNED:
+        scores, slopes = _scores(keys, queries, scale, PRECISION), _scores(values, above, 1.0, PRECISION)
+        kept, most, drop = _seen(offs_k, offs_q, patches, groups, tokens, GROUPS), lse[None, :], delta[None, :]
+    else:
+        scores, slopes = _scores(queries, keys, scale, PRECISION), _scores(above, values, 1.0, PRECISION)
+        kept, most, drop = _seen(offs_q, offs_k, patches, groups, tokens, GROUPS), lse[:, None], delta[:, None]
     logits, factor = _changed(scores, at, patches, prior, bias, PRIOR, BIAS)
-    kept = _seen(offs_q, offs_k, patches, groups, tokens, GROUPS)
-    weights = tl.where(kept, tl.exp2(logits * 1.4426950408889634 - lse[:, None]), 0.0)
-    slopes = weights * (tl.dot(above, tl.trans(values), input_precision=PRECISION) - delta[:, None])
+    weights = tl.where(kept, tl.exp2(logits * 1.4426950408889634 - most), 0.0)
+    slopes = weights * (slopes - drop)
     of_scores = slopes
     if PRIOR:
         of_scores = slopes * factor
-    return weights, slopes, of_scores, scores, at, patches & kept
+    return weights, slopes, of_scores, scores
 
 
 @triton.jit
@@ -174,10 +182,10 @@ def backward_queries(
             offs_k = other * KEYS + tl.arange(0, KEYS)
             keys = _block(k_base, offs_k, k_token, width, tokens, DOT, WIDTH)
             values = _block(v_base, offs_k, v_token, width, tokens, DOT, WIDTH)
-            _, _, of_scores, _, _, _ = _slopes(
+            _, _, of_scores, _ = _slopes(
                 queries, keys, values, slope, most, drop, offs_q, offs_k,
                 prior + head * prior_head, bias + head * bias_head, place, groups + head * groups_head,
-                tokens, prefix, centre, scale, PRIOR, BIAS, GROUPS, DOT, PRECISION,
+                tokens, prefix, centre, scale, False, PRIOR, BIAS, GROUPS, DOT, PRECISION,
             )  # fmt: skip
             sums += tl.dot(of_scores.to(DOT), keys, input_precision=PRECISION)
         _write(dq + image * dq_image + head * dq_head, offs_q, dq_token, width, tokens, sums * scale, WIDTH)
@@ -212,20 +220,20 @@ def backward_keys(
         queries = _block(q_base, offs_q, q_token, width, tokens, DOT, WIDTH)
         slope = _block(above_base, offs_q, above_token, width, tokens, DOT, WIDTH)
         most, drop = _row(lse + rows, offs_q, tokens, 0.0), _row(delta + rows, offs_q, tokens, 0.0)
-        weights, _, of_scores, _, _, _ = _slopes(
+        weights, _, of_scores, _ = _slopes(
             queries, keys, values, slope, most, drop, offs_q, offs_k,
             prior + head * prior_head, bias + head * bias_head, place, groups + head * groups_head,
-            tokens, prefix, centre, scale, PRIOR, BIAS, GROUPS, DOT, PRECISION,
+            tokens, prefix, centre, scale, True, PRIOR, BIAS, GROUPS, DOT, PRECISION,
         )  # fmt: skip
-        of_values += tl.dot(tl.trans(weights.to(DOT)), slope, input_precision=PRECISION)
-        of_keys += tl.dot(tl.trans(of_scores.to(DOT)), queries, input_precision=PRECISION)
+        of_values += tl.dot(weights.to(DOT), slope, input_precision=PRECISION)
+        of_keys += tl.dot(of_scores.to(DOT), queries, input_precision=PRECISION)
     _write(dk + image * dk_image + head * dk_head, offs_k, dk_token, width, tokens, of_keys * scale, WIDTH)
     _write(dv + image * dv_image + head * dv_head, offs_k, dv_token, width, tokens, of_values, WIDTH)
 
 
 @triton.jit
 def tables(
-    q, k, v, above, lse, delta, of_prior, of_bias, prior, bias, place, token, groups, pairs, first, spans,
+    q, k, v, above, lse, delta, of_prior, of_bias, prior, bias, place, groups, token, pairs, first, spans,
     q_image, q_head, q_token, k_image, k_head, k_token, v_image, v_head, v_token,
     above_image, above_head, above_token, prior_head, bias_head, groups_head, pairs_head,
     images, heads, tokens, prefix, centre, width, scale, together, span, places,
@@ -255,14 +263,12 @@ def tables(
         queries = _block(q + image * q_image + head * q_head, offs_q, q_token, width, tokens, DOT, WIDTH)
         keys = _block(k + image * k_image + head * k_head, offs_k, k_token, width, tokens, DOT, WIDTH)
         values = _block(v + image * v_image + head * v_head, offs_k, v_token, width, tokens, DOT, WIDTH)
-        slope = _block(
-            above + image * above_image + head * above_head, offs_q, above_token, width, tokens, DOT, WIDTH
-        )
+        slope = _block(above + image * above_image + head * above_head, offs_q, above_token, width, tokens, DOT, WIDTH)
         most, drop = _row(lse + rows, offs_q, tokens, 0.0), _row(delta + rows, offs_q, tokens, 0.0)
-        _, slopes, _, scores, _, _ = _slopes(
+        _, slopes, _, scores = _slopes(
             queries, keys, values, slope, most, drop, offs_q, offs_k,
             prior + head * prior_head, bias + head * bias_head, place, groups + head * groups_head,
-            tokens, prefix, centre, scale, PRIOR, BIAS, GROUPS, DOT, PRECISION,
+            tokens, prefix, centre, scale, False, PRIOR, BIAS, GROUPS, DOT, PRECISION,
         )  # fmt: skip
         if OF_PRIOR:
             with_prior += slopes * scores

@@ -162,11 +162,11 @@ def layout(terms: Terms, prefix: int, device: torch.device) -> Layout:
         return _plain[key]
     owner = terms.groups if terms.kept is None else terms.kept
     known = _found.setdefault(owner, {})
-    key = (prefix, device, terms.kept is None, None if terms.groups is None else id(terms.groups))
-    if key not in known:
+    case = (prefix, device, terms.kept is None, None if terms.groups is None else id(terms.groups))
+    if case not in known:
         with torch.inference_mode(False):  # what is kept here serves a later backward as well
-            known[key] = _laid_out(terms, prefix, device)
-    return known[key]
+            known[case] = _laid_out(terms, prefix, device)
+    return known[case]
 
 
 def offsets_of(kept: Tensor, grid: Grid) -> Tensor | None:

@@ -6,6 +6,7 @@ Shapes: q, k, v and out [B, H, P+N, D]; prior and bias float32 [H or 1, (2h-1)(2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from variants.backends.triton import kernels
 from variants.backends.triton.layout import OFFSETS, Layout, layout
-from variants.backends.triton.tiles import Tile, tile
+from variants.backends.triton.tiles import INTERPRETED, Tile, tile
 from variants.geometry import Grid
 from variants.relation import Terms
 
@@ -29,6 +30,13 @@ def attention(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """out [B, H, P+N, D] and the logarithm to base 2 of the sums of softmax, float32 [B, H, P+N]."""
     at = layout(Terms(_grid(grid), kept=kept, groups=groups), prefix, q.device)
+    with torch.cuda.device_of(q):
+        return _forward(q, k, v, prior, bias, at)
+
+
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, prior: Tensor | None, bias: Tensor | None, at: Layout
+) -> tuple[Tensor, Tensor]:
     q, k, v = (_ordered(x, at) for x in (q, k, v))
     bias = _masked(bias, at)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -50,6 +58,14 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of q, k, v, prior and bias; empty tensors for those not wanted."""
     at = layout(Terms(_grid(grid), kept=kept, groups=groups), prefix, q.device)
+    with torch.cuda.device_of(q):
+        return _gradients(above, q, k, v, out, lse, prior, bias, at, wanted)
+
+
+def _gradients(
+    above: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, prior: Tensor | None,
+    bias: Tensor | None, at: Layout, wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     q, k, v, out, above, lse = (_ordered(x, at) for x in (q, k, v, out, above, lse))
     masked = _masked(bias, at)
     dq = _room(q, wanted[0])
@@ -98,9 +114,9 @@ def _of_tables(
              for one in (of_prior, of_bias)]  # fmt: skip
     kept = run.nothing if pairs.kept is None else pairs.kept
     kernels.tables[(blocks, heads, chunks)](
-        q, k, v, above, lse, delta, *parts, *run.tables[:3], at.token, run.tables[3], kept, pairs.first, pairs.spans, *_strides(q, k, v, above),
-        *run.table_strides, _head_stride(pairs.kept), images, *run.sizes, together, pairs.span, len(at.token),
-        LISTS=pairs.kept is not None, OF_PRIOR=of_prior, OF_BIAS=of_bias, **run.constants,
+        q, k, v, above, lse, delta, *parts, *run.tables, at.token, kept, pairs.first, pairs.spans,
+        *_strides(q, k, v, above), *run.table_strides, _head_stride(pairs.kept), images, *run.sizes, together,
+        pairs.span, len(at.token), LISTS=pairs.kept is not None, OF_PRIOR=of_prior, OF_BIAS=of_bias, **run.constants,
     )  # fmt: skip
     found = []
     for table, part in zip((prior, bias), parts, strict=True):
@@ -121,7 +137,7 @@ class _Run:
 
     def __init__(self, kernel: str, q: Tensor, prior: Tensor | None, bias: Tensor | None, at: Layout):
         self.at, self.q = at, q
-        self.tile: Tile = tile(kernel, q.shape[3], q.dtype in HALF)
+        self.tile: Tile = tile(kernel, q.shape[3], q.dtype in HALF, capability(q.device))
         self.nothing = q.new_empty(0, dtype=torch.int32)  # for a pointer that is not read
         prior, bias, groups = (self.nothing if x is None else x for x in (prior, bias, at.groups))
         self.tables = prior, bias, at.place, groups
@@ -151,6 +167,15 @@ class _Run:
 def _room(like: Tensor, wanted: bool) -> Tensor:
     """For the gradient of q, k or v."""
     return torch.empty(like.shape, dtype=like.dtype, device=like.device) if wanted else like.new_empty(0)
+
+
+@cache
+def capability(device: torch.device) -> int:
+    """90 of a H100, 80 of an A100."""
+    if device.type != "cuda":
+        return INTERPRETED
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
 
 
 def width_of_block(width: int) -> int:
@@ -204,12 +229,12 @@ def _masked(bias: Tensor | None, at: Layout) -> Tensor | None:
 
 
 @attention.register_fake
-def _(q, k, v, prior, bias, kept, groups, grid, prefix):  # type: ignore[no-untyped-def]
+def _(q, k, v, prior, bias, kept, groups, grid, prefix):
     return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
 @attention_backward.register_fake
-def _(above, q, k, v, out, lse, prior, bias, kept, groups, grid, prefix, wanted):  # type: ignore[no-untyped-def]
+def _(above, q, k, v, out, lse, prior, bias, kept, groups, grid, prefix, wanted):
     keys = wanted[1] or wanted[2]
     made = [_room(q, one) for one in (wanted[0], keys, keys)]
     for one, table in zip(wanted[3:], (prior, bias), strict=True):
@@ -228,9 +253,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
 def _backward(ctx: Any, above: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, prior, bias, kept, groups = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:5])
-    found = attention_backward(
-        above, q, k, v, out, lse, prior, bias, kept, groups, ctx.grid, ctx.prefix, wanted
-    )
+    found = attention_backward(above, q, k, v, out, lse, prior, bias, kept, groups, ctx.grid, ctx.prefix, wanted)
     return *(x if one else None for x, one in zip(found, wanted, strict=True)), None, None, None, None
 
 
@@ -243,12 +266,12 @@ def _pairs(q: Any) -> int:
 
 
 @register_flop_formula(torch.ops.spatial_bias.attention)
-def _flops(q, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+def _flops(q, *args, out_shape=None, **kwargs) -> int:
     """Two products over all pairs, as torch counts its own attention: masks are not taken off."""
     return 2 * 2 * _pairs(q)
 
 
 @register_flop_formula(torch.ops.spatial_bias.attention_backward)
-def _flops_backward(above, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+def _flops_backward(above, *args, out_shape=None, **kwargs) -> int:
     """Five products, as torch counts: what is made again is not counted."""
     return 5 * 2 * _pairs(above)

@@ -1,7 +1,8 @@
 """The sizes of the blocks: how many queries and keys a program works on at once, by kernel and width of a head.
 
-They were chosen so that no program spills registers (harness/kernels.py compiles them ahead of time); on a card they
-are to be timed.
+In half precision they are the largest tried for which no program spills registers, whatever terms a layer has
+(harness/gpu/ahead.py compiles them without a card; results/kernels has the report). In float32, which takes three
+products of tensor cores for one, some spill. On a card they are to be timed.
 """
 
 from __future__ import annotations
@@ -19,16 +20,31 @@ class Tile(NamedTuple):
 
 
 KERNELS = ("forward", "backward_queries", "backward_keys", "tables")
+WIDTHS = (32, 64, 128)  # of a head: up to these
+INTERPRETED = 0  # the capability of no card
+HOPPER = {
+    "forward": (Tile(128, 64, 8, 3), Tile(128, 64, 8, 3), Tile(128, 64, 8, 3)),
+    "backward_queries": (Tile(128, 64, 8, 2), Tile(128, 64, 8, 2), Tile(64, 32, 4, 2)),
+    "backward_keys": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 32, 8, 2)),
+    "tables": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+}
+OTHERS = {  # within the shared memory of an RTX card, too
+    "forward": (Tile(128, 64, 8, 3), Tile(64, 32, 4, 2), Tile(64, 64, 8, 2)),
+    "backward_queries": (Tile(64, 64, 8, 2), Tile(64, 32, 4, 2), Tile(64, 32, 4, 2)),
+    "backward_keys": (Tile(64, 32, 4, 2), Tile(32, 32, 4, 1), Tile(32, 32, 4, 1)),
+    "tables": (Tile(64, 64, 8, 2), Tile(64, 32, 4, 2), Tile(32, 32, 8, 2)),
+}
+FLOAT32 = {
+    "forward": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(16, 16, 4, 1)),
+    "backward_queries": (Tile(32, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+    "backward_keys": (Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+    "tables": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(32, 16, 4, 1)),
+}
 
 
-def tile(kernel: str, width: int, half: bool) -> Tile:
-    """The tile of a kernel for heads of so many numbers; half: in float16 or bfloat16."""
-    wide = width > 64
-    if not half:
-        return Tile(32, 32, 4, 1) if wide else Tile(64, 32, 4, 1)
-    return {
-        "forward": Tile(128, 64, 8, 2) if wide else Tile(128, 64, 8, 3),
-        "backward_queries": Tile(64, 64, 4, 1) if wide else Tile(64, 64, 4, 2),
-        "backward_keys": Tile(64, 64, 8, 1) if wide else Tile(64, 64, 4, 2),
-        "tables": Tile(64, 64, 8, 1) if wide else Tile(64, 64, 8, 2),
-    }[kernel]
+def tile(kernel: str, width: int, half: bool, capability: int) -> Tile:
+    """The tile of a kernel for heads of so many numbers; half: in float16 or bfloat16; capability: 90 for Hopper."""
+    if capability == INTERPRETED:
+        return Tile(64, 32, 4, 1)
+    table = FLOAT32 if not half else HOPPER if capability == 90 else OTHERS
+    return table[kernel][next(place for place, most in enumerate(WIDTHS) if width <= most)]

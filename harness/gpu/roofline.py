@@ -1,0 +1,87 @@
+"""What a kernel can do at best on a card, by formula: products, bytes, and the time that the larger of both takes.
+
+A prediction, to which a measurement is held later. The roofline counts each operand once from memory and tensor cores
+at their peak; reading tables by offset goes through the first-level cache, and is not in it.
+Source: Williams et al., Roofline, doi 10.1145/1498765.1498785; NVIDIA's data sheets of the cards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from variants.backends.triton.tiles import Tile
+
+
+@dataclass(frozen=True)
+class Card:
+    """Dense products in half precision, FLOP/s; memory, bytes/s; bytes of shared memory of a multiprocessor."""
+
+    flops: float
+    memory: float
+    shared: int
+
+
+CARDS = {
+    "A100": Card(312e12, 2.04e12, 164 * 1024),
+    "H100": Card(989e12, 3.35e12, 228 * 1024),
+    "H200": Card(989e12, 4.8e12, 228 * 1024),
+}
+CAPABILITY = {"A100": 80, "H100": 90, "H200": 90}
+REGISTERS, THREADS, WARP = 65536, 2048, 32  # of a multiprocessor, of all three cards
+# Products over all pairs, and tensors of tokens that are read or written once. `plain` is flash attention, whose
+# backward is one kernel; ours makes the map again for each of its three.
+PRODUCTS = {"forward": 2, "backward_queries": 3, "backward_keys": 4, "tables": 2, "plain backward": 5}
+TENSORS = {"forward": 4, "backward_queries": 6, "backward_keys": 6, "tables": 4, "plain backward": 8}
+OURS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "tables")}
+PLAIN = {"forward": ("forward",), "training": ("forward", "plain backward")}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's shape: images, heads, grid, numbers of a head; in half precision."""
+
+    images: int
+    heads: int
+    grid: tuple[int, int]
+    width: int = 64
+
+    @property
+    def tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def entries(self) -> int:
+        return (2 * self.grid[0] - 1) * (2 * self.grid[1] - 1)
+
+
+def flops(kernel: str, layer: Layer) -> int:
+    return 2 * PRODUCTS[kernel] * layer.images * layer.heads * layer.tokens**2 * layer.width
+
+
+def moved(kernel: str, layer: Layer, tables: bool) -> int:
+    """Bytes from and to memory: tensors of tokens in half precision, sums of softmax and tables in float32."""
+    tokens = layer.images * layer.heads * layer.tokens
+    return 2 * TENSORS[kernel] * tokens * layer.width + 4 * tokens + (4 * layer.heads * layer.entries if tables else 0)
+
+
+def seconds(kernel: str, layer: Layer, card: Card, tables: bool) -> float:
+    return max(flops(kernel, layer) / card.flops, moved(kernel, layer, tables) / card.memory)
+
+
+def ratio(phase: str, layer: Layer, card: Card) -> float:
+    """The time of a learned prior's kernels over that of plain flash attention: forward, or a step of training."""
+    ours = sum(seconds(kernel, layer, card, tables=True) for kernel in OURS[phase])
+    return ours / sum(seconds(kernel, layer, card, tables=False) for kernel in PLAIN[phase])
+
+
+def programs(registers: int, shared: int, tile: Tile, card: Card) -> int:
+    """How many programs a multiprocessor holds at once, by registers, shared memory and threads."""
+    threads = WARP * tile.warps
+    by_registers = REGISTERS // (-(-registers // 8) * 8 * threads)
+    by_shared = card.shared // (shared + 1024) if shared else THREADS
+    return min(by_registers, by_shared, THREADS // threads)
+
+
+def occupancy(registers: int, shared: int, tile: Tile, card: Card) -> float:
+    """The share of a multiprocessor's threads that are in use."""
+    return programs(registers, shared, tile, card) * WARP * tile.warps / THREADS

@@ -1,0 +1,345 @@
+"""The triton backend against eager in float64, its kernels run by Triton's interpreter (tests/conftest.py)."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from variants import Unsupported, backends, build, names
+from variants.backends import choose, eager, triton
+from variants.backends.triton import layout
+from variants.relation import Terms
+
+pytestmark = pytest.mark.skipif(
+    not triton.installed() or torch.cuda.is_available(), reason="without Triton, or with a GPU, nothing is interpreted"
+)
+if triton.installed():
+    from variants.backends.triton import kernels, operator
+
+SERVED = [
+    "sa", "sp_sa", "rel_bias", "sp_sa[scope=layer]+psa", "rpe_2d[factorized=True,mode=bias]", "swin[window=2]",
+    "swin[window=3]+sp_sa", "cswin[stripe=1]+sp_sa", "window[height=1,width=2]+sp_sa", "gpsa+sp_sa",
+    "swin[window=4]+window[height=2,width=2]",
+]  # fmt: skip
+GRIDS = {(1, 1): 0, (1, 17): 0, (7, 7): 1, (3, 5): 2, (8, 12): 1}  # and prefix tokens: N of 1, 17, 50, 17, 97
+SIXTEEN = 16  # numbers a head
+LIMIT = 3e-5  # of float32
+
+
+def layer(spec, backend, grid, heads=4, width=SIXTEEN, dtype=torch.float32):
+    torch.manual_seed(0)
+    attention = build(spec, width * heads, heads, grid=grid, layer=1, backend=backend)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return attention.to(dtype)
+
+
+def step(spec, backend, grid, prefix, dtype=torch.float32, images=2, **settings):
+    """The output and all gradients."""
+    attention = layer(spec, backend, grid, dtype=dtype, **settings)
+    torch.manual_seed(1)
+    x = torch.randn(images, prefix + grid[0] * grid[1], attention.qkv.in_features, dtype=torch.float64).to(dtype)
+    x.requires_grad_()
+    out = attention(x, grid)
+    out.sin().sum().backward()
+    gradients = {name: p.grad for name, p in attention.named_parameters() if p.grad is not None}
+    return {"out": out.detach(), "x": x.grad} | gradients
+
+
+def furthest(found, expected):
+    """The largest error of all that is not zero, beside the largest of its numbers."""
+    assert found.keys() == expected.keys()
+    gaps = {
+        name: float((found[name].double() - value.double()).abs().max() / value.abs().max())
+        for name, value in expected.items() if value.abs().max() > 1e-5
+    }  # fmt: skip
+    return max(gaps.values())
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("spec", SERVED)
+def test_outputs_and_gradients_are_eagers(spec, grid):
+    settings = {"heads": 1} if grid == (8, 12) else {}  # of several blocks, and slow
+    expected = step(spec, "eager", grid, GRIDS[grid], torch.float64, **settings)
+    assert furthest(step(spec, "triton", grid, GRIDS[grid], **settings), expected) < LIMIT
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in SERVED])
+def test_every_variant_is_served_or_refused(name):
+    grid = (4, 5)
+    attention = layer(name, "triton", grid)
+    x = torch.randn(1, 21, attention.qkv.in_features)
+    if "triton" in backends.serving(attention.terms(x, grid), 21):
+        assert furthest(step(name, "triton", grid, 1), step(name, "eager", grid, 1, torch.float64)) < LIMIT
+    else:
+        with pytest.raises(Unsupported, match=r"the triton backend .*; use backend="):
+            attention(x, grid)
+
+
+@pytest.mark.parametrize("width", [32, 64, 96, 128])
+def test_heads_of_the_usual_widths(width):
+    settings = {"heads": 1, "width": width, "images": 1}
+    expected = step("sp_sa+rel_bias", "eager", (4, 4), 1, torch.float64, **settings)
+    assert furthest(step("sp_sa+rel_bias", "triton", (4, 4), 1, **settings), expected) < LIMIT
+
+
+def test_224_pixels():
+    expected = step("sp_sa", "eager", (14, 14), 0, torch.float64, images=1, heads=1)
+    assert furthest(step("sp_sa", "triton", (14, 14), 0, images=1, heads=1), expected) < LIMIT
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)], ids=str)
+def test_half_precision_sums_in_float32(dtype, limit):
+    """As far off as rounding the inputs and outputs is: the interpreter truncates where a card rounds."""
+    grid = (3, 5)
+    attention = layer("sp_sa+rel_bias", "triton", grid)
+    q, k, v = (torch.randn(2, 4, 16, SIXTEEN, dtype=dtype).requires_grad_() for _ in range(3))
+    terms = attention.terms(q, grid)
+    exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    for function, given in ((triton.attend, (q, k, v)), (eager.attend, exact)):
+        function(*given, terms).double().sin().sum().backward(retain_graph=True)
+    assert q.grad.dtype == dtype
+    for x, true in zip((q, k, v), exact, strict=True):
+        assert float((x.grad.double() - true.grad).norm() / true.grad.norm()) < limit
+
+
+def recorded(monkeypatch):
+    """The names of the kernels that are launched, in their order."""
+    launched = []
+    for name in ("forward", "backward_queries", "backward_keys", "tables", "collect"):
+        true = getattr(kernels, name)
+
+        class Told:
+            def __init__(self, name, true):
+                self.name, self.true = name, true
+
+            def __getitem__(self, grid):
+                launched.append(self.name)
+                return self.true[grid]
+
+        monkeypatch.setattr(kernels, name, Told(name, true))
+    return launched
+
+
+@pytest.mark.parametrize(
+    ("needed", "expected"),
+    [
+        ("qkv prior bias", ["forward", "backward_queries", "backward_keys", "tables", "collect", "collect"]),
+        ("q", ["forward", "backward_queries"]),
+        ("k", ["forward", "backward_queries", "backward_keys"]),
+        ("bias", ["forward", "backward_queries", "tables", "collect"]),
+        ("", ["forward"]),
+    ],
+)
+def test_only_the_gradients_that_are_needed_are_computed(needed, expected, monkeypatch):
+    launched = recorded(monkeypatch)
+    q, k, v = (torch.randn(1, 2, 12, SIXTEEN, requires_grad=name in needed) for name in "qkv")
+    tables = {name: torch.randn(2, 5, 7, requires_grad=name in needed) for name in ("prior", "bias")}
+    out = triton.attend(q, k, v, Terms((3, 4), prior=(tables["prior"],), bias=(tables["bias"],)))
+    if needed:
+        out.sum().backward()
+    assert launched == expected
+
+
+def trained():
+    return step("sp_sa+rel_bias+swin[window=3]", "triton", (6, 12), 1, images=5, heads=1)
+
+
+def test_gradients_have_the_same_bits_in_any_order_of_the_programs(monkeypatch):
+    """In two runs, and with the grid of programs walked from its end."""
+    from triton.runtime import interpreter
+
+    first, again = trained(), trained()
+    walked = []
+    monkeypatch.setattr(interpreter, "range", lambda n: walked.append(n) or reversed(range(n)), raising=False)
+    turned = trained()
+    assert walked
+    for name, value in first.items():
+        assert torch.equal(value, again[name])
+        assert torch.equal(value, turned[name]), name
+
+
+def products(monkeypatch):
+    """How many products of blocks the interpreter makes."""
+    from triton.runtime import interpreter
+
+    made, true = [], interpreter.InterpreterBuilder.create_dot
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", lambda *a: made.append(1) or true(*a))
+    return made
+
+
+def test_blocks_without_a_kept_pair_are_left_out(monkeypatch):
+    made, counts = products(monkeypatch), {}
+    for spec in ("sa", "swin[window=4]", "window[height=1,width=16]"):
+        attention = layer(spec, "triton", (8, 32), heads=1)
+        attention(torch.randn(1, 256, SIXTEEN), (8, 32)).sum().backward()
+        counts[spec] = len(made)
+        made.clear()
+    assert counts["swin[window=4]"] <= 0.4 * counts["sa"]
+    assert counts["window[height=1,width=16]"] <= 0.7 * counts["sa"]
+
+
+def test_no_tensor_of_all_pairs_is_made(monkeypatch):
+    """Neither forward nor backward: on one row of 256 patches the tables have 511 entries, and pairs are 65,536."""
+    made, true = [], torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: made.append(true(*a, **k)) or made[-1])
+    q, k, v = (torch.randn(1, 1, 256, SIXTEEN, requires_grad=True) for _ in range(3))
+    bias = torch.randn(1, 1, 511, requires_grad=True)
+    triton.attend(q, k, v, Terms((1, 256), bias=(bias,))).sum().backward()
+    assert made
+    assert max(x.numel() for x in made) < 256 * 256 / 8
+
+
+# an error in the text of the kernels, and the gradient or output that it spoils
+PLANTED = {
+    "the running sum is not scaled": ("total = total * shrunk +", "total = total +"),
+    "the running mixture is not scaled": ("mixed * shrunk[:, None] + tl", "mixed + tl"),
+    "a prefix token has prior 0": ("other=1.0)", "other=0.0)"),
+    "prefix tokens have places": ("patch_q, patch_k = (offs_q >= prefix) & (offs_q < tokens), (offs_k >= prefix) &",
+                                  "patch_q, patch_k = offs_q < tokens,"),
+    "the offset is query - key": ("of_k[None, :] - of_q[:, None]", "of_q[:, None] - of_k[None, :]"),
+    "delta is not subtracted": ("weights * (slopes - drop)", "weights * slopes"),
+    "the prior is left out of the gradient": ("of_scores = slopes * factor", "of_scores = slopes"),
+    "the gradient of the prior is that of a bias": ("with_prior += slopes * scores", "with_prior += slopes"),
+    "another chunk of images is left out": ("begin + (number - start)", "begin"),
+    "windows are not asked": ("kept = kept & (same | ~patches)", "kept = kept"),
+    "a key of another block counts": ("there = (key >= 0) & (key < KEYS)", "there = (key >= -KEYS) & (key < KEYS)"),
+    "the last block of offsets is left out": ("tl.cdiv(tl.load(spans + block), KEYS)",
+                                              "tl.load(spans + block) // KEYS"),
+    "only the first pair of blocks is collected": ("for step in range(0, tl.load(counts + part)):",
+                                                   "for step in range(0, 1):"),
+    "dk is not scaled": ("of_keys * scale", "of_keys"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", PLANTED)
+def test_a_planted_error_is_seen(error, tmp_path, monkeypatch):
+    right, wrong = PLANTED[error]
+    source = Path(kernels.__file__).read_text()
+    assert source.count(right) >= 1
+    file = tmp_path / "planted.py"
+    file.write_text(source.replace(right, wrong))
+    spec = importlib.util.spec_from_file_location("planted", file)
+    planted = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "planted", planted)
+    spec.loader.exec_module(planted)
+    monkeypatch.setattr(operator, "kernels", planted)
+    spec, grid, settings = "swin[window=6]+sp_sa+rel_bias", (6, 13), {"images": 5, "heads": 1}
+    expected = step(spec, "eager", grid, 1, torch.float64, **settings)
+    assert not furthest(step(spec, "triton", grid, 1, **settings), expected) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("spec", "dtype", "width", "words"),
+    [
+        ("rpe_2d", torch.float32, 16, "cannot serve keys; use backend=eager or auto"),
+        ("sp_sa", torch.float64, 16, "has no float64; use backend=eager or auto"),
+        ("sp_sa", torch.float32, 144, "heads of up to 128 numbers, and these have 144"),
+        ("neighborhood", torch.float32, 16, "masks by offset and windows, and this mask is neither"),
+    ],
+)
+def test_what_it_cannot_do_it_refuses_in_a_sentence(spec, dtype, width, words):
+    attention = layer(spec, "triton", (9, 9), heads=1, width=width, dtype=dtype)
+    with pytest.raises(Unsupported, match=words):
+        attention(torch.randn(1, 81, width, dtype=dtype), (9, 9))
+
+
+def test_without_a_gpu_and_without_the_interpreter_it_says_so(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET")
+    attention = layer("sp_sa", "triton", (3, 3))
+    with pytest.raises(Unsupported, match="runs on a GPU, and this is on cpu; use backend=eager or auto"):
+        attention(torch.randn(1, 9, 64), (3, 3))
+
+
+def test_without_triton_it_says_so(monkeypatch):
+    monkeypatch.setattr(triton, "installed", lambda: False)
+    attention = layer("sp_sa", "triton", (3, 3))
+    with pytest.raises(Unsupported, match="wants Triton, which comes with torch for CUDA on Linux"):
+        attention(torch.randn(1, 9, 64), (3, 3))
+
+
+class Card(torch.Tensor):
+    """A tensor that says that it is on a GPU."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("spec", "dtype", "taken"),
+    [
+        ("sa", torch.float32, "sdpa"),
+        ("sp_sa", torch.bfloat16, "triton"),
+        ("rel_bias", torch.float16, "triton"),
+        ("rel_bias", torch.float32, "sdpa"),
+        ("rel_bias", torch.float64, "sdpa"),
+        ("sp_sa", torch.float64, "eager"),
+        ("rpe_2d", torch.bfloat16, "eager"),
+        ("neighborhood", torch.bfloat16, "sdpa"),
+        ("swin[window=2]", torch.bfloat16, "grouped"),
+    ],
+)
+def test_auto_takes_it_on_a_gpu_where_it_serves(spec, dtype, taken):
+    terms = layer(spec, "auto", (4, 4)).terms(torch.empty(0, dtype=torch.float32), (4, 4))
+    like = torch.empty(0, dtype=dtype).as_subclass(Card)
+    assert choose("auto", like, (8, 4, 16, SIXTEEN), terms) == taken
+
+
+def test_torch_knows_the_operator():
+    """Its schema, its shapes without numbers, its gradient: torch's own checks."""
+    given = (*(torch.randn(1, 2, 13, SIXTEEN, requires_grad=True) for _ in range(3)),
+             torch.randn(2, 35, requires_grad=True), torch.randn(1, 35, requires_grad=True),
+             None, None, [3, 4], 1)  # fmt: skip
+    torch.library.opcheck(operator.attention, given)
+
+
+def test_a_compiled_layer_is_one_graph():
+    attention = layer("sp_sa+swin[window=2]", "triton", (4, 4))
+    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
+    x = torch.randn(2, 17, 64, requires_grad=True)
+    found, expected = [], []
+    for function, into in ((compiled, found), (attention, expected)):
+        out = function(x, (4, 4))
+        into += [out.detach(), *torch.autograd.grad(out.sin().sum(), [x, attention.relation.parts[0].function.w1])]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_forward_can_be_exported():
+    class Model(torch.nn.Module):
+        def forward(self, q, k, v, bias):
+            return operator.attention(q, k, v, None, bias, None, None, [3, 4], 0)[0]
+
+    given = (*(torch.randn(1, 2, 12, SIXTEEN) for _ in range(3)), torch.randn(2, 35))
+    exported = torch.export.export(Model(), given)
+    assert torch.equal(exported.module()(*given), Model()(*given))
+
+
+def test_torch_counts_its_operations():
+    """As it counts its own attention: two products forward, five more backward."""
+    q, k, v = (torch.randn(2, 3, 12, SIXTEEN, requires_grad=True) for _ in range(3))
+    product = 2 * 2 * 3 * 12 * 12 * SIXTEEN
+    with FlopCounterMode(display=False) as counter:
+        triton.attend(q, k, v, Terms((3, 4))).sum().backward()
+    assert counter.get_total_flops() == 7 * product
+
+
+@pytest.mark.parametrize(("spec", "given"), [("window[height=1,width=2]", True), ("neighborhood", False)])
+def test_a_mask_is_known_by_its_offsets(spec, given):
+    grid = (9, 10)
+    kept = layer(spec, "eager", grid).terms(torch.empty(0), grid).kept
+    found = layout.offsets_of(kept, grid)
+    assert (found is not None) == given
+    if given:
+        assert not layout.offsets_of(kept.logical_not(), grid).equal(found)
+
+
+def test_what_is_worked_out_for_a_mask_is_worked_out_once(monkeypatch):
+    made, true = [], layout._laid_out
+    monkeypatch.setattr(layout, "_laid_out", lambda *a: made.append(1) or true(*a))
+    attention = layer("swin[window=2]+sp_sa", "triton", (4, 6))
+    for _ in range(3):
+        attention(torch.randn(1, 24, 64), (4, 6)).sum().backward()
+    assert len(made) == 1
