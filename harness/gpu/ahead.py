@@ -1,4 +1,4 @@
-"""python -m harness.gpu.ahead: what the triton backend's kernels become on a card, compiled without one.
+"""What the triton backend's kernels become on a card, compiled without one.
 
 For every kernel, width of a head, type of numbers and terms, at the sizes of variants/backends/triton/tiles.py:
 registers, bytes of stack (where spills go), shared memory, and how many tensor-core instructions there are.
@@ -6,23 +6,18 @@ registers, bytes of stack (where spills go), shared memory, and how many tensor-
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.gpu.roofline import CARDS, Layer, flops, moved, occupancy, ratio
 from harness.results.store import write_bytes
-from harness.run.arguments import Parser, words
-from harness.run.console import in_words
 from variants.backends.triton import tiles
 from variants.backends.triton.tiles import Tile
 
@@ -199,7 +194,7 @@ def page(made: Mapping[str, str], found: Mapping[Case, Binary]) -> str:
     """results/kernels/README.md."""
     return f"""# The triton backend, compiled ahead of time
 
-Written by `python -m harness.gpu.ahead` with Triton {made["triton"]}, without a GPU. No speed was measured.
+Written by `python -m harness.gpu --ahead` with Triton {made["triton"]}, without a GPU. No speed was measured.
 
 The first table says what each kernel becomes: registers of a thread, bytes of its stack (where spills go), shared
 memory of a program, and the share of a multiprocessor's threads in use. Heads of 96 numbers are in a block of 128.
@@ -213,42 +208,20 @@ where plain attention costs 7.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    p = Parser(prog="python -m harness.gpu.ahead", description=(__doc__ or "").partition(": ")[2].partition("\n")[0])
-    p.add_argument("--kernels", type=words, default=tiles.KERNELS, help=f"of {', '.join(tiles.KERNELS)} (all)")
-    p.add_argument("--output", type=Path, default=OUTPUT, help="(default: %(default)s)")
-    p.add_argument("--force", action="store_true", help="replace a file that this program did not write")
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns 0, 1 where a kernel fails, 2 for bad input."""
-    args = parser().parse_args(argv)
-    return in_words("harness.gpu.ahead", lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> int:
+def write(path: Path = OUTPUT) -> int:
+    """Compiles all cases, in a process without the interpreter; the report and its page. Returns 1 where one fails."""
     import triton
     from tqdm import tqdm
 
-    unknown = sorted(set(args.kernels) - set(tiles.KERNELS))
-    if unknown:
-        raise ValueError(f"there is no kernel {unknown[0]}; choose of {', '.join(tiles.KERNELS)}")
     rows, wrong = [], 0
-    for case in tqdm([case for case in cases() if case.kernel in args.kernels], unit=" kernels", disable=None):
+    for case in tqdm(list(cases()), unit=" kernels", disable=None):
         binary = compiled(case)
         rows.append({"case": asdict(case), "tile": case.tile._asdict(), "binary": asdict(binary)})
         for failure in failures(case, binary):
             wrong += 1
             print(f"{case.kernel}, {case.dtype}, heads of {case.width}, {case.terms}, sm_{case.capability}: {failure}")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     made = {"triton": triton.__version__, "source": source()}
-    write_bytes(args.output, (json.dumps(made | {"kernels": rows}, indent=1) + "\n").encode())
-    write_bytes(args.output.with_name("README.md"), page(*read(args.output)).encode())
-    print(f"{len(rows)} kernels, {wrong} of them spill, want too much or use no tensor cores: {args.output}")
+    write_bytes(path, (json.dumps(made | {"kernels": rows}, indent=1) + "\n").encode())
+    write_bytes(path.with_name("README.md"), page(*read(path)).encode())
+    print(f"{len(rows)} kernels, {wrong} of them spill, want too much or use no tensor cores: {path}")
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    os.environ.pop("TRITON_INTERPRET", None)
-    sys.exit(main())

@@ -3,43 +3,24 @@
 import pytest
 import torch
 
-from variants import build
+from harness.gpu.checks import LIMITS, SERVED, found, gaps
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-GRID = (12, 16)
-SERVED = {
-    "sdpa": ["sa", "psa", "swin", "window", "gpsa"],
-    "flex": ["sa", "sp_sa", "sp_sa[scope=layer]+psa", "sp_sa[form=table]", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa"],
-    "grouped": ["swin", "cswin", "swin[window=4]+sp_sa"],
-    "tiled": ["sp_sa+psa", "rpe_2d", "window+sp_sa"],
-    "auto": ["sa", "sp_sa", "psa", "gpsa", "rpe_1d", "rpe_2d", "swin", "cswin", "window", "swin+sp_sa"],
-}
 
 
-def found(spec, backend, prefix, dtype):
-    torch.manual_seed(0)
-    attention = build(spec, 4 * 32, 4, grid=GRID, layer=1, backend=backend).cuda()
-    x = torch.randn(2, prefix + GRID[0] * GRID[1], 4 * 32, device="cuda", requires_grad=True)
-    with torch.no_grad():
-        for parameter in attention.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        out = attention(x, GRID)
-    out.float().sin().sum().backward()
-    gradients = {name: p.grad for name, p in attention.named_parameters() if p.grad is not None}
-    return {"out": out.detach().float(), "x": x.grad} | gradients
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("precision", LIMITS)
 @pytest.mark.parametrize("prefix", [0, 1])
 @pytest.mark.parametrize(("backend", "spec"), [(b, spec) for b, specs in SERVED.items() for spec in specs])
-def test_a_backend_is_eager(backend, spec, prefix, dtype):
+def test_a_backend_is_eager(backend, spec, prefix, precision):
     if backend == "grouped" and prefix:
         pytest.skip("grouped has no prefix tokens")
-    truth, mine = found(spec, "eager", prefix, torch.float32), found(spec, backend, prefix, dtype)
-    limit = 2e-3 if dtype == torch.float32 else 6e-2
-    assert mine.keys() == truth.keys()
-    for name, expected in truth.items():
-        if expected.abs().max() > 1e-4:
-            gap = float((mine[name] - expected).norm() / expected.norm())
-            assert gap < limit, f"{name} is off by {gap:.1e}"
+    device = torch.device("cuda")
+    truth, mine = (found(spec, *how, device) for how in (("eager", prefix, "float32"), (backend, prefix, precision)))
+    far = {name: gap for name, gap in gaps(truth, mine).items() if not gap < LIMITS[precision]}
+    assert not far
+
+
+@pytest.mark.parametrize("spec", ["sp_sa", "rel_bias", "swin+sp_sa"])
+def test_gradients_of_tables_have_the_same_bits_in_two_runs(spec):
+    first, again = (found(spec, "triton", 1, "bfloat16", torch.device("cuda")) for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)

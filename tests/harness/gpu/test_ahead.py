@@ -22,7 +22,7 @@ AGAIN = [  # compiled anew by the test: what the report has of them
 
 def test_the_report_is_of_the_kernels_as_they_are():
     made, found = ahead.read()
-    assert made["source"] == ahead.source(), "the kernels or their tiles changed: run python -m harness.gpu.ahead"
+    assert made["source"] == ahead.source(), "the kernels or their tiles changed: run python -m harness.gpu --ahead"
     assert list(found) == list(ahead.cases())
     assert ahead.OUTPUT.with_name("README.md").read_text() == ahead.page(made, found)
 

@@ -1,0 +1,7 @@
+"""python -m harness.gpu"""
+
+import sys
+
+from harness.gpu.program import main
+
+sys.exit(main())

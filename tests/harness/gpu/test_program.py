@@ -1,0 +1,101 @@
+"""The program for a GPU, tried on the CPU, where Triton's interpreter runs the kernels."""
+
+import pytest
+import torch
+
+from harness.gpu import checks, layers, program
+from harness.results import store
+from variants import backends
+from variants.backends import triton
+
+CPU = torch.device("cpu")
+SMALL = {"grid": (3, 4), "width": 16}
+ABOUT = {"study": "gpu", "device": "cpu"}
+interpreted = pytest.mark.skipif(not triton.installed() or torch.cuda.is_available(), reason="nothing is interpreted")
+
+
+@interpreted
+def test_backends_are_compared_with_eager(monkeypatch):
+    monkeypatch.setitem(checks.SERVED, "triton", ["sp_sa", "swin+sp_sa"])
+    rows = list(checks.rows("triton", ABOUT, CPU, **SMALL))
+    assert len(rows) == 2 * 2 * 2 * 2  # variants, prefix tokens, precisions, output and gradients
+    assert all(row["note"] is None and row["value"] < 3e-2 for row in rows)
+
+
+@interpreted
+def test_a_backend_that_is_wrong_is_red(monkeypatch):
+    true = triton.attend
+    monkeypatch.setitem(checks.SERVED, "triton", ["sp_sa"])
+    monkeypatch.setitem(backends.BACKENDS, "triton", lambda *given: 1.1 * true(*given))
+    rows = [row for row in checks.rows("triton", ABOUT, CPU, **SMALL) if row["precision"] == "float32"]
+    assert all("differs from eager's by" in row["note"] for row in rows)
+
+
+def test_a_backend_that_refuses_is_a_row_with_the_reason(monkeypatch):
+    monkeypatch.setitem(checks.SERVED, "sdpa", ["sp_sa"])
+    rows = list(checks.rows("sdpa", ABOUT, CPU, **SMALL))
+    assert all(row["value"] is None and "cannot serve prior" in row["note"] for row in rows)
+
+
+def test_a_gradient_that_is_missing_is_no_agreement():
+    one = torch.ones(3)
+    with pytest.raises(ValueError, match=r"gradients of \['w'\] are missing"):
+        checks.gaps({"out": one, "w": one}, {"out": one})
+
+
+@interpreted
+def test_layers_are_timed_beside_plain_attention():
+    subjects = (layers.BASELINE, ("sp_sa", "triton"), ("sp_sa", "sdpa"))
+    rows = list(layers.rows(2, ABOUT, CPU, rounds=1, images=1, subjects=subjects, dtype=torch.float32))
+    refused = [row for row in rows if row["value"] is None]
+    assert [(row["variant"], row["backend"]) for row in refused] == [("sp_sa", "sdpa")]
+    found = {(row["variant"], row["backend"], row["metric"]): row["value"] for row in rows if row["value"] is not None}
+    for phase in ("forward", "training"):
+        assert found["sp_sa", "triton", f"layer_{phase}_ratio"] > 1
+        assert found["sa", "sdpa", f"layer_{phase}_peak_mib"] > 0
+        assert ("sa", "again", f"layer_{phase}_ratio") in found
+        assert ("sa", "sdpa", f"layer_{phase}_ratio") not in found
+
+
+def test_without_a_card_it_says_so(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert program.main(["--out", str(tmp_path / "o")]) == 2
+    assert "there is no CUDA device here; --dry-run shows the plan, and --ahead compiles" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan", "1e9"])
+def test_minutes_that_are_none_are_a_sentence(minutes, capsys):
+    assert program.main(["--minutes", minutes, "--device", "cpu"]) == 2
+    assert "is no time to work in; it is more than 0 and less than a day" in capsys.readouterr().err
+
+
+def test_the_plan_begins_with_what_matters_most(capsys):
+    assert program.main(["--dry-run", "--minutes", "5", "--variants", "sp_sa"]) == 0
+    *pieces, total = capsys.readouterr().out.splitlines()
+    looked_for = ("card", "checks-triton", "gpu-224 speed", "gpu-512 speed", "layer-64x64", "sp_sa seed 0")
+    order = [next(place for place, line in enumerate(pieces) if name in line) for name in looked_for]
+    assert order == sorted(order)
+    assert pieces[-1].endswith("(if time is left)")
+    assert "300 s are given" in total
+    assert sum(float(line.split()[0]) for line in pieces) == float(total.split()[0])
+
+
+def test_a_run_leaves_rows_and_a_summary_and_the_next_goes_on(monkeypatch, capsys, tmp_path):
+    """Models and trainings do not fit here."""
+    monkeypatch.setattr(checks, "SERVED", {"auto": ["sp_sa"]})
+    monkeypatch.setattr(layers, "IMAGES", {2: 1})
+    monkeypatch.setattr(layers, "SUBJECTS", (layers.BASELINE, ("sp_sa", "eager")))
+    monkeypatch.setattr(program, "GUESSED", program.GUESSED | {"models": 1e6, "training": 1e6})
+    given = ["--device", "cpu", "--out", str(tmp_path / "o"), "--variants", "sp_sa", "--minutes", "30"]
+    assert program.main(given) == 0
+    told = capsys.readouterr()
+    assert "8 of 8 comparisons with eager hold" in told.out
+    assert "time of the attention alone, over plain attention's" in told.out
+    assert "pieces did not fit: gpu-224 speed, gpu-384 speed" in told.out
+    rows = store.load(tmp_path / "o" / "card")
+    assert set(rows["metric"]) >= {"card", "parity", "train_parity", "layer_forward_ratio", "layer_training_peak_mib"}
+    assert rows.loc[rows["metric"] == "card", "note"].item() == "no card: this ran on cpu"
+    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "o" / "card").iterdir())
+    assert program.main(given) == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "o" / "card").iterdir()) == before
