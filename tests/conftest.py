@@ -3,8 +3,10 @@
 `pytest -n auto --dist loadfile` runs the files side by side, one process a core.
 """
 
+import gc
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +19,21 @@ import torch  # noqa: E402  (reads the above)
 torch.set_num_threads(1)
 if not torch.cuda.is_available():  # Triton reads it when it is imported, and torchvision imports Triton
     os.environ["TRITON_INTERPRET"] = "1"
+# where a GPU might come later, torch notes with each seed the stack it was given in, written out: fifty times the seed
+NO_STACK = SimpleNamespace(format_stack=list)
+for kind in (torch.cuda, torch.xpu, torch.mtia):
+    kind.traceback = NO_STACK
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """What all tests share, a million objects, is not looked through again for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()  # else nanobind says at the end that it leaks
 
 
 @pytest.fixture(autouse=True)

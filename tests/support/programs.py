@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -138,10 +139,13 @@ def server():
 
 def serve(where):
     """The server: returns in a process that is to become a program, with what it is to become."""
+    atexit.register(silent)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in IMPORTED:
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each program would look through all of it, and copy what it looks at: two seconds of its three
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(where)
     listening.listen()
@@ -155,6 +159,12 @@ def serve(where):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
     return None
+
+
+def silent():
+    """The last that a program does at its end: of what is frozen nanobind says that it leaks."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def kept(connection, listening):

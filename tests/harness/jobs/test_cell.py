@@ -20,9 +20,10 @@ FLAGS = ["--preset", "digits", "--seeds", "0-1", "--resolutions", "8,12", "--fin
 MEASURED = ("shift", "calibration", "corruption", "maps", "saliency")
 
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 import sklearn.datasets, sklearn.model_selection, timm, torch, torchvision.transforms.v2, pandas, fvcore.nn
 sys.path.insert(0, sys.argv[1])
+gc.freeze()
 for line in sys.stdin:
     planted, flags = json.loads(line)
     if child := os.fork():
