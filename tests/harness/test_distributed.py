@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm.layers
@@ -74,14 +76,22 @@ def free_port():
         return server.getsockname()[1]
 
 
-def two_ranks(module, *words, seconds=300):
-    """Runs a program in two processes as torchrun would start them; their exit codes, outputs and complaints."""
+def started(module, *words):
+    """A program in two processes as torchrun would start them."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2",
                    "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
-    started = [programs.start(module, *words, env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-               for rank in range(2)]  # fmt: skip
-    said = [one.communicate(seconds) for one in started]
-    return [one.returncode for one in started], *("".join(texts) for texts in zip(*said, strict=True))
+    return [programs.start(module, *words, env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(2)]  # fmt: skip
+
+
+def ended(both, seconds=300):
+    """The exit codes of two processes, their outputs and their complaints."""
+    said = [one.communicate(seconds) for one in both]
+    return [one.returncode for one in both], *("".join(texts) for texts in zip(*said, strict=True))
+
+
+def two_ranks(module, *words):
+    return ended(started(module, *words))
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +179,13 @@ def torchrun(folder, *flags):
 
 
 def recorded(words):
-    """Runs the program here, with timings whose numbers do not matter."""
+    """Runs the program here, its timings quick, without a page, and with little patience for a rank elsewhere."""
     from harness.run import program
 
     with pytest.MonkeyPatch.context() as patch:
         timings.quick(patch)
+        patch.setattr("harness.jobs.cell.PATIENCE", timedelta(seconds=10))
+        patch.setattr("harness.report.render", lambda folder, page: SimpleNamespace(damaged=[]))
         return program.main(words)
 
 
@@ -206,13 +218,14 @@ def test_a_dead_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     assert "this process ends, since all end together; what was recorded is whole, and the same command goes on" in err
     assert not list(tmp_path.glob("rows/*.failed.jsonl"))
     before = max(int(file.name[:9]) for file in tmp_path.glob("rows/checkpoints/*/*.safetensors"))
-    process, deadline = torchrun(tmp_path, *flags), time.monotonic() + 300
+    two, deadline = started("harness.run", *flags, *into(tmp_path)), time.monotonic() + 300
     while not [f for f in tmp_path.glob("rows/checkpoints/*/*.safetensors") if before < int(f.name[:9]) < before + 40]:
         assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
+        assert [one.poll() for one in two] == [None, None], ended(two)
         time.sleep(0.01)
-    process.terminate()
-    process.communicate(timeout=300)
+    for one in two:
+        one.terminate()
+    ended(two)
     assert not list(tmp_path.glob("rows/*.jsonl"))
 
 
@@ -227,16 +240,14 @@ def test_a_picture_that_one_rank_cannot_read_is_named_and_ends_the_job(tmp_path)
     flags = ["--variants", "sa", "--dataset", f"folder:{tmp_path / 'tree'}", "--img-size", "16", "--patch-size", "8",
              "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8", "--seeds", "0-1", "--resolutions", "16",
              "--measure", "accuracy", "--workers", "1"]  # fmt: skip
-    process = torchrun(tmp_path, *flags)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 1
+    codes, _, err = two_ranks("tests.harness.test_distributed", "record", *flags, *into(tmp_path))
+    assert codes == [1, 1]
     assert f"harness.run: sa seed 0: {picture} cannot be read as a picture" in err
     assert "; replace or delete it; this process ends" in err
     assert not list(tmp_path.glob("rows/*.jsonl"))
     picture.write_bytes(whole)
-    process = torchrun(tmp_path, *flags)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    codes, _, err = two_ranks("harness.run", *flags, *into(tmp_path))
+    assert codes == [0, 0], err
     assert len(store.load(tmp_path / "rows").query("metric == 'top1'")) == 2
 
 
@@ -245,9 +256,8 @@ def test_what_all_ranks_refuse_costs_no_other_cell(tmp_path):
     variant.write_text(ODD)
     flags = ["--variants", "odd,sa", "--variant-file", str(variant), "--measure", "accuracy", "--seeds", "0",
              "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "12"]  # fmt: skip
-    process = torchrun(tmp_path, *flags)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 1, err
+    codes, _, err = two_ranks("harness.run", *flags, *into(tmp_path))
+    assert codes == [1, 1], err
     assert err.count("odd seed 0 failed: ValueError: no luck; try sa") == 1
     assert list(tmp_path.glob("rows/sa-seed-0-*.jsonl"))
     assert list(tmp_path.glob("rows/odd-seed-0-*.failed.jsonl"))

@@ -162,7 +162,7 @@ def test_memory_that_runs_out_in_the_middle_of_the_rounds_starts_them_anew(exper
 
     def second_round(model, images):
         calls.append(model.spec)
-        return len(calls) > 6 + 12 + 6  # the gate, the warm-up, a round and a half
+        return len(calls) > 6 + 4 + 6  # the gate, the warm-up, a round and a half
 
     short_of_memory(monkeypatch, 4, second_round)
     frame = run(experiment).set_index("metric")
