@@ -19,6 +19,7 @@ from harness.jobs import local
 from harness.jobs.cell import Cell
 from harness.results import store
 from harness.run.bar import Bar
+from tests.support import programs
 
 ROOT = Path(__file__).parents[3]
 
@@ -135,17 +136,16 @@ def test_a_full_disk_ends_them_all(tmp_path):
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     """Killed, it cannot tell them; they are in the middle of a cell that says nothing for a while."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import sys\n"
         "from pathlib import Path; from tests.harness.jobs import test_local\n"
         "test_local.local.IMPORTED = ('torch',)  # nothing here needs the others, which take seconds\n"
         "if __name__ == '__main__': test_local.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
     )
     (tmp_path / "script.py").write_text(script)
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(ROOT)]
     for how in (signal.SIGKILL, signal.SIGTERM):
         marks = tmp_path / "marks"
         before = set(marks.glob("*")) if marks.exists() else set()
-        process = subprocess.Popen(command)
+        process = programs.start("script", tmp_path, cwd=tmp_path)
         while len(new := set(marks.glob("*")) - before if marks.exists() else set()) < 2:
             assert process.poll() is None
             time.sleep(0.05)
