@@ -13,9 +13,16 @@ from harness.results import store
 from harness.training import checkpoint, loop
 from harness.training.checkpoint import Checkpoints
 from tests.support import programs
-from tests.support.trainings import QUICK, training
+from tests.support.trainings import QUICK, digits, training
 
-MIXED = replace(QUICK, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8, cutmix=1.0, model_ema=True, model_ema_decay=0.9)
+MIXED = replace(QUICK, batch_size=16, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8, cutmix=1.0, model_ema=True,
+                model_ema_decay=0.9)  # fmt: skip
+
+
+@cache
+def few():
+    """So many of the digits that an epoch has 16 steps of 16 images."""
+    return replace(digits(), train_x=digits().train_x[:256], train_y=digits().train_y[:256])
 
 
 class Killed(BaseException):
@@ -25,13 +32,13 @@ class Killed(BaseException):
 @cache
 def whole():
     """A training that nothing interrupts, and what it validated."""
-    one = training("sp_sa", 4, MIXED)
+    one = training("sp_sa", 4, MIXED, dataset=few())
     return one, loop.train(one, lambda _: None, validate=lambda model, epoch: epoch)
 
 
 def interrupted(folder, after):
     """A training killed after so many steps, checkpoints at every step, and gone on with."""
-    first, steps = training("sp_sa", 4, MIXED), 0
+    first, steps = training("sp_sa", 4, MIXED, dataset=few()), 0
     update = first.update
 
     def mortal(*batch):
@@ -44,7 +51,7 @@ def interrupted(folder, after):
     first.update = mortal
     with pytest.raises(Killed):
         loop.train(first, lambda _: None, Checkpoints(folder, 0.0), lambda model, epoch: epoch)
-    second = training("sp_sa", 4, MIXED)
+    second = training("sp_sa", 4, MIXED, dataset=few())
     return second, loop.train(second, lambda _: None, Checkpoints(folder, 0.0), lambda model, epoch: epoch)
 
 
@@ -80,11 +87,11 @@ def test_a_checkpoint_that_forgets_something_is_seen(tmp_path, monkeypatch, lost
 
 
 def test_two_checkpoints_are_kept_and_an_interval_apart(tmp_path):
-    one, kept = training("sa"), Checkpoints(tmp_path, 1000.0)
+    one, kept = training("sa", 4, MIXED, dataset=few()), Checkpoints(tmp_path, 1000.0)
     loop.train(one, lambda _: None, kept)
     assert [file.name[:9] for file in kept.found()] == ["000000032"]  # the end alone
     eager = Checkpoints(tmp_path / "eager", 0.0)
-    loop.train(training("sa"), lambda _: None, eager)
+    loop.train(training("sa", 4, MIXED, dataset=few()), lambda _: None, eager)
     assert [file.name[:9] for file in eager.found()] == ["000000032", "000000031"]
 
 
