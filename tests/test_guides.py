@@ -226,7 +226,7 @@ def flags(words):
 
 
 def test_flags_exist(monkeypatch):
-    known, needed = set(FOREIGN), {"harness.regress": ["a", "b"], "harness.gallery": [], "harness.costs": []}
+    known, needed = set(FOREIGN), {"harness.regress": ["a", "b"], "harness.gallery": [], "harness.costs": [], "harness.gpu": []}
     for program in told_programs():
         given = needed.get(program, [] if program in ("harness.run", "harness.search") else ["a"])
         known |= set(read_by(program, given, monkeypatch)[0]._option_string_actions)
