@@ -32,7 +32,7 @@ OUTPUT = Path("results/kernels/ahead.json")
 
 _POINTERS = {
     **dict.fromkeys(("lse", "delta", "prior", "bias", "of_prior", "of_bias"), "fp32"),
-    **dict.fromkeys(("place", "token", "groups", "lists", "counts", "pairs", "first", "spans"), "i32"),
+    **dict.fromkeys(("place", "token", "groups", "lists", "counts", "which", "pairs", "first", "spans"), "i32"),
 }
 _NUMBERS = frozenset({"q", "k", "v", "out", "above", "dq", "dk", "dv"})
 _ALIGNED = re.compile(r"(q|k|v|out|above|dq|dk|dv)_(image|head|token)|width")  # multiples of 16 in a model

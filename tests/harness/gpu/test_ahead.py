@@ -86,11 +86,6 @@ def test_where_kernels_are_interpreted_nothing_is_compiled():
             ahead.compiled(AGAIN[0])
 
 
-def test_a_kernel_that_is_none_is_a_sentence(capsys, tmp_path):
-    assert ahead.main(["--kernels", "sideways", "--output", str(tmp_path / "a.json")]) == 2
-    assert "there is no kernel sideways; choose of forward, backward_queries" in capsys.readouterr().err
-
-
 def test_every_kernel_has_a_tile_for_every_width():
     for table in (tiles.HOPPER, tiles.OTHERS, tiles.FLOAT32):
         assert table.keys() == set(tiles.KERNELS)

@@ -20,9 +20,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from variants.backends.eager import prefix_of
 from variants.geometry import Grid
@@ -31,6 +33,7 @@ from variants.relation import Terms, Unsupported, total_bias, total_prior
 
 BEYOND = frozenset({"keys", "queries", "values"})
 WIDEST = 128  # of a head
+_known: Any = WeakTensorKeyDictionary()  # by_offset, of masks, which live as long as their layer remembers them
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
 
 
@@ -88,7 +91,9 @@ def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
 @torch.compiler.assume_constant_result  # reads numbers, which no input changes
 def by_offset(kept: Tensor, grid: Grid) -> bool:
     """Whether a mask [H or 1, N, N] is a function of the offset."""
-    from variants.backends.triton.layout import offsets_of
+    if kept not in _known:
+        from variants.backends.triton.layout import offsets_of
 
-    with real_numbers():
-        return offsets_of(kept, grid) is not None
+        with real_numbers():
+            _known[kept] = offsets_of(kept, grid) is not None
+    return _known[kept]

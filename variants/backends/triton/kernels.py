@@ -60,6 +60,13 @@ def _seen(offs_a, offs_b, patches, groups, tokens, GROUPS: tl.constexpr):
 
 
 @triton.jit
+def _share(tokens, BLOCK: tl.constexpr):
+    """Which image and head, as one number, and which of its blocks is this program's; neighbours share a head."""
+    program = tl.program_id(0)
+    return program // tl.cdiv(tokens, BLOCK), program % tl.cdiv(tokens, BLOCK)
+
+
+@triton.jit
 def _scores(a, b, scale, PRECISION: tl.constexpr):
     return tl.dot(a, tl.trans(b), input_precision=PRECISION) * scale
 
@@ -87,7 +94,7 @@ def forward(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """out [B, H, P+N, D] and lse [B, H, P+N] in base 2, by blocks of queries."""
-    block, pair = tl.program_id(0), tl.program_id(1)
+    pair, block = _share(tokens, QUERIES)
     image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     offs_q = block * QUERIES + tl.arange(0, QUERIES)
     queries = _block(q + image * q_image + head * q_head, offs_q, q_token, width, tokens, DOT, WIDTH)
@@ -160,7 +167,7 @@ def backward_queries(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """delta [B, H, P+N], the sum of out * above over the width, and where it is WANTED dq, by blocks of queries."""
-    block, pair = tl.program_id(0), tl.program_id(1)
+    pair, block = _share(tokens, QUERIES)
     image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     rows = pair.to(tl.int64) * tokens
     offs_q = block * QUERIES + tl.arange(0, QUERIES)
@@ -203,7 +210,7 @@ def backward_keys(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dk and dv, by blocks of keys; the lists are those of the blocks of queries that see a block of keys."""
-    block, pair = tl.program_id(0), tl.program_id(1)
+    pair, block = _share(tokens, KEYS)
     image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     rows = pair.to(tl.int64) * tokens
     offs_k = block * KEYS + tl.arange(0, KEYS)
@@ -233,7 +240,7 @@ def backward_keys(
 
 @triton.jit
 def tables(
-    q, k, v, above, lse, delta, of_prior, of_bias, prior, bias, place, groups, token, pairs, first, spans,
+    q, k, v, above, lse, delta, of_prior, of_bias, prior, bias, place, groups, token, which, pairs, first, spans,
     q_image, q_head, q_token, k_image, k_head, k_token, v_image, v_head, v_token,
     above_image, above_head, above_token, prior_head, bias_head, groups_head, pairs_head,
     images, heads, tokens, prefix, centre, width, scale, together, span, places,
@@ -244,11 +251,12 @@ def tables(
     """The share of one pair of blocks and `together` images in the gradients of a head's tables, `span` offsets each.
 
     A program owns its row of of_prior and of_bias [chunks of images, heads, pairs of blocks, span]; its offsets begin
-    at first[pair of blocks]. Over images it adds up pair by pair. Then it lays the sums side by side by offset, the key
-    that a query has there, if it has one, and adds up over queries. token[place] is the patch at a place, or -1.
+    at first[pair of blocks], and which[pair of blocks] is its number among all. Over images it adds up pair by pair.
+    Then it lays the sums side by side by offset, the key that a query has there, if it has one, and adds up over
+    queries. token[place] is the patch at a place, or -1.
     """
-    block, head, chunk = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2)
-    blocks = tl.num_programs(0)
+    slot, head, chunk = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2)
+    blocks, block = tl.num_programs(0), tl.load(which + slot)
     offs_q = (block // tl.cdiv(tokens, KEYS)) * QUERIES + tl.arange(0, QUERIES)
     offs_k = (block % tl.cdiv(tokens, KEYS)) * KEYS + tl.arange(0, KEYS)
     with_prior = tl.zeros([QUERIES, KEYS], tl.float32)
@@ -256,7 +264,7 @@ def tables(
     start, stop = chunk * together, tl.minimum(images, (chunk + 1) * together)
     begin = start.to(tl.int64)
     if LISTS:
-        stop = tl.where(tl.load(pairs + head * pairs_head + block) != 0, stop, start)
+        stop = tl.where(tl.load(pairs + head * pairs_head + slot) != 0, stop, start)
     for number in range(start, stop):
         image = begin + (number - start)
         rows = (image * heads + head) * tokens
@@ -274,11 +282,11 @@ def tables(
             with_prior += slopes * scores
         if OF_BIAS:
             with_bias += slopes
-    least = tl.load(first + block)
-    mine = ((chunk * heads + head) * blocks + block) * span
+    least = tl.load(first + slot)
+    mine = ((chunk * heads + head) * blocks + slot) * span
     own = _row(place, offs_q, tokens, 0) - centre
     patch = (offs_q >= prefix) & (offs_q < tokens)
-    for part in range(0, tl.cdiv(tl.load(spans + block), KEYS)):
+    for part in range(0, tl.cdiv(tl.load(spans + slot), KEYS)):
         offsets = part * KEYS + tl.arange(0, KEYS)
         at = own[:, None] + (least + offsets)[None, :]  # the place of the key that a query has at each offset
         there = patch[:, None] & (at >= 0) & (at < places)

@@ -39,13 +39,14 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Pairs:
-    """For the gradients of tables: the pairs of blocks of queries and keys, and the offsets in each.
+    """For the gradients of tables: the pairs of blocks of queries and keys with a kept pair, and the offsets in each.
 
-    kept: int32 [heads or 1, pairs], 0 where none of its pairs is kept, or None; first, spans: int32 [pairs], the first
-    offset of each and how many there are to its last; lists, counts: for OFFSETS entries of a table each, the pairs of
-    blocks that have one of them.
+    which: int32 [pairs], block of queries * blocks of keys + block of keys; kept: int32 [heads or 1, pairs], 0 where a
+    head keeps none, or None; first, spans: int32 [pairs], the first offset of each and how many there are to its last;
+    lists, counts: for OFFSETS entries of a table each, the pairs that have one of them.
     """
 
+    which: Tensor
     kept: Tensor | None
     first: Tensor
     spans: Tensor
@@ -120,15 +121,14 @@ class Layout:
         (q_low, q_high), (k_low, k_high) = ends
         first = (k_low[None, :] - q_high[:, None] + self.centre).flatten()
         spans = (k_high[None, :] - q_low[:, None] + self.centre).flatten() - first + 1
-        spans = spans.clamp_min(0)
-        if met is not None and met.shape[0] == 1:
-            spans = torch.where(met[0].flatten(), spans, 0)
-        first = torch.where(spans > 0, first, 0)
+        live = spans > 0 if met is None else (spans > 0) & met.any(0).flatten()
+        which = live.nonzero().flatten()
+        first, spans = first[which], spans[which]
         starts = torch.arange(0, self.entries, OFFSETS, device=device)
         meets = (first[None] < starts[:, None] + OFFSETS) & (first[None] + spans[None] > starts[:, None])
-        lists, counts = _compact((meets & (spans > 0))[None])
-        kept = None if met is None else met.flatten(1).int()
-        return Pairs(kept, first.int(), spans.int(), lists[0], counts[0], max(1, int(spans.max())))
+        lists, counts = _compact(meets)
+        kept = None if met is None else met.flatten(1)[:, which].int()
+        return Pairs(which.int(), kept, first.int(), spans.int(), lists, counts, int(spans.max()))
 
     def _met(self, queries: int, keys: int) -> Tensor | None:
         """bool [heads or 1, blocks of queries, blocks of keys]: those with a pair that is kept; None for all."""

@@ -114,7 +114,7 @@ def _of_tables(
              for one in (of_prior, of_bias)]  # fmt: skip
     kept = run.nothing if pairs.kept is None else pairs.kept
     kernels.tables[(blocks, heads, chunks)](
-        q, k, v, above, lse, delta, *parts, *run.tables, at.token, kept, pairs.first, pairs.spans,
+        q, k, v, above, lse, delta, *parts, *run.tables, at.token, pairs.which, kept, pairs.first, pairs.spans,
         *_strides(q, k, v, above), *run.table_strides, _head_stride(pairs.kept), images, *run.sizes, together,
         pairs.span, len(at.token), LISTS=pairs.kept is not None, OF_PRIOR=of_prior, OF_BIAS=of_bias, **run.constants,
     )  # fmt: skip
@@ -151,8 +151,8 @@ class _Run:
             "num_warps": self.tile.warps, "num_stages": self.tile.stages,
         }  # fmt: skip
 
-    def grid(self, block: int) -> tuple[int, int]:
-        return -(-self.q.shape[2] // block), self.q.shape[0] * self.q.shape[1]
+    def grid(self, block: int) -> tuple[int]:
+        return (-(-self.q.shape[2] // block) * self.q.shape[0] * self.q.shape[1],)
 
     def lists(self, turned: bool = False) -> tuple[Tensor, Tensor]:
         found = self.at.blocks(self.tile.queries, self.tile.keys, turned)
