@@ -226,7 +226,8 @@ def flags(words):
 
 
 def test_flags_exist(monkeypatch):
-    known, needed = set(FOREIGN), {"harness.regress": ["a", "b"], "harness.gallery": [], "harness.costs": [], "harness.gpu": []}
+    known = set(FOREIGN)
+    needed = {"harness.regress": ["a", "b"]} | {f"harness.{name}": [] for name in ("gallery", "costs", "gpu")}
     for program in told_programs():
         given = needed.get(program, [] if program in ("harness.run", "harness.search") else ["a"])
         known |= set(read_by(program, given, monkeypatch)[0]._option_string_actions)

@@ -1,12 +1,14 @@
 """The attention alone, between its projections: backend beside backend in interleaved rounds, over plain attention.
 
-The baseline is `sa` by torch's fused kernel; a second copy of it is the A/A floor. A subject that a backend refuses, or
-that finds no room, is a null row with the reason.
+Forward the terms are kept, as in all timings of inference; in training they are computed each time. The baseline is
+`sa` by torch's fused kernel; a second copy of it is the A/A floor. A subject that a backend refuses, or that finds no
+room, is a null row with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -70,7 +72,10 @@ def rows(
             yield words | {"value": None, "note": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
     for phase in ("forward", "training"):
         works = {f"{spec} {backend}": getattr(core, phase) for (spec, backend), core in cores.items()}
-        samples = interleave(works, rounds, device, lambda: None)
+        with ExitStack() as kept:
+            for core in cores.values() if phase == "forward" else ():
+                kept.enter_context(core.attention.keep_terms())
+            samples = interleave(works, rounds, device, lambda: None)
         baseline = samples[" ".join(BASELINE)]
         for (spec, backend), core in cores.items():
             mine = samples[f"{spec} {backend}"]

@@ -8,6 +8,7 @@ result is written as it comes, and the same command goes on with what is missing
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import time
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 VARIANTS = "sp_sa,rel_bias,psa[init=normal],rpe_2d,rope_mixed,lepe,swin,cswin"
 PIXELS = (224, 384, 512)
 # seconds of a piece on an H200, guessed: no card has run them yet; a plan corrects itself as pieces end
-GUESSED = {"card": 2.0, "checks": 20.0, "models": 45.0, "layers": 20.0, "training": 12.0}
+GUESSED = {
+    "card": 2.0, "checks by sdpa": 1.0, "checks by grouped": 1.0, "checks by tiled": 2.0, "checks by triton": 12.0,
+    "checks by auto": 4.0, "checks by flex": 8.0, "models": 45.0, "layers": 20.0, "training": 12.0,
+}  # fmt: skip
 ASKED = "name,driver_version,memory.total,power.limit,clocks.max.sm,clocks.max.memory,clocks.sm,temperature.gpu"
 
 
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     page = args.report or args.out / "report.html"
     writable(args.out)
     targets.check({"report": page}, None, args.force)
-    return work(found, args, page)
+    return work(found, args, page, device)
 
 
 def card(asked: str, dry: bool) -> torch.device:
@@ -87,7 +91,7 @@ def card(asked: str, dry: bool) -> torch.device:
     return device_of(asked)
 
 
-def work(found: list[Piece], args: argparse.Namespace, page: Path) -> int:
+def work(found: list[Piece], args: argparse.Namespace, page: Path, device: torch.device) -> int:
     from harness.gpu.plan import carry_out
     from harness.jobs.lock import taken
 
@@ -96,8 +100,15 @@ def work(found: list[Piece], args: argparse.Namespace, page: Path) -> int:
     if outcome.left:
         print(f"{len(outcome.left)} of {len(found)} pieces did not fit: {', '.join(outcome.left)}; the same command "
               f"goes on with them")  # fmt: skip
-    print(summary(args.out / "card"))
-    return rendered(args.out, page, {}) if list(args.out.glob("*.jsonl")) else 0
+    folder, red = args.out / "card" / mark(device), 0
+    if folder.is_dir():
+        words, red = summary(folder)
+        print(words)
+    if list(args.out.glob("*.jsonl")):
+        return max(rendered(args.out, page, outcome.failed), int(red > 0))
+    for name, why in outcome.failed.items():
+        print(f"{name} failed: {why}", file=sys.stderr)
+    return int(red > 0 or bool(outcome.failed))
 
 
 def pieces(args: argparse.Namespace, device: torch.device) -> list[Piece]:
@@ -105,13 +116,14 @@ def pieces(args: argparse.Namespace, device: torch.device) -> list[Piece]:
     from harness.gpu import checks, layers
     from harness.gpu.plan import Piece, recorded
 
-    folder, about = args.out / "card", partial(origin, device)
+    folder, about = args.out / "card" / mark(device), partial(origin, device)
     found = [recorded("card", "card", GUESSED["card"], folder, lambda: [about() | identity(device)],
                       about() | {"metric": "card"})]  # fmt: skip
-    for backend in checks.SERVED:
-        null = about() | {"variant": "sa", "backend": backend, "metric": "parity"}
-        found.append(recorded(f"checks-{backend}", "checks", GUESSED["checks"], folder,
-                              partial(checks.rows, backend, about(), device), null))  # fmt: skip
+    for backend, spec in ((backend, spec) for backend, specs in checks.SERVED.items() for spec in specs):
+        null = about() | {"variant": spec, "backend": backend, "metric": "parity"}
+        kind, name = f"checks by {backend}", re.sub(r"[^\w.-]+", "-", f"check-{backend}-{spec}").strip("-")
+        found.append(recorded(name, kind, GUESSED[kind], folder,
+                              partial(checks.rows, backend, spec, about(), device), null))  # fmt: skip
     from harness.jobs.cell import execute
     from harness.jobs.plan import StudyArm, cells_of, experiment_of, quiet
     from variants.registry import expand
@@ -165,7 +177,7 @@ def identity(device: torch.device) -> Row:
     params: dict[str, Any] = {"name": properties.name, "capability": f"{properties.major}.{properties.minor}",
                               "multiprocessors": properties.multi_processor_count}  # fmt: skip
     try:
-        command = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader", f"--id={device.index or 0}"]
+        command = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader", f"--id=GPU-{properties.uuid}"]
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
         params |= dict(zip(ASKED.split(","), (word.strip() for word in told.split(",")), strict=True))
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -182,8 +194,18 @@ def show(found: list[Piece], seconds: float) -> None:
     print(f"{total:5.0f} s  all {len(found)} pieces; {seconds:.0f} s are given")
 
 
-def summary(folder: Path) -> str:
-    """The layers' table and the red checks, in words."""
+def mark(device: torch.device) -> str:
+    """The folder of a card's rows: its name, and a digest of the source that is measured."""
+    import torch
+
+    from harness.gpu import ahead
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{'-'.join(re.findall(r'[A-Za-z0-9]+', name))}-{ahead.source()[:8]}"
+
+
+def summary(folder: Path) -> tuple[str, int]:
+    """The layers' table and the red checks, in words, and how many are red."""
     from harness.results import store
 
     rows = store.load(folder)
@@ -196,4 +218,4 @@ def summary(folder: Path) -> str:
         lines.append("time of the attention alone, over plain attention's by torch's fused kernel")
         lines.append(ratios.pivot_table(index=["variant", "backend"], columns=["metric", "grid"], values="value")
                      .round(3).to_string())  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(lines), len(red)

@@ -83,7 +83,21 @@ def test_a_piece_that_fails_says_why_and_costs_no_other(tmp_path):
 
     pieces = [recorded("bad", "a", 1, tmp_path, fails, NULL),
               recorded("good", "a", 1, tmp_path, lambda: [NULL | {"value": 2.0}], NULL)]  # fmt: skip
-    assert carry_out(pieces, 100, Clock(), lambda words: None).done == ["bad", "good"]
+    outcome = carry_out(pieces, 100, Clock(), lambda words: None)
+    assert outcome.done == ["bad", "good"]
+    assert outcome.failed == {"bad": "RuntimeError: no kernel image"}
     rows = store.load(tmp_path)
     assert set(rows["note"].dropna()) == {"RuntimeError: no kernel image"}
     assert rows["value"].dropna().tolist() == [2.0]
+
+
+def test_what_failed_is_tried_again_and_keeps_what_was_found_before(tmp_path):
+    def fails_late():
+        yield NULL | {"value": 1.0}
+        raise RuntimeError("out of memory")
+
+    carry_out([recorded("piece", "a", 1, tmp_path, fails_late, NULL)], 100, Clock(), lambda words: None)
+    assert store.load(tmp_path)["value"].tolist()[0] == 1.0
+    again = recorded("piece", "a", 1, tmp_path, lambda: [NULL | {"value": 3.0}], NULL)
+    assert carry_out([again], 100, Clock(), lambda words: None).done == ["piece"]
+    assert store.load(tmp_path)["value"].tolist() == [3.0]

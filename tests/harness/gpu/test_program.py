@@ -11,30 +11,43 @@ from variants.backends import triton
 CPU = torch.device("cpu")
 SMALL = {"grid": (3, 4), "width": 16}
 ABOUT = {"study": "gpu", "device": "cpu"}
-interpreted = pytest.mark.skipif(not triton.installed() or torch.cuda.is_available(), reason="nothing is interpreted")
+interpreted = pytest.mark.skipif(not triton.INSTALLED or torch.cuda.is_available(), reason="nothing is interpreted")
 
 
 @interpreted
 def test_backends_are_compared_with_eager(monkeypatch):
-    monkeypatch.setitem(checks.SERVED, "triton", ["sp_sa", "swin+sp_sa"])
-    rows = list(checks.rows("triton", ABOUT, CPU, **SMALL))
-    assert len(rows) == 2 * 2 * 2 * 2  # variants, prefix tokens, precisions, output and gradients
+    rows = list(checks.rows("triton", "swin+sp_sa", ABOUT, CPU, **SMALL))
+    assert len(rows) == 2 * 2 * 2  # prefix tokens, precisions, output and gradients
     assert all(row["note"] is None and row["value"] < 3e-2 for row in rows)
 
 
 @interpreted
 def test_a_backend_that_is_wrong_is_red(monkeypatch):
     true = triton.attend
-    monkeypatch.setitem(checks.SERVED, "triton", ["sp_sa"])
     monkeypatch.setitem(backends.BACKENDS, "triton", lambda *given: 1.1 * true(*given))
-    rows = [row for row in checks.rows("triton", ABOUT, CPU, **SMALL) if row["precision"] == "float32"]
+    rows = [row for row in checks.rows("triton", "sp_sa", ABOUT, CPU, **SMALL) if row["precision"] == "float32"]
     assert all("differs from eager's by" in row["note"] for row in rows)
 
 
-def test_a_backend_that_refuses_is_a_row_with_the_reason(monkeypatch):
-    monkeypatch.setitem(checks.SERVED, "sdpa", ["sp_sa"])
-    rows = list(checks.rows("sdpa", ABOUT, CPU, **SMALL))
+def test_a_backend_that_refuses_is_a_row_with_the_reason():
+    rows = list(checks.rows("sdpa", "sp_sa", ABOUT, CPU, **SMALL))
+    assert len(rows) == 4
     assert all(row["value"] is None and "cannot serve prior" in row["note"] for row in rows)
+
+
+def test_a_kernel_that_cannot_be_compiled_costs_no_other_comparison(monkeypatch):
+    class OutOfResources(Exception):
+        pass
+
+    def fails(q, k, v, terms):
+        if q.dtype == torch.bfloat16:
+            raise OutOfResources("shared memory")
+        return backends.eager.attend(q, k, v, terms)
+
+    monkeypatch.setitem(backends.BACKENDS, "triton", fails)
+    rows = list(checks.rows("triton", "sp_sa", ABOUT, CPU, **SMALL))
+    assert [row["note"] for row in rows if row["precision"] == "bfloat16"] == ["OutOfResources: shared memory"] * 2
+    assert len([row for row in rows if row["precision"] == "float32" and row["value"] < 1e-6]) == 4
 
 
 def test_a_gradient_that_is_missing_is_no_agreement():
@@ -73,7 +86,7 @@ def test_minutes_that_are_none_are_a_sentence(minutes, capsys):
 def test_the_plan_begins_with_what_matters_most(capsys):
     assert program.main(["--dry-run", "--minutes", "5", "--variants", "sp_sa"]) == 0
     *pieces, total = capsys.readouterr().out.splitlines()
-    looked_for = ("card", "checks-triton", "gpu-224 speed", "gpu-512 speed", "layer-64x64", "sp_sa seed 0")
+    looked_for = ("card", "check-triton-sa", "gpu-224 speed", "gpu-512 speed", "layer-64x64", "sp_sa seed 0")
     order = [next(place for place, line in enumerate(pieces) if name in line) for name in looked_for]
     assert order == sorted(order)
     assert pieces[-1].endswith("(if time is left)")
@@ -90,12 +103,29 @@ def test_a_run_leaves_rows_and_a_summary_and_the_next_goes_on(monkeypatch, capsy
     given = ["--device", "cpu", "--out", str(tmp_path / "o"), "--variants", "sp_sa", "--minutes", "30"]
     assert program.main(given) == 0
     told = capsys.readouterr()
-    assert "8 of 8 comparisons with eager hold" in told.out
+    assert "8 of 8 comparisons with eager hold" in told.out  # of prefix tokens, precisions, output and gradients
     assert "time of the attention alone, over plain attention's" in told.out
     assert "pieces did not fit: gpu-224 speed, gpu-384 speed" in told.out
-    rows = store.load(tmp_path / "o" / "card")
+    (folder,) = (tmp_path / "o" / "card").iterdir()
+    assert folder.name.startswith("cpu-")  # rows of a card, or of other kernels, lie elsewhere
+    rows = store.load(folder)
     assert set(rows["metric"]) >= {"card", "parity", "train_parity", "layer_forward_ratio", "layer_training_peak_mib"}
     assert rows.loc[rows["metric"] == "card", "note"].item() == "no card: this ran on cpu"
-    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "o" / "card").iterdir())
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.iterdir())
     assert program.main(given) == 0
-    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "o" / "card").iterdir()) == before
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.iterdir()) == before
+
+
+def test_where_nothing_fits_it_says_so(capsys, tmp_path):
+    assert program.main(["--device", "cpu", "--out", str(tmp_path / "o"), "--minutes", "0.001"]) == 0
+    assert "pieces did not fit: card, check-sdpa-sa" in capsys.readouterr().out
+
+
+def test_a_red_comparison_is_told_and_the_exit_code_is_1(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(checks, "SERVED", {"sdpa": ["sp_sa"]})
+    monkeypatch.setattr(layers, "IMAGES", {})
+    monkeypatch.setattr(program, "GUESSED", program.GUESSED | {"models": 1e6, "training": 1e6})
+    assert program.main(["--device", "cpu", "--out", str(tmp_path / "o"), "--minutes", "30"]) == 1
+    told = capsys.readouterr().out
+    assert "0 of 4 comparisons with eager hold" in told
+    assert "sdpa sp_sa float32: Unsupported: the sdpa backend adds to the scores" in told

@@ -2,7 +2,7 @@
 
     logit = prior_h(Delta) <q_i, k_j> / sqrt(D) + bias_h(Delta)
 
-No tensor of all pairs is made, neither forward nor backward. Masks by offset are a bias of -inf, windows are groups;
+Nothing of B x H x N x N is made, neither forward nor backward. Masks by offset are a bias of -inf, windows are groups;
 pairs of blocks that are wholly masked are left out. All gradients are sums in a fixed order, those of the tables too:
 two runs give the same bits. It has no second derivative.
 
@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from variants.backends.eager import prefix_of
@@ -32,6 +32,7 @@ from variants.recording import real_numbers
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
 BEYOND = frozenset({"keys", "queries", "values"})
+INSTALLED = importlib.util.find_spec("triton") is not None
 WIDEST = 128  # of a head
 _known: Any = WeakTensorKeyDictionary()  # by_offset, of masks, which live as long as their layer remembers them
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
@@ -43,6 +44,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     why = obstacle(terms, q.device, q.dtype, q.shape[3])
     if why:
         raise Unsupported(f"the triton backend {why}; use backend=eager or auto")
+    _check(q, k, v, terms)
     from variants.backends.triton.operator import attention
 
     casts = q.device.type == "cuda" and torch.is_autocast_enabled("cuda")
@@ -61,8 +63,12 @@ def obstacle(terms: Terms, device: torch.device, dtype: torch.dtype, width: int)
         return f"has no {str(dtype).removeprefix('torch.')}"
     if width > WIDEST:
         return f"serves heads of up to {WIDEST} numbers, and these have {width}"
-    if not installed():
+    if forward_ad._current_level >= 0:
+        return "has no forward-mode derivative"
+    if not INSTALLED:
         return "wants Triton, which comes with torch for CUDA on Linux"
+    if device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0)):
+        return "wants an NVIDIA GPU of capability 8.0 or newer"
     if device.type != "cuda" and not interpreted():
         return f"runs on a GPU, and this is on {device.type}"
     if terms.kept is not None and not by_offset(terms.kept, terms.grid):
@@ -70,14 +76,18 @@ def obstacle(terms: Terms, device: torch.device, dtype: torch.dtype, width: int)
     return None
 
 
-@cache
-def installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def interpreted() -> bool:
     """Whether Triton's interpreter was asked for, which runs on the CPU."""
     return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> None:
+    """Raises ValueError for shapes that a kernel would read beyond."""
+    if not q.shape == k.shape == v.shape:
+        raise ValueError(f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} are to have one shape")
+    for term in (*terms.prior, *terms.bias, terms.kept, terms.groups):
+        if term is not None and len(term) not in (1, q.shape[1]):
+            raise ValueError(f"a term of {len(term)} heads meets queries of {q.shape[1]}; it is of one or of as many")
 
 
 def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
@@ -91,9 +101,10 @@ def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
 @torch.compiler.assume_constant_result  # reads numbers, which no input changes
 def by_offset(kept: Tensor, grid: Grid) -> bool:
     """Whether a mask [H or 1, N, N] is a function of the offset."""
-    if kept not in _known:
+    known = _known.setdefault(kept, {})
+    if grid not in known:
         from variants.backends.triton.layout import offsets_of
 
         with real_numbers():
-            _known[kept] = offsets_of(kept, grid) is not None
-    return _known[kept]
+            known[grid] = offsets_of(kept, grid) is not None
+    return known[grid]

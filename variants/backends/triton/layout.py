@@ -22,7 +22,7 @@ from variants.relation import Terms, Unsupported
 
 ORDERED = 64  # tokens of a block for which the order of the patches is chosen
 OFFSETS = 256  # entries of a table that one program of `collect` sums up
-_found: Any = WeakTensorKeyDictionary()  # by mask or groups, which live as long as their layer remembers them
+_found: Any = WeakTensorKeyDictionary()  # by mask, then by groups, which live as long as their layer remembers them
 _plain: dict[Any, Layout] = {}
 
 
@@ -61,7 +61,8 @@ class Layout:
 
     place: int32 [P+N], places of two tokens less each other plus `centre` number their offset in a flat table;
     token: int32 [h (2w-1)], the token at a place, -1 where no patch has it;
-    groups: int32 [heads or 1, P+N] or None; order: int64 [P+N], where tokens come from, or None where they stay;
+    groups: int32 [heads or 1, P+N] or None; order, back: int64 [P+N], where tokens come from, and the way back, or None
+    where they stay;
     offsets: bool [heads or 1, 2h-1, 2w-1], what a mask keeps, or None; made: lists, by the sizes of blocks.
     """
 
@@ -71,6 +72,7 @@ class Layout:
     token: Tensor
     groups: Tensor | None
     order: Tensor | None
+    back: Tensor | None
     offsets: Tensor | None
     made: dict[Any, Any]
 
@@ -153,6 +155,14 @@ class Layout:
         return seen | ~among
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The layouts of a mask, and of the groups that it came with."""
+
+    layouts: dict[Any, Layout]
+    by_groups: Any
+
+
 def layout(terms: Terms, prefix: int, device: torch.device) -> Layout:
     """Raises Unsupported for a mask that is neither made of groups nor a function of the offset."""
     if terms.kept is None and terms.groups is None:
@@ -160,13 +170,17 @@ def layout(terms: Terms, prefix: int, device: torch.device) -> Layout:
         if key not in _plain:
             _plain[key] = _laid_out(terms, prefix, device)
         return _plain[key]
-    owner = terms.groups if terms.kept is None else terms.kept
-    known = _found.setdefault(owner, {})
-    case = (prefix, device, terms.kept is None, None if terms.groups is None else id(terms.groups))
-    if case not in known:
+    known = _found
+    for owner in (term for term in (terms.kept, terms.groups) if term is not None):
+        below = known.get(owner)
+        if below is None:
+            below = known[owner] = _Known({}, WeakTensorKeyDictionary())
+        known = below.by_groups
+    case = (terms.grid, prefix, device)
+    if case not in below.layouts:
         with torch.inference_mode(False):  # what is kept here serves a later backward as well
-            known[case] = _laid_out(terms, prefix, device)
-    return known[case]
+            below.layouts[case] = _laid_out(terms, prefix, device)
+    return below.layouts[case]
 
 
 def offsets_of(kept: Tensor, grid: Grid) -> Tensor | None:
@@ -201,7 +215,8 @@ def _laid_out(terms: Terms, prefix: int, device: torch.device) -> Layout:
         groups = None if groups is None else groups[:, moved].contiguous()
     token = place.new_full((h * (2 * w - 1),), -1)
     token[place[prefix:].long()] = torch.arange(prefix, len(place), device=device).int()
-    return Layout(terms.grid, prefix, place.contiguous(), token, groups, moved, offsets, {})
+    back = None if moved is None else moved.argsort()
+    return Layout(terms.grid, prefix, place.contiguous(), token, groups, moved, back, offsets, {})
 
 
 def _compact(met: Tensor) -> tuple[Tensor, Tensor]:

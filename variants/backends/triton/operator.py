@@ -17,13 +17,17 @@ from variants.backends.triton import kernels
 from variants.backends.triton.layout import OFFSETS, Layout, layout
 from variants.backends.triton.tiles import INTERPRETED, Tile, tile
 from variants.geometry import Grid
-from variants.relation import Terms
+from variants.relation import Terms, Unsupported
 
 CHUNKS = 4  # of a batch, for the gradients of tables: programs that have the same pair of blocks
 HALF = frozenset({torch.float16, torch.bfloat16})
 
 
-@torch.library.custom_op("spatial_bias::attention", mutates_args=())
+# A CUDA graph would keep what a layout is made of when it is first asked for in its own memory.
+APART = (torch.Tag.cudagraph_unsafe,)
+
+
+@torch.library.custom_op("spatial_bias::attention", mutates_args=(), tags=APART)
 def attention(
     q: Tensor, k: Tensor, v: Tensor, prior: Tensor | None, bias: Tensor | None, kept: Tensor | None,
     groups: Tensor | None, grid: Sequence[int], prefix: int,
@@ -50,7 +54,7 @@ def _forward(
     return _back(out, at), _back(lse, at)
 
 
-@torch.library.custom_op("spatial_bias::attention_backward", mutates_args=())
+@torch.library.custom_op("spatial_bias::attention_backward", mutates_args=(), tags=APART)
 def attention_backward(
     above: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, prior: Tensor | None,
     bias: Tensor | None, kept: Tensor | None, groups: Tensor | None, grid: Sequence[int], prefix: int,
@@ -105,9 +109,9 @@ def _of_tables(
     run = _Run("tables", q, prior, masked, at)
     images, heads = q.shape[:2]
     pairs = at.pairs(run.tile.queries, run.tile.keys)
-    chunks = min(CHUNKS, images)
+    chunks = max(1, min(CHUNKS, images))
     together = -(-images // chunks)
-    chunks = -(-images // together)
+    chunks = max(1, -(-images // max(1, together)))
     blocks = len(pairs.first)
     room = (chunks, heads, blocks, pairs.span)
     parts = [torch.empty(room, dtype=torch.float32, device=q.device) if one else run.nothing
@@ -188,7 +192,9 @@ def numbers(dtype: torch.dtype) -> dict[str, Any]:
     import triton.language as tl
     from triton import knobs
 
-    exact = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    exact = "tf32x3"
+    if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32":
+        exact = "tf32"
     types = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
     if knobs.runtime.interpret:  # it multiplies bfloat16 as integers
         types[torch.bfloat16] = tl.float32
@@ -216,7 +222,7 @@ def _ordered(x: Tensor, at: Layout) -> Tensor:
 
 
 def _back(x: Tensor, at: Layout) -> Tensor:
-    return x if at.order is None else x.index_select(2, at.order.argsort())
+    return x if at.back is None else x.index_select(2, at.back)
 
 
 def _masked(bias: Tensor | None, at: Layout) -> Tensor | None:
@@ -251,6 +257,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
 
 
 def _backward(ctx: Any, above: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled():
+        raise Unsupported("the triton backend has no second derivative; for create_graph=True use backend=eager")
     q, k, v, out, lse, prior, bias, kept, groups = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:5])
     found = attention_backward(above, q, k, v, out, lse, prior, bias, kept, groups, ctx.grid, ctx.prefix, wanted)
