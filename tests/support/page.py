@@ -5,7 +5,9 @@ import csv
 import hashlib
 import io
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
+from unittest import mock
 from urllib.parse import unquote
 
 from tests.support import rows as made
@@ -65,11 +67,14 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def render(tmp_path, rows, recipe=made.RECIPE, name="study"):
+def render(tmp_path, rows, recipe=made.RECIPE, name="study", figures=True):
+    """The page of the rows; figures=False: without a setting's figures, half of the time, for who reads the rest."""
     from harness.report import render
 
     folder = made.save(tmp_path / name, rows, recipe)
-    report = render(folder, tmp_path / f"{name}.html")
+    undrawn = mock.patch("harness.report.figures.draw", return_value=[])
+    with nullcontext() if figures else undrawn:
+        report = render(folder, tmp_path / f"{name}.html")
     return report.path.read_text(encoding="utf-8")
 
 

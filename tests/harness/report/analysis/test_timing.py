@@ -26,6 +26,12 @@ def rows():
 
 
 @pytest.fixture(scope="module")
+def few(rows):
+    """Enough for what is said of a variant; a page takes its time by variants."""
+    return [r for r in rows if r["variant"] in ("sa", "psa", "gpsa")]
+
+
+@pytest.fixture(scope="module")
 def full(rows, tmp_path_factory):
     return render(tmp_path_factory.mktemp("speed"), rows)
 
@@ -125,6 +131,7 @@ def test_one_resolution_is_no_curve(tmp_path):
 
 def test_curves_hold_one_run_alone(tmp_path, rows):
     """Another run's slower rounds are neither on the curve nor in its band; they are listed elsewhere."""
+    rows = [r for r in rows if r["variant"] in ("sa", "rpe_1d")]
     other = [
         r | {"cell": "other", "samples": [2 * s for s in r["samples"] or []] or None, "value": 2 * r["value"]}
         for r in rows
@@ -156,25 +163,26 @@ def test_latency_and_share_of_the_ceiling_are_in_the_table(rows, full):
     assert "MFU is the share of what a 1024 x 1024 matmul in float32 reached beside them, 200 GMAC/s." in page.text
 
 
-def test_the_kernels_behind_sdpa_are_named(tmp_path, rows):
+def test_the_kernels_behind_sdpa_are_named(tmp_path, few, full):
     kernel = {"sa": "flash", "psa": "math", "gpsa": "math"}
 
     def with_kernel(row):
         timed = row["variant"] in kernel and row.get("samples") and "ceiling" not in row["metric"]
         return row | {"params": {"kernel": kernel[row["variant"]]}} if timed else row
 
-    told = [with_kernel(row) for row in rows]
+    told = [with_kernel(row) for row in few]
     smaller = [row | {"batch_size": 8, "cell": "other"} for row in told
                if (row["variant"], row["metric"], row.get("test_px")) == ("psa", "images_per_s", 8)]  # fmt: skip
-    text = Page(render(tmp_path, told + smaller)).text
+    text = Page(render(tmp_path, told + smaller, figures=False)).text
     assert re.search(r"Kernels behind sdpa: flash for sa; math for (gpsa and psa|psa and gpsa)\.", text)
     assert "sdpa (math) inference: cpu, fp32, batch 8, 8 px" in text
-    assert "Kernels behind" not in Page(render(tmp_path, rows, name="before")).text
+    assert "Kernels behind" not in Page(full).text
 
 
-def test_a_latency_below_the_floor_is_not_resolved(tmp_path, rows):
+def test_a_latency_below_the_floor_is_not_resolved(tmp_path, few):
     noisy = np.linspace(0.5, 2.0, 15).tolist()
-    page = Page(render(tmp_path, [r | {"samples": noisy} if r["metric"] == "latency_aa_ratio" else r for r in rows]))
+    rows = [r | {"samples": noisy} if r["metric"] == "latency_aa_ratio" else r for r in few]
+    page = Page(render(tmp_path, rows, figures=False))
     assert "not resolved" in line(page, "gpsa")[6]
     assert "not resolved" not in line(page, "gpsa")[4]
 
@@ -185,25 +193,25 @@ def red(variants, metrics, note, **columns):
     ]
 
 
-def test_what_has_no_room_at_one_resolution_is_said_and_costs_nothing_at_the_others(tmp_path, rows):
+def test_what_has_no_room_at_one_resolution_is_said_and_costs_nothing_at_the_others(tmp_path, few):
     metrics = ("images_per_s", "ratio", "peak_mib", "mfu")
     lost = red(["psa"], metrics, "out of memory with a single image", test_px=10, batch_size=64)
-    kept = [r for r in rows if not (r["variant"] == "psa" and r.get("test_px") == 10 and r["metric"] in metrics)]
+    kept = [r for r in few if not (r["variant"] == "psa" and r.get("test_px") == 10 and r["metric"] in metrics)]
     at = next(n for n, r in enumerate(kept) if r["variant"] == "psa" and r.get("test_px") == 12)
     page = Page(render(tmp_path, kept[:at] + lost + kept[at:]))  # the rows of 12 px come later
     assert "not measured at 10 px" in said(page, "psa")
     assert "out of memory with a single image" in page.text[page.text.rindex("Failed and refused") :]
     assert "replaced by later rows" not in page.text
     assert "—" not in line(page, "psa")[3]
-    later = [r | {"when": "2026-03-01T00:00:00+00:00"} for r in rows if r.get("test_px") == 10]
-    again = Page(render(tmp_path, kept[:at] + lost + kept[at:] + later, name="again"))
+    later = [r | {"when": "2026-03-01T00:00:00+00:00"} for r in few if r.get("test_px") == 10]
+    again = Page(render(tmp_path, kept[:at] + lost + kept[at:] + later, name="again", figures=False))
     assert "a later row about the same has replaced it" in again.text
 
 
-def test_a_red_baseline_is_said_and_leaves_the_others_speeds(tmp_path, rows):
+def test_a_red_baseline_is_said_and_leaves_the_others_speeds(tmp_path, few):
     why = "no ratio, since the baseline sa is not timed: sdpa: its logits differ"
     kept = [
-        r for r in rows if not r["metric"].endswith("ratio") and not (r["variant"] == "sa" and "images" in r["metric"])
+        r for r in few if not r["metric"].endswith("ratio") and not (r["variant"] == "sa" and "images" in r["metric"])
     ]
     lost = [
         one
@@ -215,38 +223,39 @@ def test_a_red_baseline_is_said_and_leaves_the_others_speeds(tmp_path, rows):
     ]
     page = Page(render(tmp_path, kept + lost))
     found = line(page, "psa")
-    assert found[3].strip().startswith(formatting.significant(value(rows, "psa", "images_per_s")["value"]))
+    assert found[3].strip().startswith(formatting.significant(value(few, "psa", "images_per_s")["value"]))
     assert found[4].strip().startswith("—")
     assert "—" in line(page, "sa")[3]
     assert "—" not in line(page, "sa")[10]
     assert why in page.text
     assert "Time relative to the baseline" not in page.text
     assert "Speed by resolution" not in page.text
-    alone = Page(render(tmp_path, [r for r in kept + lost if "top1" not in r["metric"]], name="alone"))
+    timed = [r for r in kept + lost if "top1" not in r["metric"]]
+    alone = Page(render(tmp_path, timed, name="alone", figures=False))
     assert "its logits differ" not in alone.text[: alone.text.index("Cost and accuracy")]  # no reason for no accuracy
 
 
-def test_a_gap_in_the_table_gives_the_reason_of_its_own_resolution(tmp_path, rows):
+def test_a_gap_in_the_table_gives_the_reason_of_its_own_resolution(tmp_path, few):
     metrics = ("images_per_s", "ratio", "peak_mib", "mfu")
-    kept = [r for r in rows if not (r["variant"] == "psa" and r["metric"] in metrics)]
+    kept = [r for r in few if not (r["variant"] == "psa" and r["metric"] in metrics)]
     lost = red(["psa"], metrics, "red at 8", test_px=8) + red(["psa"], metrics, "red at 12", test_px=12)
-    page = Page(render(tmp_path, kept + lost))
+    page = Page(render(tmp_path, kept + lost, figures=False))
     notes = [attributes["title"] for attributes in page.named("td") if "red at" in attributes.get("title", "")]
     assert set(notes) == {"red at 8"}
 
 
-def test_a_halved_batch_is_said(tmp_path, rows):
+def test_a_halved_batch_is_said(tmp_path, few):
     note = "batch halved from 64 to 16 for all variants: out of memory"
     halved = [r | {"batch_size": 16, "note": note} if r["metric"] in ("images_per_s", "ratio", "aa_ratio", "peak_mib")
-              and r["test_px"] == 8 else r for r in rows]  # fmt: skip
+              and r["test_px"] == 8 else r for r in few]  # fmt: skip
     page = Page(render(tmp_path, halved))
     assert "Inference was timed on cpu, fp32, batch 16, 8 px, in interleaved rounds." in page.text
     assert "Batch halved from 64 to 16 for all variants: out of memory." in page.text
     assert "Batch 16 and 64." in page.text
 
 
-def test_the_parity_of_gradients_stands_beside_that_of_logits(tmp_path, rows):
+def test_the_parity_of_gradients_stands_beside_that_of_logits(tmp_path, few):
     gradients = [made.row("psa", "train_parity", 3.4e-6, backend="tiled", device="cpu", precision="fp32", test_px=8)]
-    page = Page(render(tmp_path, rows + gradients))
+    page = Page(render(tmp_path, few + gradients, figures=False))
     shown = formatting.significant(3.4e-6, 2)
     assert ["psa", "tiled cpu fp32", "the plain formula's gradients, in this run", shown] in page.rows
