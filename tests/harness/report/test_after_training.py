@@ -121,7 +121,7 @@ def test_shift_consistency_of_pixel_and_patch_are_not_swapped(tmp_path, rows):
 def test_without_shift_rows_there_is_no_table(tmp_path):
     setting = setting_of(tmp_path, made.accuracy(NAMES, range(3), [8]))
     assert means.table(setting, "shift") is None
-    assert "Shift consistency" not in Page(render(tmp_path, made.study(NAMES), name="none")).text
+    assert "Shift consistency" not in Page(render(tmp_path, made.study(NAMES), name="none", figures=False)).text
 
 
 # ---- failures
@@ -132,7 +132,8 @@ def test_a_failed_fine_tuning_is_listed_and_blanks_nothing_else(tmp_path, rows):
     lost = [r for r in rows if (r["variant"], r["metric"]) != ("psa", "finetuned_top1")]
     lost += [made.row("psa", "finetuned_top1", None, seed=s, epoch=5, test_px=12, note=note) for s in range(5)]
     extra = made.cost(["sa", "psa"])
-    before, after = (Page(render(tmp_path, r + extra, name=n)) for r, n in ((rows, "all"), (lost, "lost")))
+    before = Page(render(tmp_path, rows + extra, name="all", figures=False))
+    after = Page(render(tmp_path, lost + extra, name="lost", figures=False))
     failed = after.text[after.text.rindex("Failed and refused") :]
     assert re.search(rf"psa finetuned_top1; seed 0, 1, 2, 3, 4; test px 12 {note}", failed)
     assert cells(after, "psa", 6)[0] == cells(before, "psa", 6)[0]
@@ -155,7 +156,7 @@ def test_a_failure_tells_its_share_of_the_training_images(tmp_path):
     rows = made.low_data(NAMES, range(3), (0.1, 1.0))
     rows.append(made.row("psa", "top1", None, seed=7, test_px=8, train_fraction=0.1, note="the loss became NaN"))
     assert "psa top1; seed 7; test px 8; 10 % of the images the loss became NaN" in Page(
-        render(tmp_path, rows)).text  # fmt: skip
+        render(tmp_path, rows, figures=False)).text  # fmt: skip
 
 
 # ---- controls, and many rows

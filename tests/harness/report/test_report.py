@@ -156,8 +156,8 @@ def test_a_clear_difference_is_resolved_and_only_with_three_seeds(tmp_path):
         rows = made.accuracy(["sa"], seeds, [8])
         return rows + [r | {"variant": "psa", "value": r["value"] + 2 + 0.01 * r["seed"]} for r in rows]
 
-    assert "psa ▲ more accurate" in Page(render(tmp_path, shifted(range(3)), name="three")).text
-    two = Page(render(tmp_path, shifted(range(2)), name="two")).text
+    assert "psa ▲ more accurate" in Page(render(tmp_path, shifted(range(3)), name="three", figures=False)).text
+    two = Page(render(tmp_path, shifted(range(2)), name="two", figures=False)).text
     assert "psa undetermined" in two
     assert "2 paired seeds are too few for an interval" in two
 
@@ -166,7 +166,7 @@ def test_a_time_ratio_below_the_floor_is_not_resolved(tmp_path):
     rows = made.study(["sa", "psa", "gpsa"])
     noisy = np.linspace(0.90, 1.10, 15).tolist()
     rows = [r | {"samples": noisy, "value": 1.0} if r["metric"].endswith("aa_ratio") else r for r in rows]
-    page = Page(render(tmp_path, rows))
+    page = Page(render(tmp_path, rows, figures=False))
     line = {row[0].split()[0]: row for row in page.main}
     assert "not resolved" in line["psa"][4]
     assert "not resolved" not in line["gpsa"][4]  # 1.6 times is above any such floor
@@ -185,7 +185,7 @@ def test_failures_are_shown_with_their_sentences_and_explain_the_gaps(tmp_path):
     rows = [r for r in made.study(["sa", "psa"]) if (r["variant"], r["metric"]) != ("psa", "train_images_per_s")]
     rows.append(made.row("psa", "train_images_per_s", None, note="out of memory at batch 64"))
     rows.append(made.row("psa", "top1", None, seed=7, test_px=8, note="the loss became NaN in epoch 3"))
-    page = Page(render(tmp_path, rows))
+    page = Page(render(tmp_path, rows, figures=False))
     psa = next(row for row in page.main if row[0].startswith("psa"))
     assert "—" in psa[7]
     assert "—" not in psa[3]
@@ -201,7 +201,7 @@ def test_failures_are_shown_with_their_sentences_and_explain_the_gaps(tmp_path):
 def test_stale_rows_are_shown_and_marked(tmp_path):
     old = {"source_hash": "old", "when": "2025-12-01T00:00:00+00:00"}
     rows = [r | old if r["variant"] == "swin" else r for r in made.study(["sa", "psa", "swin"])]
-    page = Page(render(tmp_path, rows))
+    page = Page(render(tmp_path, rows, figures=False))
     assert any(row[0].startswith("swin") and "—" not in row[10] for row in page.main)
     assert re.search(r"swin: \d+ rows \(.*\) of source old, last at 2025-12-01", page.text)
     assert "Stale: measured with another state of the source" in page.text
@@ -213,7 +213,7 @@ def test_a_later_row_replaces_an_earlier_one(tmp_path):
     later = [
         r | {"value": 50.0 + r["seed"], "when": "2026-02-01T00:00:00+00:00"} for r in first if r["variant"] == "psa"
     ]
-    page = Page(render(tmp_path, later + first))
+    page = Page(render(tmp_path, later + first, figures=False))
     psa = next(row for row in page.main if row[0].startswith("psa"))
     assert psa[-3].strip().startswith("51.00")
     assert "replaced by later rows" in page.text
@@ -229,7 +229,7 @@ def test_another_baseline_comes_from_the_recipe(tmp_path):
 
 def test_settings_are_never_mixed(tmp_path):
     other = [r | {"dataset": "cifar10", "value": r["value"] - 40} for r in made.accuracy(["sa", "psa"], range(3), [8])]
-    page = Page(render(tmp_path, made.study(["sa", "psa"]) + other))
+    page = Page(render(tmp_path, made.study(["sa", "psa"]) + other, figures=False))
     assert "digits · micro · 8 px" in page.text
     assert "cifar10 · micro · 8 px" in page.text
     lines = [row for row in page.main if row[0].startswith("psa")]
@@ -254,7 +254,7 @@ def test_recipes_that_train_differently_are_never_mixed(tmp_path):
 
 def test_speed_is_compared_under_one_condition_and_the_others_are_listed(tmp_path):
     elsewhere = [r | {"device": "cuda"} for r in made.speed(["psa"]) if "aa" not in r["metric"]]
-    page = Page(render(tmp_path, made.study(["sa", "psa"]) + elsewhere))
+    page = Page(render(tmp_path, made.study(["sa", "psa"]) + elsewhere, figures=False))
     assert "timed on cpu, fp32, batch 64, 8 px" in page.text
     assert "Speed elsewhere" in page.text
     assert any(row[:1] == ["psa"] and "cuda" in row[2] for row in page.rows if len(row) == 6)
