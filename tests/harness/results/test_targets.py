@@ -32,8 +32,14 @@ MINE = "what I wrote myself\n"
 @pytest.fixture
 def there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made.save(tmp_path / "rows", made.study(["sa", "sp_sa"], [0, 1]))
+    made.save(tmp_path / "rows", made.study(["sa", "sp_sa"], [0, 1], [8]))
     return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without figures, for who looks at where they are written."""
+    monkeypatch.setattr("harness.report.figures.draw", lambda part, about: [])
 
 
 def asked(**other):
@@ -55,14 +61,16 @@ def refused(call, capsys, folder, says):
     assert state(folder) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_file_of_somebody_else_is_refused_before_anything_is_written(there, capsys, flag):
     (there / NAMES[flag]).write_text(MINE)
     says = rf"--{flag} {NAMES[flag]} exists and is not .* that this program wrote; name another file, or .*--force"
     refused(lambda: report(asked()), capsys, there, says)
-    assert report([*asked(), "--force"]) == 0
+    words = ["rows", "--report", NAMES["report"], f"--{flag}", NAMES[flag]]
+    assert report([*words, "--force"]) == 0
     assert (there / NAMES[flag]).read_bytes() != MINE.encode()
-    assert report(asked()) == 0  # now it is ours
+    assert report(words) == 0  # now it is ours
 
 
 def test_what_this_program_wrote_is_replaced_as_often_as_it_likes(there):
@@ -94,6 +102,7 @@ def test_no_export_is_taken_for_another_by_its_first_words_alone(there):
     assert not targets.written_here("parquet", there / "near")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_files_that_were_written_before_they_had_a_mark_are_known(there):
     for page in ("costs", "priors", "speed"):
         assert targets.written_here("report", ROOT / "reports" / f"{page}.html")
@@ -121,6 +130,7 @@ def test_nothing_but_rows_is_written_into_a_folder_of_rows(there, capsys, name):
     refused(lambda: report(asked(csv=name)), capsys, there, f"--csv {name} lies in .*rows.*, a folder of rows, where")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_who_stands_in_a_folder_of_rows_may_write_below_it(there, monkeypatch):
     monkeypatch.chdir(there / "rows")
     assert report([".", "--report", "reports/a.html"]) == 0
