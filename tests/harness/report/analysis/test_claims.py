@@ -240,9 +240,15 @@ STUDY, OTHER = "fashion-cluttered", "translated"  # the one of README's table, a
 
 
 @cache
+def loaded(name):
+    """The rows of a committed study; no test changes them."""
+    return store.load(ROOT / "results" / name)
+
+
+@cache
 def committed(name):
     folder = ROOT / "results" / name
-    return take_apart(store.load(folder), store.recipes(folder), store.correct(folder))
+    return take_apart(loaded(name), store.recipes(folder), store.correct(folder))
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +286,7 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
     costs = set(re.findall("\N{MULTIPLICATION SIGN}" + r"([\d.]+)<", (ROOT / "reports/costs.html").read_text()))
     masked = (ROOT / "reports/priors.html").read_text().partition("Binarised priors: ")[2]
     masked = re.sub(r"<(svg|script|a).*?</\1>", "", masked, flags=re.DOTALL).partition("Failed and refused")[0]
-    times = store.load(ROOT / "results/speed")
+    times = loaded("speed")
     timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
     known = set(NUMBER.findall(part.text)) | costs | set(NUMBER.findall(masked)) | timed | ROUND
     known |= set(NUMBER.findall(readme.part(committed(OTHER), OTHER, "reports/figures").text))
@@ -309,14 +315,14 @@ def test_what_the_readme_says_in_words_is_in_the_rows():
             named = re.search(rf"\*\*{words}\*\*: ([^.]*)\.", sentences())
             found = set(re.findall(r"`(\w+)`", named[1])) if named else set()
             assert found == {variant for variant, one in verdicts.items() if one == verdict}
-    times = store.load(ROOT / "results/speed")
+    times = loaded("speed")
     again = times[times["metric"].isin(["aa_ratio", "train_aa_ratio", "latency_aa_ratio"])]["value"]
     assert f"against itself {again.min():.3f} to {again.max():.3f}" in sentences()
     slow = times[(times["metric"] == "ratio") & (times["test_px"] == 384)].set_index("variant")["value"]
     table = slow.drop(["swin", "cswin", "rpe_1d", "rpe_2d", "irpe", "decomposed", "no_content", "uniform", "cosine"])
     table = table.drop(["rope_axial", "rope_mixed", "lepe"])
     assert (f"{table.min():.3f}", f"{table.max():.3f}") == ("1.056", "1.180")
-    rows = store.load(ROOT / "results/costs")
+    rows = loaded("costs")
     rows = rows[(rows["size"] == "small") & (rows["metric"] == "gmac") & rows["params"].isna()]
     by_px = rows.pivot_table(index="variant", columns="train_px", values="value", aggfunc="last")
     over = by_px / by_px.loc["sa"]
@@ -341,7 +347,7 @@ def test_a_committed_report_is_that_of_the_rows(tmp_path, name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_row_says_where_it_comes_from(name):
-    frame = store.load(ROOT / "results" / name)
+    frame = loaded(name)
     assert frame.attrs["damaged"] == []
     for column in ("code", "source_hash", "recipe_hash", "machine", "versions", "when"):
         assert frame[column].notna().all()

@@ -142,7 +142,7 @@ def test_a_new_group_needs_its_lines_in_metrics_alone(tmp_path, rows, monkeypatc
                     heading=Heading("Smoothness", "Mean"))  # fmt: skip
     monkeypatch.setitem(metrics.METRICS, "smoothness", smooth)
     monkeypatch.setitem(metrics.GROUPS, "smooth", Group("Smoothness of it all", "Smoother{images}.", paired=False))
-    page = Page(render(tmp_path, rows + measured("smoothness", 5.0, 1.0)))
+    page = Page(render(tmp_path, rows + measured("smoothness", 5.0, 1.0), figures=False))
     assert "Smoothness of it all Smoother of 360 test images." in page.text
     assert [row[1].split()[0] for row in page.rows if len(row) == 2 and row[0].split()[:1] == ["sp_sa"]] == [
         f"{np.mean([drawn('sp_sa', seed, 5.0, 1.0) for seed in SEEDS]):.1f}"

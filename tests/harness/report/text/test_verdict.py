@@ -45,7 +45,7 @@ def test_p_is_adjusted_for_the_family_and_stands_in_verdict_and_table(tmp_path):
     for variant, p in zip(challengers, raw, strict=True):
         assert p > 0.05 or here[variant].p == pytest.approx(3 * p)
     expected = {v: here[v].p for v in challengers}
-    page = Page(render(tmp_path, rows, name="page"))
+    page = Page(render(tmp_path, rows, name="page", figures=False))
     for variant, p in expected.items():
         line = next(" ".join(row) for row in page.rows if row[0].startswith(variant))
         any_runs = stats.probability_of_improvement(by_seed(rows, variant), by_seed(rows, "sa")).any_runs
