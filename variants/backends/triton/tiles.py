@@ -31,7 +31,7 @@ HOPPER = {
 OTHERS = {  # within the shared memory of an RTX card, too
     "forward": (Tile(128, 64, 8, 3), Tile(64, 32, 4, 2), Tile(64, 64, 8, 2)),
     "backward_queries": (Tile(64, 32, 4, 2), Tile(64, 32, 4, 2), Tile(64, 32, 4, 2)),
-    "backward_keys": (Tile(64, 32, 4, 2), Tile(32, 32, 4, 1), Tile(32, 32, 4, 1)),
+    "backward_keys": (Tile(32, 32, 4, 2), Tile(32, 32, 4, 1), Tile(32, 32, 8, 2)),
     "tables": (Tile(64, 64, 8, 2), Tile(64, 32, 4, 2), Tile(32, 32, 8, 2)),
 }
 FLOAT32 = {
