@@ -187,7 +187,7 @@ def test_work_that_holds_the_interpreter_stays_in_one_thread():
             time.sleep(0.001)
             at_once.release()
         else:
-            time.sleep(0.02)  # threads are in each other's way
+            time.sleep(0.5)  # threads are in each other's way
         rest.append(threading.current_thread() is threading.main_thread())
         return len(part)
 
