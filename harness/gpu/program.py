@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     import torch
 
     from harness.gpu.plan import Piece
+    from harness.jobs.cell import Cell
     from harness.jobs.study import Study
     from harness.results.store import Row
 
 VARIANTS = "sp_sa,rel_bias,psa[init=normal],rpe_2d,rope_mixed,lepe,swin,cswin"
 PIXELS = (224, 384, 512)
+CARD, MODELS = "card", "models"  # folders of rows
 # seconds of a piece on an H200, guessed: no card has run them yet; a plan corrects itself as pieces end
 GUESSED = {
     "card": 2.0, "checks by sdpa": 1.0, "checks by grouped": 1.0, "checks by tiled": 2.0, "checks by triton": 12.0,
@@ -56,10 +59,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where something failed, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
-    return in_words("harness.gpu", lambda: run(args))
+    command = f"python -m harness.gpu {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
+    return in_words("harness.gpu", lambda: run(args, command))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, command: str) -> int:
     if args.ahead:
         from harness.gpu import ahead
 
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.minutes < 24 * 60:
         raise ValueError(f"--minutes {args.minutes:g} is no time to work in; it is more than 0 and less than a day")
     device = card(args.device, args.dry_run)
-    found = pieces(args, device)
+    found = pieces(args, device, command)
     if args.dry_run:
         show(found, 60 * args.minutes)
         return 0
@@ -100,23 +104,23 @@ def work(found: list[Piece], args: argparse.Namespace, page: Path, device: torch
     if outcome.left:
         print(f"{len(outcome.left)} of {len(found)} pieces did not fit: {', '.join(outcome.left)}; the same command "
               f"goes on with them")  # fmt: skip
-    folder, red = args.out / "card" / mark(device), 0
+    folder, red = args.out / CARD / mark(device), 0
     if folder.is_dir():
         words, red = summary(folder)
         print(words)
-    if list(args.out.glob("*.jsonl")):
-        return max(rendered(args.out, page, outcome.failed), int(red > 0))
+    if list((args.out / MODELS).glob("*.jsonl")):
+        return max(rendered(args.out / MODELS, page, outcome.failed), int(red > 0))
     for name, why in outcome.failed.items():
         print(f"{name} failed: {why}", file=sys.stderr)
     return int(red > 0 or bool(outcome.failed))
 
 
-def pieces(args: argparse.Namespace, device: torch.device) -> list[Piece]:
+def pieces(args: argparse.Namespace, device: torch.device, command: str) -> list[Piece]:
     """All that there is to do, what matters most first."""
     from harness.gpu import checks, layers
     from harness.gpu.plan import Piece, recorded
 
-    folder, about = args.out / "card" / mark(device), partial(origin, device)
+    folder, about = args.out / CARD / mark(device), partial(origin, device)
     found = [recorded("card", "card", GUESSED["card"], folder, lambda: [about() | identity(device)],
                       about() | {"metric": "card"})]  # fmt: skip
     for backend, spec in ((backend, spec) for backend, specs in checks.SERVED.items() for spec in specs):
@@ -126,6 +130,8 @@ def pieces(args: argparse.Namespace, device: torch.device) -> list[Piece]:
                               partial(checks.rows, backend, spec, about(), device), null))  # fmt: skip
     from harness.jobs.cell import execute
     from harness.jobs.plan import StudyArm, cells_of, experiment_of, quiet
+    from harness.results import store
+    from harness.run.program import plan_of
     from variants.registry import expand
 
     quiet()
@@ -133,9 +139,15 @@ def pieces(args: argparse.Namespace, device: torch.device) -> list[Piece]:
 
     def of_study(study: Study, kind: str) -> Iterator[Piece]:
         experiment = experiment_of(StudyArm(study), (), str(device))  # nothing is tried out before: that takes minutes
+
+        def work(cell: Cell) -> str | None:
+            described = study.described(command) | {"images": str(experiment.data.facts)}
+            store.write_recipe(args.out / MODELS, study.recipe_hash, described | plan_of(study, variants[1:], None))
+            return execute(cell, args.out / MODELS, lambda *given: None)
+
         for cell in cells_of(experiment, variants):
-            yield Piece(f"{study.name} {cell.name}", kind, GUESSED[kind], partial(cell.done, args.out),
-                        partial(execute, cell, args.out, lambda *given: None))  # fmt: skip
+            yield Piece(f"{study.name} {cell.name}", kind, GUESSED[kind], partial(cell.done, args.out / MODELS),
+                        partial(work, cell))  # fmt: skip
 
     for px in PIXELS:
         found += of_study(models(px), "models")

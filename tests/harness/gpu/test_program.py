@@ -1,5 +1,7 @@
 """The program for a GPU, tried on the CPU, where Triton's interpreter runs the kernels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -129,3 +131,23 @@ def test_a_red_comparison_is_told_and_the_exit_code_is_1(monkeypatch, capsys, tm
     told = capsys.readouterr().out
     assert "0 of 4 comparisons with eager hold" in told
     assert "sdpa sp_sa float32: Unsupported: the sdpa backend adds to the scores" in told
+
+
+def test_models_and_trainings_make_a_page(monkeypatch, tmp_path):
+    """Small ones: a body of nano's size timed at one resolution, and one epoch of the default study."""
+    timed, preset = program.models(224), program.PRESETS[program.DEFAULT]()
+    recipe = replace(preset.recipe, epochs=1, cooldown_epochs=0, warmup_epochs=0)
+    small = replace(timed, size="nano", img_size=16, patch_size=8, resolutions=(16,), speed_rounds=1)
+    monkeypatch.setattr(checks, "SERVED", {})
+    monkeypatch.setattr(layers, "IMAGES", {})
+    monkeypatch.setattr(program, "PIXELS", (16,))
+    monkeypatch.setattr(program, "models", lambda px: replace(small, recipe=replace(timed.recipe, batch_size=2)))
+    monkeypatch.setitem(program.PRESETS, program.DEFAULT, lambda: replace(preset, recipe=recipe, seeds=(0,)))
+    folder = tmp_path / "o"
+    assert program.main(["--device", "cpu", "--out", str(folder), "--variants", "sp_sa", "--minutes", "30"]) == 0
+    rows = store.load(folder / "models")
+    assert set(rows["metric"]) >= {"images_per_s", "train_ratio", "peak_mib", "top1"}
+    assert len(list((folder / "models" / "recipes").iterdir())) == 2
+    page = (folder / "report.html").read_text()
+    assert "its file is missing" not in page
+    assert "study gpu-224" in page
