@@ -296,10 +296,11 @@ def test_torch_knows_the_operator():
     torch.library.opcheck(operator.attention, given)
 
 
-def test_a_compiled_layer_is_one_graph():
-    attention = layer("sp_sa+swin[window=2]", "triton", (4, 4))
+@pytest.mark.parametrize("mask", ["swin[window=2]", "window[height=1,width=1]"])
+def test_a_compiled_layer_is_one_graph(mask):
+    attention = layer(f"sp_sa+{mask}", "triton", (4, 4), heads=1)
     compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
-    x = torch.randn(2, 17, 64, requires_grad=True)
+    x = torch.randn(2, 17, SIXTEEN, requires_grad=True)
     found, expected = [], []
     for function, into in ((compiled, found), (attention, expected)):
         out = function(x, (4, 4))
