@@ -86,6 +86,22 @@ def from_pairs(pairs: Tensor, grid: Grid, size: tuple[int, int], rows: range) ->
     return table
 
 
+def flat(table: Tensor, grid: Grid) -> Tensor:
+    """A table [..., 2h-1 or 1, 2w-1 or 1] with an entry for every offset, in one row: [..., (2h-1)(2w-1)]."""
+    h, w = grid
+    return table.expand(*table.shape[:-2], 2 * h - 1, 2 * w - 1).flatten(-2)
+
+
+def places(grid: Grid, device: torch.device | None = None, prefix: int = 0) -> tuple[Tensor, int]:
+    """Where a flat table has the offset of a pair: at place[key] - place[query] + centre.
+
+    int64 [P+N], 0 for prefix tokens, which have no offset; and the centre.
+    """
+    h, w = grid
+    y, x = coordinates(grid, device)
+    return F.pad(y * (2 * w - 1) + x, (prefix, 0)), (h - 1) * (2 * w - 1) + w - 1
+
+
 def _runs(table: Tensor, grid: Grid) -> Tensor:
     """[..., w, 2h-1, w]: for each column of queries what it sees across, at every offset down."""
     _check(table, grid)

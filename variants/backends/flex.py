@@ -70,14 +70,12 @@ def score_mod(terms: Terms, device: torch.device, prefix: int, places: Tensor | 
 
     places [P+N]: where a token comes from, where they are not in their own order.
     """
-    prior, bias = (_spread(table, terms) for table in (total_prior(terms), total_bias(terms)))
+    tables = (total_prior(terms), total_bias(terms))
+    prior, bias = (None if table is None else geometry.flat(table, terms.grid) for table in tables)
     if prior is None and bias is None:
         return None
-    h, w = terms.grid
-    y, x = geometry.coordinates(terms.grid, device)
-    place = F.pad(y * (2 * w - 1) + x, (prefix, 0))  # of each token, in memory: dividing its number costs more
+    place, centre = geometry.places(terms.grid, device, prefix)  # in memory: dividing a token's number costs more
     place = place if places is None else place[places]
-    centre = (h - 1) * (2 * w - 1) + w - 1
 
     def changed(score: Tensor, image: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         at = place[key] - place[query] + centre
@@ -134,11 +132,3 @@ def _back(out: Tensor, places: Tensor) -> Tensor:
 def _no_backward(*tensors: Tensor) -> bool:
     """Whether a gradient is asked for where FlexAttention has none."""
     return tensors[0].device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-
-
-def _spread(table: Tensor | None, terms: Terms) -> Tensor | None:
-    """[H or 1, 2h-1 or 1, 2w-1 or 1] -> [H or 1, (2h-1)(2w-1)]"""
-    if table is None:
-        return None
-    h, w = terms.grid
-    return table.expand(-1, 2 * h - 1, 2 * w - 1).flatten(1)

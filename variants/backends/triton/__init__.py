@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from variants import geometry
 from variants.backends.eager import prefix_of
 from variants.geometry import Grid
 from variants.recording import real_numbers
@@ -50,7 +51,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     casts = q.device.type == "cuda" and torch.is_autocast_enabled("cuda")
     if casts:
         q, k, v = (x.to(torch.get_autocast_dtype("cuda")) for x in (q, k, v))
-    prior, bias = (_flat(table, terms.grid) for table in (total_prior(terms), total_bias(terms)))
+    tables = (total_prior(terms), total_bias(terms))
+    prior, bias = (None if x is None else geometry.flat(x, terms.grid).float().contiguous() for x in tables)
     return attention(q, k, v, prior, bias, terms.kept, terms.groups, list(terms.grid), prefix)[0]
 
 
@@ -88,14 +90,6 @@ def _check(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> None:
     for term in (*terms.prior, *terms.bias, terms.kept, terms.groups):
         if term is not None and len(term) not in (1, q.shape[1]):
             raise ValueError(f"a term of {len(term)} heads meets queries of {q.shape[1]}; it is of one or of as many")
-
-
-def _flat(table: Tensor | None, grid: Grid) -> Tensor | None:
-    """[H or 1, 2h-1 or 1, 2w-1 or 1] -> float32 [H or 1, (2h-1)(2w-1)]"""
-    if table is None:
-        return None
-    h, w = grid
-    return table.float().expand(-1, 2 * h - 1, 2 * w - 1).flatten(1).contiguous()
 
 
 @torch.compiler.assume_constant_result  # reads numbers, which no input changes

@@ -60,10 +60,20 @@ def _seen(offs_a, offs_b, patches, groups, tokens, GROUPS: tl.constexpr):
 
 
 @triton.jit
-def _share(tokens, BLOCK: tl.constexpr):
-    """Which image and head, as one number, and which of its blocks is this program's; neighbours share a head."""
-    program = tl.program_id(0)
-    return program // tl.cdiv(tokens, BLOCK), program % tl.cdiv(tokens, BLOCK)
+def _share(heads, tokens, BLOCK: tl.constexpr):
+    """This program's image and head, the number of their first token among all, and its block.
+
+    Neighbours share a head.
+    """
+    pair, block = tl.program_id(0) // tl.cdiv(tokens, BLOCK), tl.program_id(0) % tl.cdiv(tokens, BLOCK)
+    return (pair // heads).to(tl.int64), (pair % heads).to(tl.int64), pair.to(tl.int64) * tokens, block
+
+
+@triton.jit
+def _met(lists, counts, lists_head, counts_head, head, block, tokens, OTHER: tl.constexpr, LISTS: tl.constexpr):
+    """How many blocks of the other kind a block meets, and where the list of them begins."""
+    steps = tl.load(counts + head * counts_head + block) if LISTS else tl.cdiv(tokens, OTHER)
+    return steps, lists + head * lists_head + block * tl.cdiv(tokens, OTHER)
 
 
 @triton.jit
@@ -94,16 +104,14 @@ def forward(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """out [B, H, P+N, D] and lse [B, H, P+N] in base 2, by blocks of queries."""
-    pair, block = _share(tokens, QUERIES)
-    image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
+    image, head, rows, block = _share(heads, tokens, QUERIES)
     offs_q = block * QUERIES + tl.arange(0, QUERIES)
     queries = _block(q + image * q_image + head * q_head, offs_q, q_token, width, tokens, DOT, WIDTH)
     k_base, v_base = k + image * k_image + head * k_head, v + image * v_image + head * v_head
     most = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     mixed = tl.zeros([QUERIES, WIDTH], tl.float32)
-    steps = tl.load(counts + head * counts_head + block) if LISTS else tl.cdiv(tokens, KEYS)
-    row = lists + head * lists_head + block * tl.cdiv(tokens, KEYS)
+    steps, row = _met(lists, counts, lists_head, counts_head, head, block, tokens, KEYS, LISTS)
     for step in range(0, steps):
         other = tl.load(row + step) if LISTS else step
         offs_k = other * KEYS + tl.arange(0, KEYS)
@@ -126,7 +134,7 @@ def forward(
         most = now
     total = tl.where(total == 0.0, 1.0, total)
     _write(out + image * out_image + head * out_head, offs_q, out_token, width, tokens, mixed / total[:, None], WIDTH)
-    tl.store(lse + pair.to(tl.int64) * tokens + offs_q, most + tl.log2(total), mask=offs_q < tokens)
+    tl.store(lse + rows + offs_q, most + tl.log2(total), mask=offs_q < tokens)
 
 
 @triton.jit
@@ -167,9 +175,7 @@ def backward_queries(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """delta [B, H, P+N], the sum of out * above over the width, and where it is WANTED dq, by blocks of queries."""
-    pair, block = _share(tokens, QUERIES)
-    image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
-    rows = pair.to(tl.int64) * tokens
+    image, head, rows, block = _share(heads, tokens, QUERIES)
     offs_q = block * QUERIES + tl.arange(0, QUERIES)
     above_base = above + image * above_image + head * above_head
     slope = _block(above_base, offs_q, above_token, width, tokens, tl.float32, WIDTH)
@@ -182,8 +188,7 @@ def backward_queries(
         most = _row(lse + rows, offs_q, tokens, 0.0)
         k_base, v_base = k + image * k_image + head * k_head, v + image * v_image + head * v_head
         sums = tl.zeros([QUERIES, WIDTH], tl.float32)
-        steps = tl.load(counts + head * counts_head + block) if LISTS else tl.cdiv(tokens, KEYS)
-        row = lists + head * lists_head + block * tl.cdiv(tokens, KEYS)
+        steps, row = _met(lists, counts, lists_head, counts_head, head, block, tokens, KEYS, LISTS)
         for step in range(0, steps):
             other = tl.load(row + step) if LISTS else step
             offs_k = other * KEYS + tl.arange(0, KEYS)
@@ -210,17 +215,14 @@ def backward_keys(
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dk and dv, by blocks of keys; the lists are those of the blocks of queries that see a block of keys."""
-    pair, block = _share(tokens, KEYS)
-    image, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
-    rows = pair.to(tl.int64) * tokens
+    image, head, rows, block = _share(heads, tokens, KEYS)
     offs_k = block * KEYS + tl.arange(0, KEYS)
     keys = _block(k + image * k_image + head * k_head, offs_k, k_token, width, tokens, DOT, WIDTH)
     values = _block(v + image * v_image + head * v_head, offs_k, v_token, width, tokens, DOT, WIDTH)
     q_base, above_base = q + image * q_image + head * q_head, above + image * above_image + head * above_head
     of_keys = tl.zeros([KEYS, WIDTH], tl.float32)
     of_values = tl.zeros([KEYS, WIDTH], tl.float32)
-    steps = tl.load(counts + head * counts_head + block) if LISTS else tl.cdiv(tokens, QUERIES)
-    row = lists + head * lists_head + block * tl.cdiv(tokens, QUERIES)
+    steps, row = _met(lists, counts, lists_head, counts_head, head, block, tokens, QUERIES, LISTS)
     for step in range(0, steps):
         other = tl.load(row + step) if LISTS else step
         offs_q = other * QUERIES + tl.arange(0, QUERIES)

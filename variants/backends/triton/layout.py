@@ -69,17 +69,13 @@ class Layout:
     grid: Grid
     prefix: int
     place: Tensor
+    centre: int
     token: Tensor
     groups: Tensor | None
     order: Tensor | None
     back: Tensor | None
     offsets: Tensor | None
     made: dict[Any, Any]
-
-    @property
-    def centre(self) -> int:
-        h, w = self.grid
-        return (h - 1) * (2 * w - 1) + w - 1
 
     @property
     def entries(self) -> int:
@@ -204,8 +200,8 @@ def _laid_out(terms: Terms, prefix: int, device: torch.device) -> Layout:
         whole = terms.mask(device)
         assert whole is not None
         patches = order.best(whole, terms.grid, ORDERED, prefix)
-    y, x = geometry.coordinates(terms.grid, device)
-    place = F.pad(y * (2 * w - 1) + x, (prefix, 0)).int()
+    place, centre = geometry.places(terms.grid, device, prefix)
+    place = place.int()
     if terms.groups is not None:
         groups = F.pad(terms.groups.to(device).int(), (prefix, 0))
     moved = None
@@ -216,7 +212,7 @@ def _laid_out(terms: Terms, prefix: int, device: torch.device) -> Layout:
     token = place.new_full((h * (2 * w - 1),), -1)
     token[place[prefix:].long()] = torch.arange(prefix, len(place), device=device).int()
     back = None if moved is None else moved.argsort()
-    return Layout(terms.grid, prefix, place.contiguous(), token, groups, moved, back, offsets, {})
+    return Layout(terms.grid, prefix, place.contiguous(), centre, token, groups, moved, back, offsets, {})
 
 
 def _compact(met: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,9 +109,8 @@ def _of_tables(
     run = _Run("tables", q, prior, masked, at)
     images, heads = q.shape[:2]
     pairs = at.pairs(run.tile.queries, run.tile.keys)
-    chunks = max(1, min(CHUNKS, images))
-    together = -(-images // chunks)
-    chunks = max(1, -(-images // max(1, together)))
+    together = max(1, -(-images // CHUNKS))  # of a chunk
+    chunks = max(1, -(-images // together))
     blocks = len(pairs.first)
     room = (chunks, heads, blocks, pairs.span)
     parts = [torch.empty(room, dtype=torch.float32, device=q.device) if one else run.nothing
