@@ -150,7 +150,7 @@ def _look_at_file(path: str, decode: bool, known: Record | None) -> Record:
 
 def _look_at_bytes(name: str, content: bytes, times: tuple[int, int], decode: bool) -> Record:
     try:
-        check(io.BytesIO(content), decode)
+        check(io.BytesIO(content), name, decode)
     except DAMAGE as error:
         raise ValueError(damage(name, error)) from error
     return f"{len(content)} {times[0]} {times[1]} {int(decode)} {_digest(content)}"

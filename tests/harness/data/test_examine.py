@@ -32,7 +32,7 @@ def opened(monkeypatch):
     """How many files were opened as pictures."""
     seen = []
     plain = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, *rest: seen.append(file) or plain(file, *rest))
+    monkeypatch.setattr(Image, "open", lambda file, *rest, **named: seen.append(file) or plain(file, *rest, **named))
     return seen
 
 
