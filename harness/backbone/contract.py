@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from harness.backbone.embed import ConvStem, PatchEmbed
 from harness.backbone.sizes import Size, size_of
 from harness.backbone.start import resampled
-from harness.backbone.vit import Block, ViT, create, grid_for, positions_on
+from harness.backbone.vit import Block, Logits, ViT, create, grid_for, positions_on
 from harness.backbone.weights import translate
 from variants.geometry import Grid
 
@@ -86,11 +86,11 @@ class TimmViT(ViT):
     @property
     def num_prefix_tokens(self) -> int:
         """How many tokens of `forward_features` stand before the patches."""
-        return int(self.cls_token is not None)
+        return self.prefix
 
-    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+    def embed(self, images: Tensor, box: Tensor | None = None) -> tuple[Tensor, Grid]:
         """As ViT.embed, with dropout."""
-        x, grid = super().embed(images)
+        x, grid = super().embed(images, box)
         return self.pos_drop(x), grid
 
     def layer(self, number: int, x: Tensor, grid: Grid) -> Tensor:
@@ -102,14 +102,19 @@ class TimmViT(ViT):
 
     def head_of(self, tokens: Tensor) -> Tensor:
         """As ViT.head_of, with the pooling of `global_pool` and dropout; [B, C] where there is no head."""
-        pooled = self._pooled(tokens)
-        if not self.num_classes:
-            return pooled
-        logits: Tensor = self.head(pooled)
-        if self.aux_head is None or not self.global_pool:
-            return logits
-        patches = self.head_drop(tokens[:, self.num_prefix_tokens :])
-        return logits + 0.5 * self.aux_head(patches).amax(dim=1)
+        return self.heads_of(tokens).together() if self.num_classes else self._pooled(tokens)
+
+    def heads_of(self, tokens: Tensor) -> Logits:
+        """As ViT.heads_of, with the pooling of `global_pool` and dropout; without pooling the one head alone."""
+        logits = self.head(self._pooled(tokens))
+        if not self.global_pool:
+            return Logits(logits)
+        dist, patches = self.head_drop(tokens[:, 1]), self.head_drop(tokens[:, self.prefix :])
+        return Logits(
+            logits,
+            None if self.head_dist is None else self.head_dist(dist),
+            None if self.aux_head is None else self.aux_head(patches),
+        )
 
     def _pooled(self, tokens: Tensor) -> Tensor:
         pooled: Tensor = self.head_drop(global_pool_nlc(tokens, self.global_pool, self.num_prefix_tokens))
@@ -192,7 +197,8 @@ class TimmViT(ViT):
         taken, last = self._taken(indices)
         self.blocks = self.blocks[: last + 1]
         if self.size.class_token == "late" and last < self.spatial_layers:
-            self.cls_token = None
+            self.cls_token = self.dist_token = None
+            self.prefix = 0
             prune_head = prune_head or self.global_pool == "token"
         if prune_norm:
             self.norm = nn.Identity()
@@ -200,12 +206,12 @@ class TimmViT(ViT):
             self.reset_classifier(0, "")
         return taken
 
-    def get_classifier(self) -> nn.Module:
-        """The head; of two, that of the class token."""
-        return self.head
+    def get_classifier(self) -> Any:
+        """The head; with a distillation token both, as timm's distilled models say; else that of the class token."""
+        return self.head if self.head_dist is None else (self.head, self.head_dist)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new head, or with 0 classes none; with it the token head, if there is one. None keeps the pooling.
+        """A new head, or with 0 classes none; with it the other heads, if there are any. None keeps the pooling.
 
         Raises ValueError for what cannot be pooled, or fewer classes than none.
         """
@@ -215,7 +221,8 @@ class TimmViT(ViT):
             self._set_pool(global_pool)
         self.num_classes = num_classes
         self.head = self._linear() if num_classes else nn.Identity()
-        self.aux_head = self._linear() if num_classes and self.size.token_head else None
+        self.head_dist = self._linear() if num_classes and self.dist_token is not None else None
+        self.aux_head = self._linear() if num_classes and self.size.aux_head else None
 
     def _set_pool(self, pool: str) -> None:
         choices = POOLS if self.cls_token is not None else POOLS[1:]
@@ -239,7 +246,7 @@ class TimmViT(ViT):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names by depth, for timm's layer decay. The heads match none, and so come last."""
         return {
-            "stem": r"^cls_token|pos_embed|patch_embed",
+            "stem": r"^cls_token|dist_token|pos_embed|patch_embed",
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         }
 
@@ -351,7 +358,7 @@ def fitted(state: Mapping[str, Tensor], model: TimmViT) -> dict[str, Tensor]:
     grid = (px[0] // model.patch_size, px[1] // model.patch_size)
     learned = own.get("pos_embed")
     if grid == model.grid or (
-        learned is not None and learned.shape[1] not in (grid[0] * grid[1], grid[0] * grid[1] + 1)
+        learned is not None and learned.shape[1] not in (grid[0] * grid[1], grid[0] * grid[1] + model.size.prefix)
     ):
         return own
     return resampled(own, model, grid)  # of another head, say, timm takes care

@@ -29,9 +29,9 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> Mismatch | None:
     """How a state dict, in this backbone's names, differs from a model; None where every tensor fits."""
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     brought = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if _absorbs(model) and "cls_token" in brought and "pos_embed" in brought:
+    if isinstance(model, ViT) and _absorbs(model) and "cls_token" in brought and "pos_embed" in brought:
         _, tokens, width = own["pos_embed"]
-        if brought["pos_embed"] == (1, tokens + 1, width):
+        if brought["pos_embed"] == (1, tokens + model.size.prefix, width):
             brought["pos_embed"] = own["pos_embed"]
     if own == brought:
         return None
@@ -90,7 +90,8 @@ def _square(model: ViT, shape: tuple[int, ...]) -> int | None:
     """The side of the square grid that a position embedding [1, prefix + N, C] is of; None where it is of none."""
     if len(shape) != 3 or shape[1] < 2:
         return None
-    prefixes = (1,) if model.size.class_token == "input" else (0, 1) if model.size.class_token == "late" else (0,)
+    prefix = model.size.prefix
+    prefixes = {"none": (0,), "input": (prefix,), "late": (0, prefix)}[model.size.class_token]
     return next(
         (side for prefix in prefixes if (side := math.isqrt(shape[1] - prefix)) ** 2 == shape[1] - prefix), None
     )

@@ -22,8 +22,9 @@ class Size:
 
     mlp_hidden: the hidden width of the MLPs, None for mlp_ratio times the width. pos_std: the standard deviation that a
     learned position embedding starts with. stem_width: channels of a convolutional stem, None for a plain patch
-    embedding. skip_scale: each branch is divided by it. token_head: a second head on the patch tokens, whose largest
-    logits count half. peg: CPVT's depthwise convolution after each block.
+    embedding. skip_scale: each branch is divided by it. aux_head: a second head on the patch tokens, whose largest
+    logits count half. distilled: a second token beside the class token with a head of its own, as DeiT's. peg: CPVT's
+    depthwise convolution after each block.
     """
 
     width: int
@@ -38,8 +39,14 @@ class Size:
     norm_eps: float = 1e-6
     stem_width: int | None = None
     skip_scale: float = 1.0
-    token_head: bool = False
+    aux_head: bool = False
+    distilled: bool = False
     peg: bool = False
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens stand before the patches in the end: class token and distillation token."""
+        return 0 if self.class_token == "none" else 1 + self.distilled
 
     @property
     def hidden(self) -> int:
@@ -52,7 +59,7 @@ class Size:
 
 _LV_VIT_S = Size(
     width=384, num_heads=6, depth=16, mlp_ratio=3.0, class_token="input", qkv_bias=False, norm_eps=1e-5, stem_width=64,
-    skip_scale=2.0, token_head=True,
+    skip_scale=2.0, aux_head=True,
 )  # fmt: skip
 _LV_VIT_M = replace(_LV_VIT_S, width=512, num_heads=8, depth=20)
 _LV_VIT_L = replace(_LV_VIT_S, width=768, num_heads=12, depth=24, stem_width=128, skip_scale=3.0)
@@ -74,6 +81,10 @@ SIZES = {
 }
 
 
+# What a study may set in place of the size's own choice.
+FACTORS = ("num_heads", "class_token", "pos_embed", "pos_std", "peg", "aux_head", "distilled")
+
+
 def size_of(name: str) -> Size:
     """The size of that name. Raises ValueError for one that does not exist."""
     if name not in SIZES:
@@ -90,6 +101,6 @@ def in_full(entries: Mapping[str, Any]) -> dict[str, Any]:
     if size is None:
         return dict(entries)
     named = {name: value for name, value in entries.items() if value is not None}
-    own = {name: getattr(size, name) for name in ("num_heads", "class_token", "pos_embed", "pos_std", "peg")}
+    own = {name: getattr(size, name) for name in FACTORS}
     own["spatial_layers"] = size.spatial_layers(named.get("class_token", size.class_token))
     return {**entries, **own, **named}

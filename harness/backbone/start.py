@@ -28,7 +28,7 @@ from variants.geometry import Grid
 
 TIMM = "timm:"
 PLAIN = ("qkv.", "proj.")  # the parameters of plain attention, which all variants have
-HEADS = ("head.", "aux_head.")
+HEADS = ("head.", "head_dist.", "aux_head.")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _grid_of(model: ViT, state: Mapping[str, Tensor], source: str) -> Grid:
             raise ValueError(f"{source} has a position embedding of {h * w} patches, which may be {side} x {side} or "
                              f"the model's {h} x {w}; choose an image size with another number")  # fmt: skip
         return model.grid
-    for prefix in {"none": (0,), "input": (1,), "late": (1, 0)}[model.size.class_token]:
+    own = model.size.prefix
+    for prefix in {"none": (0,), "input": (own,), "late": (own, 0)}[model.size.class_token]:
         side = isqrt(max(0, learned.shape[1] - prefix))
         if side and side**2 == learned.shape[1] - prefix:
             return side, side

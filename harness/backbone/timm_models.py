@@ -42,7 +42,7 @@ def described(size: str, px: int) -> dict[str, Any]:
         "url": "", "num_classes": 1000, "input_size": (3, px, px), "pool_size": None, "fixed_input_size": True,
         "crop_pct": 0.9, "interpolation": "bicubic", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
         "first_conv": "patch_embed.conv1" if own.stem_width else "patch_embed.proj",
-        "classifier": ("head", "aux_head") if own.token_head else "head",
+        "classifier": ("head", "aux_head") if own.aux_head else "head",
     }  # fmt: skip
 
 

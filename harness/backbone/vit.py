@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from operator import index
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from timm.layers import Mlp, build_sincos2d_pos_embed, resample_abs_pos_embed
@@ -51,6 +51,26 @@ class Block(nn.Module):
         return x if self.skip_scale == 1 else x / self.skip_scale
 
 
+class Logits(NamedTuple):
+    """What the heads say apart: of the class token or the mean [B, classes], the distillation token [B, classes], and
+    the patches [B, N, classes]; None where there is no such head."""
+
+    cls: Tensor
+    dist: Tensor | None = None
+    patches: Tensor | None = None
+
+    def together(self) -> Tensor:
+        """[B, classes]: the mean of class and distillation token, and half of the largest logit over the patches.
+
+        Sources: DeiT, arXiv 2012.12877, section 3; LV-ViT's and SP-ViT's code.
+        """
+        logits = self.cls if self.dist is None else (self.cls + self.dist) / 2
+        return logits if self.patches is None else logits + 0.5 * self.patches.amax(dim=1)
+
+    def float(self) -> Logits:
+        return Logits(*(None if part is None else part.float() for part in self))  # type: ignore[arg-type]
+
+
 class ViT(nn.Module):
     """images [B, in_chans, H, W] -> logits [B, num_classes], for any H and W that the patch divides. See `create`."""
 
@@ -74,13 +94,15 @@ class ViT(nn.Module):
         self.precision = precision
         self.spec, self.size, self.grid, self.patch_size = spec, size, grid, patch_size
         self.spatial_layers = spatial_layers
-        self._prefix = int(size.class_token == "input")  # tokens of the position embedding that are no patches
+        self.prefix = size.prefix  # tokens before the patches, in the end
+        self._prefix = size.prefix if size.class_token == "input" else 0  # those that have a position embedding
         tokens = grid[0] * grid[1] + self._prefix
         self.patch_embed = (
             PatchEmbed(patch_size, in_chans, size.width) if size.stem_width is None
             else ConvStem(patch_size, in_chans, size.width, size.stem_width)
         )  # fmt: skip
         self.cls_token = None if size.class_token == "none" else nn.Parameter(torch.zeros(1, 1, size.width))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, size.width)) if size.distilled else None
         learned = size.pos_embed == "learned"
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, size.width)) if learned else None
         shared: dict[Any, Any] = {}
@@ -95,16 +117,18 @@ class ViT(nn.Module):
             self.blocks.append(Block(attention, size, rate))
         self.norm = nn.LayerNorm(size.width, eps=size.norm_eps)
         self.head = nn.Linear(size.width, num_classes)
-        self.aux_head = nn.Linear(size.width, num_classes) if size.token_head else None
+        self.head_dist = nn.Linear(size.width, num_classes) if size.distilled else None
+        self.aux_head = nn.Linear(size.width, num_classes) if size.aux_head else None
         self._init_shared()
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
 
     def _init_shared(self) -> None:
-        if self.cls_token is not None:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        for token in (self.cls_token, self.dist_token):
+            if token is not None:
+                nn.init.trunc_normal_(token, std=0.02)
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=self.size.pos_std, a=-10, b=10)
-        heads = [self.head] if self.aux_head is None else [self.head, self.aux_head]
+        heads = [head for head in (self.head, self.head_dist, self.aux_head) if head is not None]
         for linear in [*heads, *(fc for block in self.blocks for fc in (block.mlp.fc1, block.mlp.fc2))]:
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
@@ -123,48 +147,59 @@ class ViT(nn.Module):
             return None
         return positions_on(self.pos_embed, grid, self.grid, self._prefix, like)
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """[B, P+N, C]: the tokens after the last norm."""
-        x, grid = self.embed(images)
+    def tokens(self, images: Tensor, box: Tensor | None = None) -> Tensor:
+        """[B, P+N, C]: the tokens after the last norm; box: as of `embed`."""
+        x, grid = self.embed(images, box)
         for layer in range(len(self.blocks)):
             x = self.layer(layer, x, grid)
         return self.norm(x)
 
-    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
-        """The tokens [B, P+N, C] before the first block, positions added, and the grid; P counts no late token."""
+    def embed(self, images: Tensor, box: Tensor | None = None) -> tuple[Tensor, Grid]:
+        """The tokens [B, P+N, C] before the first block, positions added, and the grid; P counts no late token.
+
+        box: bool [h, w], the patches that image i takes from image B-1-i, before positions are added (MixToken).
+        """
         grid = self.grid_of(images)
         x = self.patch_embed(images)
+        if box is not None:
+            x = torch.where(box.flatten()[:, None], x.flip(0), x)
         positions = self.positions(grid, x)
         if self._prefix:
-            x = self._with_class_token(x)
+            x = self._with_tokens(x)
         return x if positions is None else x + positions, grid
 
     def layer(self, number: int, x: Tensor, grid: Grid) -> Tensor:
         """Block `number` on tokens [B, P+N, C]; a late class token joins before the first plain block."""
         if self.size.class_token == "late" and number == self.spatial_layers:
-            x = self._with_class_token(x)
+            x = self._with_tokens(x)
         out: Tensor = self.blocks[number](x, grid)
         return out
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, num_classes]; in bfloat16 torch's autocast does the products, relations and logits are float32."""
         if self.precision == "float32":
-            return self.logits(images)
+            return self.head_of(self.tokens(images))
         with torch.autocast(images.device.type, getattr(torch, self.precision)):
-            return self.logits(images).float()
+            return self.head_of(self.tokens(images)).float()
 
-    def logits(self, images: Tensor) -> Tensor:
-        """[B, num_classes]. With a token head, half of its largest logit over the patches is added, as LV-ViT infers.
-
-        LV-ViT and SP-ViT train both heads on token labels; without such labels the sum is trained.
-        """
-        return self.head_of(self.tokens(images))
+    def apart(self, images: Tensor, box: Tensor | None = None) -> Logits:
+        """As the forward, but what each head says, for training; box: as of `embed`."""
+        if self.precision == "float32":
+            return self.heads_of(self.tokens(images, box))
+        with torch.autocast(images.device.type, getattr(torch, self.precision)):
+            return self.heads_of(self.tokens(images, box)).float()
 
     def head_of(self, tokens: Tensor) -> Tensor:
-        """[B, num_classes] of the tokens [B, P+N, C] after the last norm."""
-        prefix = int(self.cls_token is not None)
-        logits: Tensor = self.head(tokens[:, 0] if prefix else tokens.mean(dim=1))
-        return logits if self.aux_head is None else logits + 0.5 * self.aux_head(tokens[:, prefix:]).amax(dim=1)
+        """[B, num_classes] of the tokens [B, P+N, C] after the last norm; without labels for each head, so it trains."""
+        return self.heads_of(tokens).together()
+
+    def heads_of(self, tokens: Tensor) -> Logits:
+        """What each head says of the tokens [B, P+N, C] after the last norm."""
+        return Logits(
+            self.head(tokens[:, 0] if self.prefix else tokens.mean(dim=1)),
+            None if self.head_dist is None else self.head_dist(tokens[:, 1]),
+            None if self.aux_head is None else self.aux_head(tokens[:, self.prefix :]),
+        )
 
     def keep_terms(self) -> AbstractContextManager[None]:
         """For inference with weights that stay: inside, each layer computes its terms once a grid.
@@ -201,7 +236,7 @@ class ViT(nn.Module):
         """The layers that carry the variant, each with an input of the shape that it gets, and the grid."""
         grid = self.grid_of(images)
         late = self.size.class_token == "late" and self.spatial_layers > 0
-        prefix = int(self.cls_token is not None and not late)
+        prefix = 0 if late else self.prefix
         like = images.new_zeros(len(images), prefix + grid[0] * grid[1], self.size.width)
         for block in self.blocks[: self.spatial_layers] or self.blocks:
             yield block.attn, like, grid
@@ -209,11 +244,11 @@ class ViT(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """timm's exemptions by name (1-D parameters are exempt by timm's rule), and those that a variant names."""
         own = {f"blocks.{i}.attn.{n}" for i, block in enumerate(self.blocks) for n in block.attn.no_weight_decay()}
-        return {"pos_embed", "cls_token"} | own
+        return {"pos_embed", "cls_token", "dist_token"} | own
 
-    def _with_class_token(self, x: Tensor) -> Tensor:
-        assert self.cls_token is not None
-        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+    def _with_tokens(self, x: Tensor) -> Tensor:
+        tokens = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.dist_token) if token is not None]
+        return torch.cat([*tokens, x], dim=1)
 
 
 def positions_on(learned: Tensor | None, grid: Grid, own: Grid, prefix: int, like: Tensor) -> Tensor:
@@ -260,6 +295,8 @@ def create(
     pos_embed: PosEmbed | None = None,
     pos_std: float | None = None,
     peg: bool | None = None,
+    aux_head: bool | None = None,
+    distilled: bool | None = None,
     qkv_bias: bool | None = None,
     mlp_hidden: int | None = None,
     drop_path: float = 0.0,
@@ -281,6 +318,8 @@ def create(
         "pos_embed": pos_embed,
         "pos_std": pos_std,
         "peg": peg,
+        "aux_head": aux_head,
+        "distilled": distilled,
         "qkv_bias": qkv_bias,
         "mlp_hidden": mlp_hidden,
     }
@@ -288,6 +327,9 @@ def create(
     _check_word("class_token", chosen.class_token, ClassToken)
     _check_word("pos_embed", chosen.pos_embed, PosEmbed)
     _check_word("precision", precision, Precision)
+    if chosen.distilled and chosen.class_token == "none":
+        raise ValueError("distilled=True adds a token beside the class token, and class_token=none has none; choose "
+                         "class_token=late or input")  # fmt: skip
     late = chosen.class_token == "late"
     layers = spatial_layers if spatial_layers is not None else chosen.spatial_layers(chosen.class_token)
     if not 0 <= layers <= chosen.depth - late:
@@ -315,10 +357,12 @@ def _check_word(name: str, word: str, choices: Any) -> None:
 
 
 def _fit_pos_embed(model: ViT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Lets a late class token absorb its position entry: timm's N+1 become N and cls_token += pos_embed[:, 0]."""
-    entries, token = state.get(f"{prefix}pos_embed"), state.get(f"{prefix}cls_token")
-    if model.size.class_token != "late" or model.pos_embed is None or entries is None or token is None:
+    """Lets late tokens absorb their position entries: timm's N+1 become N and cls_token += pos_embed[:, 0]."""
+    entries, names = state.get(f"{prefix}pos_embed"), [f"{prefix}{name}" for name in ("cls_token", "dist_token")]
+    late = names[: model.size.prefix]
+    if model.size.class_token != "late" or model.pos_embed is None or entries is None or not {*late} <= {*state}:
         return
-    if entries.shape[1] == model.pos_embed.shape[1] + 1:
-        state[f"{prefix}cls_token"] = token + entries[:, :1]
-        state[f"{prefix}pos_embed"] = entries[:, 1:]
+    if entries.shape[1] == model.pos_embed.shape[1] + len(late):
+        for at, name in enumerate(late):
+            state[name] = state[name] + entries[:, at : at + 1]
+        state[f"{prefix}pos_embed"] = entries[:, len(late) :]

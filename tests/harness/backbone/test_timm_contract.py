@@ -99,7 +99,7 @@ def test_head_of_features_is_the_forward_of_every_factor(name, class_token, give
 def test_another_forward_is_noticed(monkeypatch):
     true = TimmViT.embed
     with monkeypatch.context() as patch, noticed():
-        patch.setattr(TimmViT, "embed", lambda self, batch: (true(self, batch)[0].flip(1), true(self, batch)[1]))
+        patch.setattr(TimmViT, "embed", lambda self, batch, box: (true(self, batch)[0].flip(1), true(self, batch)[1]))
         steps_are_the_forward(TINY)
     with monkeypatch.context() as patch, noticed():
         patch.setattr(TimmViT, "head_of", lambda self, tokens: self.head(self._pooled(tokens)))
@@ -256,17 +256,17 @@ def test_intermediates(class_token, norm, fmt):
 
 
 def test_wrong_intermediates_are_noticed(monkeypatch):
-    true, join = TimmViT.forward_intermediates, TimmViT._with_class_token
+    true, join = TimmViT.forward_intermediates, TimmViT._with_tokens
     with monkeypatch.context() as patch, noticed():  # the norm is forgotten
         patch.setattr(TimmViT, "forward_intermediates", lambda self, x, norm, **given: true(self, x, **given))
         intermediates_are_the_blocks_outputs("late", norm=True)
     with monkeypatch.context() as patch, noticed():  # the class token stands last
-        patch.setattr(TimmViT, "_with_class_token", lambda self, x: join(self, x).roll(-1, dims=1))
+        patch.setattr(TimmViT, "_with_tokens", lambda self, x: join(self, x).roll(-1, dims=1))
         intermediates_are_the_blocks_outputs("late")
         steps_are_the_forward(TINY)
     with monkeypatch.context() as patch, noticed():  # rows and columns are swapped
         true_embed = TimmViT.embed
-        patch.setattr(TimmViT, "embed", lambda self, batch: (true_embed(self, batch)[0], self.grid_of(batch)[::-1]))
+        patch.setattr(TimmViT, "embed", lambda self, x, box=None: (true_embed(self, x)[0], self.grid_of(x)[::-1]))
         intermediates_are_the_blocks_outputs("none")
 
 
