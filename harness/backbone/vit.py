@@ -190,7 +190,7 @@ class ViT(nn.Module):
             return self.heads_of(self.tokens(images, box)).float()
 
     def head_of(self, tokens: Tensor) -> Tensor:
-        """[B, num_classes] of the tokens [B, P+N, C] after the last norm; without labels for each head, so it trains."""
+        """[B, num_classes] of the tokens [B, P+N, C] after the last norm."""
         return self.heads_of(tokens).together()
 
     def heads_of(self, tokens: Tensor) -> Logits:

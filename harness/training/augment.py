@@ -8,21 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
 from timm.data import create_transform, rand_augment_transform
 from timm.data.auto_augment import auto_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from harness.data import Dataset, Images
 from harness.training import rng
+from harness.training.dense import Maps
 from harness.training.recipe import Recipe
 
 CPU = torch.device("cpu")
+Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,69 @@ class Transformed:
     labels: Tensor
     transform: Callable[[Image.Image], Tensor]
 
-    def read(self, place: int, words: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+    def read(self, place: int, words: tuple[object, ...]) -> tuple[Tensor, ...]:
         """uint8 [c, H, W] and its label; the words seed what is drawn."""
         found = self.images[place]
         picture = to_picture(found) if isinstance(found, Tensor) else found
         rng.reseed(CPU, *words)
         return self.transform(picture), self.labels[place]
+
+
+@dataclass(frozen=True)
+class Located(Transformed):
+    """With each picture the part of it that is shown, and its label map."""
+
+    transform: Noting
+    maps: Maps
+
+    def read(self, place: int, words: tuple[object, ...]) -> tuple[Tensor, ...]:
+        """uint8 [c, H, W], its label, its box [4] and whether it is mirrored, as of `Cut`, and its map's two parts."""
+        image, label = super().read(place, words)
+        values, indices = self.maps[torch.tensor([place])]
+        return image, label, self.transform.box, self.transform.mirrored, values[0], indices[0]
+
+
+class Noting:
+    """A training transform that notes where it cut the last picture, and whether it mirrored it.
+
+    As in LV-ViT's code, what a policy of aa does to a picture's geometry is not noted.
+    """
+
+    def __init__(self, transform: transforms.Compose):
+        self.box, self.mirrored = torch.tensor([0.0, 0, 1, 1]), torch.tensor(False)
+        self._pad = 0
+        self._steps = [self._noted(step) for step in transform.transforms]
+
+    def __call__(self, picture: Image.Image) -> Any:
+        self.box, self.mirrored = torch.tensor([0.0, 0, 1, 1]), torch.tensor(False)
+        found: Any = picture
+        for step in self._steps:
+            found = step(found)
+        return found
+
+    def _noted(self, step: Any) -> Any:
+        if isinstance(step, transforms.RandomHorizontalFlip):
+            return partial(self._flip, p=step.p)
+        if isinstance(step, RandomResizedCropAndInterpolation | transforms.RandomCrop):
+            own: Any = step
+            own.get_params = partial(self._crop, own.get_params, getattr(step, "padding", None) or 0)
+        return step
+
+    def _crop(self, draw: Callable[..., Box], pad: int, picture: Image.Image, *given: Any) -> Box:
+        """What `draw` does, on a picture that was padded on all sides."""
+        found = draw(picture, *given)
+        top, left, tall, wide = found
+        w, h = picture.width - 2 * pad, picture.height - 2 * pad
+        sides = [(left - pad) / w, (top - pad) / h, (left - pad + wide) / w, (top - pad + tall) / h]
+        self.box = torch.tensor(sides)
+        return found
+
+    def _flip(self, picture: Image.Image, p: float) -> Image.Image:
+        """torchvision's flip, by the same draw."""
+        if not torch.rand(1) < p:
+            return picture
+        self.mirrored = torch.tensor(True)
+        return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
 class Loaded(TorchDataset):
@@ -47,7 +108,7 @@ class Loaded(TorchDataset):
     def __init__(self, shown: Transformed):
         self.shown = shown
 
-    def __getitem__(self, at: tuple[int, tuple[object, ...]]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, at: tuple[int, tuple[object, ...]]) -> tuple[Tensor, ...]:
         return self.shown.read(*at)
 
 
@@ -57,7 +118,7 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
 
 
-def policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> Callable[[Image.Image], Tensor]:
+def policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> transforms.Compose:
     """The training transform: picture -> uint8 [c, H, W].
 
     A picture of a tree is cropped at random and resized (timm's create_transform); an image from memory keeps its size
@@ -75,7 +136,7 @@ def policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> Callable[[Im
         ) from error
 
 
-def _policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> Callable[[Image.Image], Tensor]:
+def _policy(recipe: Recipe, size: tuple[int, int], data: Dataset) -> transforms.Compose:
     if data.streamed:
         return create_transform(
             (data.channels, *size), is_training=True, use_prefetcher=True, interpolation="bicubic",

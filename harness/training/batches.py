@@ -22,22 +22,24 @@ from torch.utils.data import DataLoader
 
 from harness import distributed
 from harness.data import Dataset, Images, resize
-from harness.training import rng
-from harness.training.augment import Loaded, Transformed, policy
+from harness.training import dense, rng
+from harness.training.augment import Loaded, Located, Noting, Transformed, policy
+from harness.training.dense import Cut, Targets, TokenLabels
 from harness.training.recipe import Recipe
 
 TEST_BATCH = 512
 CROP = 0.875  # the share of a picture's shorter side that a test sees, as DeiT's
 
 Batch = tuple[Tensor, Tensor]
+Lesson = tuple[Tensor, Tensor | Targets]
 
 
 class Feed(Protocol):
-    """Training batches: normalised images [B, c, H, W] and labels int64 [B], on the device."""
+    """Training batches: normalised images [B, c, H, W] and labels int64 [B], or targets, on the device."""
 
     steps: int
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Lesson]:
         """The batches of an epoch, from step `start` on."""
 
 
@@ -47,7 +49,8 @@ class Source:
 
     Of every batch of the recipe's size this process gets its share (harness/distributed.py). An epoch has as many
     updates as the whole training set of the study has batches (`images` of them, an incomplete last one left out), also
-    where fewer are chosen: these are then seen more often (as ConViT does, arXiv 2103.10697).
+    where fewer are chosen: these are then seen more often (as ConViT does, arXiv 2103.10697). tokens: the label maps of
+    the training images, which move with them.
     """
 
     data: Dataset
@@ -58,6 +61,7 @@ class Source:
     chosen: Tensor
     images: int
     workers: int = 0
+    tokens: TokenLabels | None = None
 
     @property
     def steps(self) -> int:
@@ -96,7 +100,7 @@ class Resident(Source):
     def _labels(self) -> Tensor:
         return self.data.train_y.to(self.device)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Lesson]:
         order, recipe, placed = self.order(epoch), self.recipe, self.data.placed
         pad = recipe.crop_pad
         shifts = torch.randint(2 * pad + 1, (*order.shape, 2), generator=self._stream("shift", epoch))
@@ -112,26 +116,50 @@ class Resident(Source):
                 images = torch.where(flip[:, None, None, None], images.flip(-1), images)
             if placed is not None:
                 images = placed.lay(images, self._images, *layout)
-            yield resize(self.data.normalise(images), self.size), self._labels[places]
+            labels: Tensor | Targets = self._labels[places]
+            if self.tokens is not None:
+                labels = self.tokens.targets(
+                    self._labels[places], self.tokens.maps[places], self._cut(shift, flip, layout)
+                )
+            yield resize(self.data.normalise(images), self.size), labels
+
+    def _cut(self, shift: Tensor, flip: Tensor, layout: list[Tensor]) -> Cut:
+        """What a batch shows of its images: shifts int64 [B, 2], flips bool [B], and where a canvas has them."""
+        placed, pad = self.data.placed, self.recipe.crop_pad
+        h, w = self._images.shape[-2:]
+        sides = torch.tensor([h, w], device=shift.device)
+        frame = torch.tensor([0.0, 0, 1, 1], device=shift.device).expand(len(shift), 4)
+        if placed is not None:
+            top, left = layout[0].unbind(1)
+            high, wide = placed.size
+            frame = torch.stack([-left / w, -top / h, (wide - left) / w, (high - top) / h], dim=1)
+        return dense.seen(frame, flip, (shift - pad) / sides)
 
 
 class Streamed(Source):
     """Pictures through timm's training transforms, in worker processes."""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Lesson]:
         order, mine = self.order(epoch)[start:, self.mine], self.mine.tolist()
-        pictures = Transformed(self.data.train_x, self.data.train_y, policy(self.recipe, self.size, self.data))
+        transform = policy(self.recipe, self.size, self.data)
         numbers = (
             [(place, (self.seed, "picture", epoch, step, at)) for at, place in zip(mine, batch.tolist(), strict=True)]
             for step, batch in enumerate(order, start)
         )
-        yield from moved(pictures, numbers, self.workers, self.data, self.device)
+        if self.tokens is None:
+            pictures = Transformed(self.data.train_x, self.data.train_y, transform)
+            yield from moved(pictures, numbers, self.workers, self.data, self.device)
+            return
+        located = Located(self.data.train_x, self.data.train_y, Noting(transform), self.tokens.maps)
+        for images, labels, boxes, mirrored, *maps in loaded(located, numbers, self.workers, self.device):
+            targets = self.tokens.targets(labels, (maps[0], maps[1]), Cut(boxes, mirrored))
+            yield self.data.normalise(images), targets
 
 
 class Generated(Source):
     """Images drawn anew for every step: no training image is seen twice."""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Lesson]:
         assert self.data.fresh is not None
         for step in range(start, self.steps):
             images, labels = self.data.fresh(self._stream("fresh", epoch, step), self.recipe.batch_size)
@@ -176,13 +204,21 @@ def moved(
     pictures: Transformed, numbers: Iterable[list[Any]], workers: int, data: Dataset, device: torch.device
 ) -> Iterator[Batch]:
     """Batches of transformed pictures on the device, normalised. Raises ValueError for one that cannot be read."""
+    for images, labels in loaded(pictures, numbers, workers, device):
+        yield data.normalise(images), labels
+
+
+def loaded(
+    pictures: Transformed, numbers: Iterable[list[Any]], workers: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """What is read of each picture, in batches on the device. Raises ValueError for one that cannot be read."""
     sampler: Any = numbers  # an iterable is all that is asked of it
     loader: Iterable[Any] = DataLoader(
         Loaded(pictures), batch_sampler=sampler, num_workers=workers, pin_memory=device.type == "cuda"
     )
     try:
-        for images, labels in loader:
-            yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+        for batch in loader:
+            yield [part.to(device, non_blocking=True) for part in batch]
     except ValueError as error:  # a worker's comes with its whole traceback; its own sentence is the last line
         raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from harness import distributed
 from harness.training.batches import Batch, Feed, Mixing
 from harness.training.checkpoint import Checkpoints, State
+from harness.training.dense import Targets
+from harness.training.objective import Objective, classified
 from harness.training.recipe import Recipe
 from variants import keep_terms
 
@@ -45,13 +47,17 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def step(model: nn.Module, images: Tensor, targets: Tensor, opt: torch.optim.Optimizer, recipe: Recipe) -> Tensor:
-    """One update on a batch; returns its mean loss (nat), detached.
+    """One update on a batch by its labels alone; returns its mean loss (nat), detached.
 
     targets: labels int64 [B], or shares [B, classes], which are smoothed already.
     """
+    return follow(model, lambda: classified(model(images), targets, recipe.smoothing), opt, recipe)
+
+
+def follow(model: nn.Module, objective: Callable[[], Tensor], opt: torch.optim.Optimizer, recipe: Recipe) -> Tensor:
+    """One update down an objective; returns its value, detached."""
     opt.zero_grad(set_to_none=True)
-    smoothing = 0.0 if targets.is_floating_point() else recipe.smoothing
-    loss = F.cross_entropy(model(images), targets, label_smoothing=smoothing)
+    loss = objective()
     loss.backward()
     if recipe.clip_grad is not None:
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad)
@@ -69,10 +75,12 @@ class Training:
     seed: int
     classes: int
     device: torch.device
+    objective: Objective | None = None  # by default the labels of the images
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.wrapped = distributed.wrapped(self.model, self.device)
+        self.aim = self.objective or Objective(recipe, self.classes, self.seed)
+        self.wrapped = distributed.wrapped(self.aim.of(self.model), self.device)
         self.mixing = Mixing(recipe, self.classes, self.seed)
         self.history = History()
         self.total = torch.zeros((), device=self.device)  # of the losses of this epoch
@@ -92,10 +100,15 @@ class Training:
         """The model that counts: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
-    def update(self, images: Tensor, labels: Tensor) -> None:
+    def update(self, images: Tensor, labels: Tensor | Targets) -> None:
         """One step, its draws those of the seed and the step."""
-        images, targets = self.mixing(images, labels, self.history.step)
-        self.total += distributed.mean(step(self.wrapped, images, targets, self.optimizer, self.recipe))
+        known, at = labels if isinstance(labels, Targets) else Targets(labels), self.history.step
+        images, mixed = self.mixing(images, known.labels, at)
+        targets = replace(known, labels=mixed)
+        loss = follow(
+            self.wrapped, lambda: self.aim.loss(self.wrapped, images, targets, at), self.optimizer, self.recipe
+        )
+        self.total += distributed.mean(loss)
         self.history.step += 1
         if self.ema is not None:
             self.ema.update(self.model, step=self.history.step)

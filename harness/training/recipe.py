@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
+
+Distill = Literal["soft", "hard"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Recipe:
     cutmix: Annotated[float, Flag("alpha of cutmix, 0 for none")] = 0.0
     mixup_prob: Annotated[float, Flag("probability that a batch is mixed")] = 1.0
     mixup_switch_prob: Annotated[float, Flag("probability of cutmix where both are on")] = 0.5
+    mixtoken: Annotated[float, Flag("alpha of MixToken, which mixes boxes of patches; 0 for none")] = 0.0
+    cls_weight: Annotated[float, Flag("weight of the image's label beside token labels")] = 1.0
+    dense_weight: Annotated[float, Flag("weight of token labels")] = 1.0
+    distill: Annotated[Distill | None, Flag("learn from a --teacher: its choice (hard) or its shares (soft)")] = None
+    distillation_alpha: Annotated[
+        float | None, Flag("share of the teacher in the loss (default: 0.5 for hard, 0.1 for soft)")
+    ] = None
+    distillation_tau: Annotated[float, Flag("temperature of soft distillation")] = 3.0
     model_ema: Annotated[bool, Flag("test a moving average of the weights")] = False
     model_ema_decay: Annotated[float, Flag("decay of the moving average")] = 0.9998
     model_ema_warmup: Annotated[bool, Flag("let the decay of the moving average rise from 0")] = False
@@ -60,7 +70,7 @@ class Recipe:
         finite(self)
         at_least(self, 1, "epochs", "batch_size", "aug_repeats")
         at_least(self, 0, "lr", "min_lr", "warmup_lr", "warmup_epochs", "cooldown_epochs", "weight_decay", "crop_pad",
-                  "color_jitter", "mixup", "cutmix")  # fmt: skip
+                  "color_jitter", "mixup", "cutmix", "mixtoken", "cls_weight", "dense_weight")  # fmt: skip
         for name in ("smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be a rate: 0 or more, and less than 1")
@@ -79,6 +89,30 @@ class Recipe:
         if self.mixes and self.batch_size % 2:
             raise ValueError(f"mixup and cutmix mix the images of a batch by pairs, so batch_size={self.batch_size} "
                              f"must be even")  # fmt: skip
+
+        if self.mixtoken and (self.mixes or self.distill or self.batch_size % 2):
+            other = "mixup and cutmix" if self.mixes else "distill" if self.distill else "an odd batch_size"
+            raise ValueError(f"mixtoken={self.mixtoken} mixes the patches of images by pairs, and does not go with "
+                             f"{other}; leave out one of them")  # fmt: skip
+        if not self.cls_weight + self.dense_weight:
+            raise ValueError("cls_weight=0.0 and dense_weight=0.0 leave nothing to learn; raise one of them")
+        if self.distillation_tau <= 0:
+            raise ValueError(f"distillation_tau={self.distillation_tau} must be a temperature: more than 0")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"distillation_alpha={self.distillation_alpha} must be a share between 0 and 1")
+
+    @property
+    def alpha(self) -> float:
+        """The share of the teacher in the loss; by default as DeiT's paper has it (section 5.2)."""
+        if self.distillation_alpha is None:
+            return 0.1 if self.distill == "soft" else 0.5
+        return self.distillation_alpha
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """All settings by name; YOUNG ones only where they are set, as in recipes that are older than these."""
+        own = asdict(self)
+        return {name: value for name, value in own.items() if name not in YOUNG or value != YOUNG[name]}
 
     @property
     def mixes(self) -> bool:
@@ -99,6 +133,12 @@ class Recipe:
             self, epochs=epochs, lr=lr, min_lr=lr, warmup_epochs=0, cooldown_epochs=0, weight_decay=1e-8,
             model_ema=False,
         )  # fmt: skip
+
+
+YOUNG = {
+    name: getattr(Recipe, name)
+    for name in ("mixtoken", "cls_weight", "dense_weight", "distill", "distillation_alpha", "distillation_tau")
+}
 
 
 def finite(settings: Any) -> None:
