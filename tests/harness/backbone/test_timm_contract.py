@@ -22,6 +22,7 @@ from torch import nn
 from harness.backbone import contract, timm_models
 from harness.backbone.contract import TimmViT
 from harness.backbone.vit import ViT, create
+from tests.support.mutants import noticed
 from tests.support.paths import ROOT
 
 NAMES = timm.list_models(module="timm_models")
