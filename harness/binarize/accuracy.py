@@ -140,7 +140,7 @@ class MaskedAccuracy(OfArm):
 
     def settings(self) -> Sequence[Any]:
         recipe = self.experiment.study.recipe.finetuning(self.epochs) if self.epochs else None
-        return [self.trained.key, asdict(self.arm), recipe and asdict(recipe), RATES]
+        return [self.trained.key, asdict(self.arm), recipe and recipe.fixed, RATES]
 
     def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
         experiment = self.experiment

@@ -20,12 +20,16 @@ from harness.jobs.study import Pixels, Study, digest
 from harness.jobs.variant_file import file_of
 from harness.results import metrics, provenance, source, store
 from harness.training.augment import policy
-from harness.training.batches import Batch, shown
+from harness.training.batches import Batch, Source, shown
+from harness.training.dense import TokenLabels
+from harness.training.objective import Objective
 from harness.training.recipe import Recipe
 from variants.registry import family_of, parse
 
 Size = tuple[int, int]
-START = "harness.backbone.start"  # imported where a study starts from weights, so that no other one's key has it
+# imported where a study starts from weights, or has token labels or a teacher, so that no other one's key has them
+START = "harness.backbone.start"
+SUPERVISION = "harness.supervision.sources"
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Experiment:
         if self.data.fresh is not None:
             ignored = own | {"train_images": study.train_images, "aug_repeats": recipe.aug_repeats - 1}
             ignored["train_fractions"] = study.train_fractions != (1.0,)
+            ignored["token_labels"] = study.token_labels
         elif self.data.streamed:
             ignored = {"crop_pad": recipe.crop_pad}
         else:
@@ -140,7 +145,8 @@ class Experiment:
             arm.spec, size=study.size, img_size=self.image, patch_size=study.patch_size, in_chans=self.data.channels,
             num_classes=len(self.data.classes), num_heads=study.num_heads, class_token=study.class_token,
             spatial_layers=study.spatial_layers, pos_embed=study.pos_embed, pos_std=study.pos_std,
-            peg=study.peg, mlp_hidden=arm.mlp_hidden, drop_path=study.recipe.drop_path, backend=study.backend,
+            peg=study.peg, aux_head=study.aux_head, distilled=study.distilled, mlp_hidden=arm.mlp_hidden,
+            drop_path=study.recipe.drop_path, backend=study.backend,
             precision=study.precision, seed=seed,
         )  # fmt: skip
         if study.init_from is not None:
@@ -150,6 +156,41 @@ class Experiment:
         if compiled and study.torchcompile:
             model.compile()
         return model
+
+    def source(self, recipe: Recipe, seed: int, fraction: float, size: Size) -> Source:
+        """What a training on a share of the images, at a size, draws its batches from."""
+        tokens = None
+        if self.study.token_labels is not None:
+            maps = import_module(SUPERVISION).label_maps(self.study.token_labels, self.data, self.device, self.workers)
+            tokens = TokenLabels(maps, self.grid(size), len(self.data.classes), recipe.smoothing)
+        chosen = self.chosen(fraction, seed)
+        return Source(self.data, recipe, seed, self.device, size, chosen, self.images, self.workers, tokens)
+
+    def objective(self, recipe: Recipe, seed: int, size: Size) -> Objective:
+        """What a training at a size minimises."""
+        teacher = None
+        if self.study.teacher is not None:
+            teacher = import_module(SUPERVISION).teacher(self.study.teacher, self.data, self.device, self.workers)
+        dense = self.study.token_labels is not None
+        return Objective(recipe, len(self.data.classes), seed, self.grid(size), dense, teacher)
+
+    def grid(self, size: Size) -> Size:
+        """The patches of an image of a size."""
+        return vit.grid_for(size, self.study.patch_size)
+
+    @property
+    def taught(self) -> bool:
+        """Whether the study has token labels or a teacher, which are made or checked before anything is trained."""
+        return self.study.token_labels is not None or self.study.teacher is not None
+
+    def teach(self) -> None:
+        """Makes or checks them. Raises ValueError for what is not available or does not fit the images."""
+        if self.taught:
+            made = import_module(SUPERVISION)
+            if self.study.token_labels is not None:
+                made.label_maps(self.study.token_labels, self.data, self.device, self.workers)
+            if self.study.teacher is not None:
+                made.teacher(self.study.teacher, self.data, self.device, self.workers)
 
     def try_out(self, variant: str) -> None:
         """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
@@ -247,11 +288,19 @@ class Experiment:
         """The hash of a cell: on what it measures which variants, and what else it says of itself."""
         hidden = [h for v in variants if (h := self.spec_of(v).mlp_hidden) is not None]
         about = [self.study.fixed, asdict(sizes.size_of(self.study.size)), self.device_type or self.device.type]
-        return digest([*about, *self._images, [*variants], hidden, *words])
+        return digest([*about, *self._images, *self._lessons, [*variants], hidden, *words])
 
     def source_of(self, variant: str) -> str:
         """A digest of the source of a variant's own classes, with those that they build on."""
         return _source_of(self.spec_of(variant).spec)
+
+    @property
+    def _lessons(self) -> list[str]:
+        """What stands for the content of label maps and teacher, "" for what is not made yet."""
+        if not self.taught:
+            return []
+        return [import_module(SUPERVISION).digest(words, self.data, self.device) for words in
+                (self.study.token_labels, self.study.teacher) if words is not None]  # fmt: skip
 
     @property
     def images_hash(self) -> str:
@@ -276,6 +325,7 @@ class Experiment:
         if self.data.fresh is not None:
             makers.append(getattr(self.data.fresh, "func", self.data.fresh))
         modules = [maker.__module__ for maker in makers] + [START] * (self.study.init_from is not None)
+        modules += [SUPERVISION] * self.taught
         return source.digest(modules) if modules else ""
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full
+from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full, size_of
 from harness.results.metrics import MEASUREMENTS
 from harness.training.recipe import Flag, Recipe, at_least, finite
 
@@ -26,7 +27,8 @@ MEASURED = ("cost", "speed", "accuracy", "shift", "calibration", "maps")  # wher
 TUNING_SEED = 1_000_003  # the first of the trainings that choose a learning rate: no study's own
 LEAST_RATES = 4
 PLACING = ("canvas", "clutter", "object_size", "places")
-YOUNG = ("background", "init_from", "tune", "tune_seeds", *PLACING)  # unset, they are left out, as in older studies
+# unset, they are left out, as in older studies
+YOUNG = ("background", "init_from", "tune", "tune_seeds", "token_labels", "teacher", *PLACING)
 MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
 
@@ -96,12 +98,24 @@ class Study:
     pos_embed: Annotated[PosEmbed | None, Flag("kind of position embedding", "model")] = None
     pos_std: Annotated[float | None, Flag("initial standard deviation of a learned embedding", "model")] = None
     peg: Annotated[bool | None, Flag("add CPVT's depthwise convolution after each block", "model")] = None
+    aux_head: Annotated[bool | None, Flag("add a head on the patches, for --token-labels", "model")] = None
+    distilled: Annotated[bool | None, Flag("add DeiT's distillation token, for --distill", "model")] = None
 
     init_from: Annotated[
         str | None,
         Flag("weights that all models start from: a file (.safetensors, .pth), or timm:NAME", "model", metavar="FILE"),
     ] = None
 
+    token_labels: Annotated[
+        str | None,
+        Flag("label maps of the training images: a folder, or annotate:NAME, which makes them first, by a network of "
+             "timm's that is trained here, or annotate:timm:NAME, by a pretrained one", metavar="MAPS"),
+    ] = None  # fmt: skip
+    teacher: Annotated[
+        str | None,
+        Flag("network of --distill: a convolutional one of timm's, NAME, trained here first, or timm:NAME, pretrained",
+             metavar="MODEL"),
+    ] = None  # fmt: skip
     tune: Annotated[
         str | None,
         Flag("learning rates that each variant tries first, judged on the validation split: 5e-4,1e-3,2e-3,4e-3; lr: a "
@@ -137,6 +151,7 @@ class Study:
                              f"rate out")  # fmt: skip
         if taken := sorted({*self.seeds} & {*self.tuning_seeds}):
             raise ValueError(f"seed {taken[0]} is one that --tune trains with; choose another")
+        self._check_teaching()
         if self.init_from and self.match:
             raise ValueError(f"--match {self.match} widens the MLPs of the baseline, which the weights of "
                              f"{self.init_from} do not fit; leave out one of the two")  # fmt: skip
@@ -159,6 +174,35 @@ class Study:
         unknown = [word for word in self.measure if word not in MEASURES]
         if unknown or not self.measure:
             raise ValueError(f"there is no measurement {', '.join(unknown) or repr('')}; choose {', '.join(MEASURES)}")
+
+    def _check_teaching(self) -> None:
+        """Raises ValueError where token labels or a teacher have no head to teach, or settings have no effect."""
+        recipe, own = self.recipe, size_of(self.size)
+        patches = own.aux_head if self.aux_head is None else self.aux_head
+        weighed = (recipe.cls_weight, recipe.dense_weight) != (Recipe.cls_weight, Recipe.dense_weight)
+        tempered = recipe.distillation_alpha is not None or recipe.distillation_tau != Recipe.distillation_tau
+        if self.token_labels and not patches:
+            raise ValueError(f"token_labels={self.token_labels} need a head on the patches; add --aux-head")
+        if self.token_labels and (recipe.mixes or recipe.distill):
+            other = "distill" if recipe.distill else "mixup and cutmix"
+            raise ValueError(f"token_labels={self.token_labels} do not go with {other}; leave out one of them, or mix "
+                             f"patches with --mixtoken")  # fmt: skip
+        if weighed and not self.token_labels:
+            raise ValueError(
+                "cls_weight and dense_weight have no effect without --token-labels; add it, or leave them out"
+            )
+        if recipe.distill and not self.teacher:
+            raise ValueError(f"distill={recipe.distill} needs a teacher; add --teacher NAME, such as resnet10t")
+        if self.teacher and not recipe.distill:
+            raise ValueError(f"teacher={self.teacher} has no effect without --distill soft or --distill hard; add one")
+        if tempered and not recipe.distill:
+            raise ValueError("distillation_alpha and distillation_tau have no effect without --distill; add it, or "
+                             "leave them out")  # fmt: skip
+        if recipe.distill and patches:
+            raise ValueError(f"distill={recipe.distill} leaves the head on the patches of {self.size} untaught; add "
+                             f"--no-aux-head")  # fmt: skip
+        if self.distilled and self.token_labels:
+            raise ValueError("--distilled adds a token that --token-labels do not teach; leave it out")
 
     def arms(self) -> list[Study]:
         """One study for each value of the factor that an ablation varies; else this one."""
@@ -201,16 +245,13 @@ class Study:
         kept["tune"] = self.rates or None  # so that "lr" and its rates in full are one study
         kept["tune_seeds"] = len(self.tuning_seeds) or None
         kept["init_from"] = None if self.init_from is None else contents(self.init_from)
-        for name in (
-            "background",
-            "init_from",
-            "tune",
-            "tune_seeds",
-            *PLACING,
-        ):  # as in studies that are older than these settings
-            if kept[name] is None:
-                del kept[name]
-        return in_full(kept) | asdict(self.recipe)
+        kept["token_labels"] = None if self.token_labels is None else self.token_labels.rpartition(os.sep)[2]
+        whole = {name: value for name, value in in_full(kept).items() if name not in YOUNG or value is not None}
+        own = size_of(self.size)
+        for name in ("aux_head", "distilled"):  # as in studies that are older than these settings
+            if whole[name] == getattr(own, name):
+                del whole[name]
+        return whole | self.recipe.fixed
 
     @property
     def placing(self) -> dict[str, int | None]:

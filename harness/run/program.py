@@ -72,6 +72,10 @@ def run(args: argparse.Namespace, command: str) -> int:
         if spoken():
             dry_run(todo, planned, [cell for cell in planned if cell.missing(folder, planned)], where)
         return 0
+    if first.taught:
+        for arm in todo.arms:
+            todo.experiment(arm, distributed.slot(), here).teach()
+        planned = cells(todo, distributed.slot(), here)
     if distributed.asked() > 1 and (study.at_a_time > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
     with taken(folder) if here and spoken() else nullcontext():  # with Slurm, while it submits

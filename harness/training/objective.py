@@ -35,6 +35,8 @@ class Apart(nn.Module):
     def __init__(self, model: Any):
         super().__init__()
         self.model = model
+        if getattr(model, "_compiled_call_impl", None) is not None:  # what was compiled is the model's own forward
+            self.compile()
 
     def forward(self, images: Tensor, box: Tensor | None = None) -> Any:
         return self.model.apart(images, box)

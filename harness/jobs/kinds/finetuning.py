@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Finetuned(OfTrained):
         return self.after.about | {"test": self.size, "epoch": self.recipe.epochs, "unit": "%"}
 
     def settings(self) -> Sequence[Any]:
-        return [*super().settings(), self.size, asdict(self.recipe)]
+        return [*super().settings(), self.size, self.recipe.fixed]
 
     def run(self, folder: Path, tick: Tick) -> Iterator[store.Row]:
         experiment, study = self.experiment, self.experiment.study

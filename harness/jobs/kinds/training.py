@@ -21,7 +21,7 @@ from harness.jobs.cell import Cell, Tick, keep_array
 from harness.jobs.experiment import Experiment, Size
 from harness.jobs.kinds.snapshots import snapshot
 from harness.results import store
-from harness.training.batches import Source, feed
+from harness.training.batches import feed
 from harness.training.checkpoint import Checkpoints, save_weights
 from harness.training.loop import History, Training, answers, correct, rounded, train
 from harness.training.recipe import Recipe
@@ -158,11 +158,9 @@ def tuned_rate(tuning: Cell, folder: Path) -> float:
 
 def training_of(experiment: Experiment, model: ViT, recipe: Recipe, seed: int, fraction: float, size: Size) -> Training:
     """The training of a model on a share of the images at a size."""
-    chosen = experiment.chosen(fraction, seed)
-    source = Source(
-        experiment.data, recipe, seed, experiment.device, size, chosen, experiment.images, experiment.workers
-    )
-    return Training(model, feed(source), recipe, seed, len(experiment.data.classes), experiment.device)
+    lessons = feed(experiment.source(recipe, seed, fraction, size))
+    objective = experiment.objective(recipe, seed, size)
+    return Training(model, lessons, recipe, seed, len(experiment.data.classes), experiment.device, objective)
 
 
 def validated(
