@@ -75,11 +75,11 @@ class Training:
     seed: int
     classes: int
     device: torch.device
-    objective: Objective | None = None  # by default the labels of the images
+    objective: Objective | None = None  # by default that of the recipe, without label maps and teacher
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.aim = self.objective or Objective(recipe, self.classes, self.seed)
+        self.aim = self.objective or Objective(recipe, self.classes, self.seed, getattr(self.model, "grid", (1, 1)))
         self.wrapped = distributed.wrapped(self.aim.of(self.model), self.device)
         self.mixing = Mixing(recipe, self.classes, self.seed)
         self.history = History()

@@ -20,6 +20,13 @@ GIVEN = {
     "hflip": ("0.6", 0.6), "color_jitter": ("0.7", 0.7), "aa": ("rand-m9", "rand-m9"), "aug_repeats": ("2", 2),
     "reprob": ("0.8", 0.8), "mixup": ("0.9", 0.9), "cutmix": ("1.1", 1.1), "mixup_prob": ("0.3", 0.3),
     "mixup_switch_prob": ("0.4", 0.4), "model_ema": (None, True), "model_ema_decay": ("0.9", 0.9),
-    "model_ema_warmup": (None, True),
+    "model_ema_warmup": (None, True), "mixtoken": ("1", 1.0), "cls_weight": ("0.5", 0.5), "dense_weight": ("2", 2.0),
+    "distill": ("hard", "hard"), "distillation_alpha": ("0.3", 0.3), "distillation_tau": ("2", 2.0),
+    "token_labels": ("maps", "maps"), "teacher": ("timm:resnet18", "timm:resnet18"), "aux_head": (None, True),
+    "distilled": (None, True),
 }  # fmt: skip
-WITH = {"tune_seeds": ("--tune", "lr")}  # a flag that has an effect beside another alone
+LABELLED, TAUGHT = ("--token-labels", "maps", "--aux-head"), ("--distill", "soft", "--teacher", "resnet10t")
+WITH = {  # a flag that has an effect beside others alone: these, which it may replace
+    "tune_seeds": ("--tune", "lr"), "cls_weight": LABELLED, "dense_weight": LABELLED, "token_labels": ("--aux-head",),
+    "distill": TAUGHT, "teacher": TAUGHT, "distillation_alpha": TAUGHT, "distillation_tau": TAUGHT,
+}  # fmt: skip

@@ -18,7 +18,7 @@ BESIDE = {  # what other images bring with them: the preset's test sizes and nam
 NO_FLAG = {"name", "note", "recipe", "vary", "precision"}  # precision is --amp
 OTHERS = {"--preset", "--variant-file", "--list", "--device", "--amp", "--no-amp", "--amp-dtype", "--slurm",
           "--slurm-gpus", "--slurm-cpus", "--slurm-mem", "--slurm-time", "--slurm-max-parallel", "--status", "--output",
-          "--report", "--force", "--dry-run", "--no-peg", "--no-torchcompile", "--no-model-ema",
+          "--report", "--force", "--dry-run", "--no-peg", "--no-aux-head", "--no-distilled", "--no-torchcompile", "--no-model-ema",
           "--no-model-ema-warmup", "--help", "-h", "-j", "-b"}  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def test_every_field_has_its_flag_and_none_is_lost():
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_flag_sets_its_field_and_no_other(name):
     written, value = GIVEN[name]
-    usual, found = asked(*WITH.get(name, ())), asked(flag(name), *(written or "").split(), *WITH.get(name, ()))
+    beside = WITH.get(name, ())
+    usual, found = asked(*beside), asked(*beside, flag(name), *(written or "").split())
     settings = found.recipe if hasattr(found.recipe, name) else found
     assert getattr(settings, name) == value
     assert type(getattr(settings, name)) is type(value)
