@@ -119,7 +119,7 @@ class Experiment:
         if self.data.fresh is not None:
             ignored = own | {"train_images": study.train_images, "aug_repeats": recipe.aug_repeats - 1}
             ignored["train_fractions"] = study.train_fractions != (1.0,)
-            ignored["token_labels"] = study.token_labels
+            ignored["token_labels"] = study.token_labels is not None
         elif self.data.streamed:
             ignored = {"crop_pad": recipe.crop_pad}
         else:
@@ -161,16 +161,14 @@ class Experiment:
         """What a training on a share of the images, at a size, draws its batches from."""
         tokens = None
         if self.study.token_labels is not None:
-            maps = import_module(SUPERVISION).label_maps(self.study.token_labels, self.data, self.device, self.workers)
+            maps = self._lesson("label_maps", self.study.token_labels)
             tokens = TokenLabels(maps, self.grid(size), len(self.data.classes), recipe.smoothing)
         chosen = self.chosen(fraction, seed)
         return Source(self.data, recipe, seed, self.device, size, chosen, self.images, self.workers, tokens)
 
     def objective(self, recipe: Recipe, seed: int, size: Size) -> Objective:
         """What a training at a size minimises."""
-        teacher = None
-        if self.study.teacher is not None:
-            teacher = import_module(SUPERVISION).teacher(self.study.teacher, self.data, self.device, self.workers)
+        teacher = None if self.study.teacher is None else self._lesson("teacher", self.study.teacher)
         dense = self.study.token_labels is not None
         return Objective(recipe, len(self.data.classes), seed, self.grid(size), dense, teacher)
 
@@ -181,16 +179,23 @@ class Experiment:
     @property
     def taught(self) -> bool:
         """Whether the study has token labels or a teacher, which are made or checked before anything is trained."""
-        return self.study.token_labels is not None or self.study.teacher is not None
+        return bool(self._words)
 
     def teach(self) -> None:
         """Makes or checks them. Raises ValueError for what is not available or does not fit the images."""
-        if self.taught:
-            made = import_module(SUPERVISION)
-            if self.study.token_labels is not None:
-                made.label_maps(self.study.token_labels, self.data, self.device, self.workers)
-            if self.study.teacher is not None:
-                made.teacher(self.study.teacher, self.data, self.device, self.workers)
+        for kind, words in self._words.items():
+            self._lesson(kind, words)
+
+    def _lesson(self, kind: str, words: str) -> Any:
+        """The "label_maps" or the "teacher" of these words."""
+        make = getattr(import_module(SUPERVISION), kind)
+        return make(words, self.data, self.device, self.workers, self.own)
+
+    @property
+    def _words(self) -> dict[str, str]:
+        """By kind what the study learns from beside its labels."""
+        found = {"label_maps": self.study.token_labels, "teacher": self.study.teacher}
+        return {kind: words for kind, words in found.items() if words is not None}
 
     def try_out(self, variant: str) -> None:
         """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
@@ -299,8 +304,8 @@ class Experiment:
         """What stands for the content of label maps and teacher, "" for what is not made yet."""
         if not self.taught:
             return []
-        return [import_module(SUPERVISION).digest(words, self.data, self.device) for words in
-                (self.study.token_labels, self.study.teacher) if words is not None]  # fmt: skip
+        made = import_module(SUPERVISION)
+        return [made.digest(words, self.data, self.own) for words in self._words.values()]
 
     @property
     def images_hash(self) -> str:

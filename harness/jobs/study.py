@@ -187,6 +187,9 @@ class Study:
             other = "distill" if recipe.distill else "mixup and cutmix"
             raise ValueError(f"token_labels={self.token_labels} do not go with {other}; leave out one of them, or mix "
                              f"patches with --mixtoken")  # fmt: skip
+        if (self.token_labels or self.teacher) and self.train_fractions != (1.0,):
+            raise ValueError("--train-fractions do not go with --token-labels and --teacher, whose network learns from "
+                             "all training images; write --train-images for fewer")  # fmt: skip
         if weighed and not self.token_labels:
             raise ValueError(
                 "cls_weight and dense_weight have no effect without --token-labels; add it, or leave them out"

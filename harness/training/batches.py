@@ -118,10 +118,17 @@ class Resident(Source):
                 images = placed.lay(images, self._images, *layout)
             labels: Tensor | Targets = self._labels[places]
             if self.tokens is not None:
-                labels = self.tokens.targets(
-                    self._labels[places], self.tokens.maps[places], self._cut(shift, flip, layout)
-                )
+                values, indices = self._maps
+                cut = self._cut(shift, flip, layout)
+                labels = self.tokens.targets(self._labels[places], (values[places], indices[places]), cut)
             yield resize(self.data.normalise(images), self.size), labels
+
+    @cached_property
+    def _maps(self) -> tuple[Tensor, Tensor]:
+        """The label maps of all images, on the device."""
+        assert self.tokens is not None
+        values, indices = self.tokens.maps[torch.arange(len(self.data.train_y))]
+        return values.to(self.device), indices.to(self.device)
 
     def _cut(self, shift: Tensor, flip: Tensor, layout: list[Tensor]) -> Cut:
         """What a batch shows of its images: shifts int64 [B, 2], flips bool [B], and where a canvas has them."""

@@ -9,7 +9,7 @@ import pytest
 from harness.backbone.sizes import SIZES, in_full
 from harness.backbone.vit import create
 from harness.jobs.study import PLACING, digest
-from harness.presets import ABLATIONS, DEFAULT, PRESETS, deit, digits, preset, sp_vit
+from harness.presets import ABLATIONS, DEFAULT, PRESETS, deit, digits, lv_vit, preset, sp_vit
 from harness.results import store
 from harness.run import program
 
@@ -19,7 +19,7 @@ SHAPES = ["layers", "token", "hidden", "scope", "form", "combine", "relations", 
 
 def test_the_published_recipes_are_those_of_the_papers():
     """DeiT's table 9 and main.py; SP-ViT's main.py and scripts."""
-    d, s = deit(), sp_vit()
+    d, s = deit(), lv_vit()
     assert (d.epochs, d.batch_size, d.lr, d.min_lr, d.warmup_lr, d.warmup_epochs) == (300, 1024, 1e-3, 1e-5, 1e-6, 5)
     assert (d.weight_decay, d.smoothing, d.drop_path, d.clip_grad) == (0.05, 0.1, 0.1, None)
     assert (d.aa, d.color_jitter, d.mixup, d.cutmix, d.reprob) == ("rand-m9-mstd0.5-inc1", 0.4, 0.8, 1.0, 0.25)
@@ -27,10 +27,15 @@ def test_the_published_recipes_are_those_of_the_papers():
     assert (s.epochs, s.cooldown_epochs, s.batch_size, s.lr, s.aug_repeats) == (300, 10, 1024, 1.6e-3, 1)
     assert (s.mixup, s.cutmix, s.reprob, s.smoothing) == (0.0, 0.0, 0.25, 0.1)
     assert (s.model_ema, s.model_ema_decay) == (True, 0.99992)
+    assert (s.mixtoken, s.cls_weight, s.dense_weight, s.drop_path) == (1.0, 1.0, 1.0, 0.1)
+    for name, size, variants in (("sp-vit", "sp_vit_s", "sp_sa"), ("lv-vit", "lv_vit_s", "sa")):
+        study = preset(name)
+        assert (study.recipe, study.size, study.variants) == (s, size, variants)
+        assert study.token_labels == "annotate:timm:dm_nfnet_f6.dm_in1k"
 
 
 def test_fine_tuning_is_sp_vits():
-    tuned = sp_vit().finetuning(30)
+    tuned = sp_vit().recipe.finetuning(30)
     assert tuned.lr * 256 / 1024 == pytest.approx(5e-6)  # its script's batch of 32 x 8
     assert (tuned.lr, tuned.weight_decay, tuned.warmup_epochs) == (tuned.min_lr, 1e-8, 0)
 
@@ -157,6 +162,14 @@ HASHES = {
     "imagenet1k:layers": ["126f5420a7", "07be6674bb", "647ad37d72", "6486aa19b4"],
     "imagenet1k:token": ["647ad37d72", "084d761a3b", "3868aed84c"],
     "imagenet1k:position": ["647ad37d72", "7c836410a3"],
+    "sp-vit": ["4fb97ee3e2"],
+    "sp-vit:layers": ["aa62524004", "b4a13f78b3", "4fb97ee3e2", "becead002a"],
+    "sp-vit:token": ["4fb97ee3e2", "53c1015738", "7624415ba2"],
+    "sp-vit:position": ["4fb97ee3e2", "04f3ebfd22"],
+    "lv-vit": ["878b640d66"],
+    "lv-vit:layers": ["d6de938ddb", "c77ba12d76", "b801dc9c73", "7c31adf5c9"],
+    "lv-vit:token": ["b801dc9c73", "d2c673bbd5", "a0f36f3c3c"],
+    "lv-vit:position": ["878b640d66", "b6ea66c9ac"],
     "speed": ["d772e7c613"],
     "speed:layers": ["e1c2f34275", "04f31898e9", "d772e7c613", "d2852dfb33"],
     "speed:token": ["d772e7c613", "09ab8ee5b1", "ce4f362f1e"],

@@ -44,9 +44,9 @@ def test_the_same_call_trains_nothing_again(rows, capsys):
 def test_every_flag_is_a_setting(name):
     written, value = GIVEN[name]
     beside = [*WITH.get(name, ())]
-    asked = flags.study_of(flags.parser().parse_args([*call.as_words({name: value}), *beside]))
+    asked = flags.study_of(flags.parser().parse_args([*beside, *call.as_words({name: value})]))
     word = [f"--{name.replace('_', '-')}", *(written or "").split()]
-    assert asked == flags.study_of(flags.parser().parse_args([*word, *beside]))
+    assert asked == flags.study_of(flags.parser().parse_args([*beside, *word]))
 
 
 @pytest.mark.parametrize(
