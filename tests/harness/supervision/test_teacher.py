@@ -194,12 +194,12 @@ def test_weights_that_cannot_be_had_are_told(tmp_path, pretrained, monkeypatch):
     refused("timm:colours", dataset, tmp_path, "the weights of timm:colours cannot be had: OSError: no route to host;")
     pretrained.has_weights = False
     refused("timm:colours", dataset, tmp_path, "timm has no weights of 'colours'")
-    pretrained.has_weights, pretrained.input_size = True, (4, 8, 8)
+    pretrained.has_weights, pretrained.test_input_size, pretrained.input_size = True, None, (4, 8, 8)
     refused("timm:colours", dataset, tmp_path, "wants 4 channels, and colours has 3")
 
 
 def test_a_pretrained_transformer_is_refused(tmp_path, pretrained, monkeypatch):
-    pretrained.num_classes, pretrained.input_size = 2, (3, 160, 160)
+    pretrained.num_classes, pretrained.test_input_size = 2, (3, 160, 160)
     monkeypatch.setattr(module.timm, "create_model", lambda name, pretrained: timm.create_model("test_vit"))
     refused("timm:colours", halves(channels=3), tmp_path, "timm:colours is no convolutional network")
 
