@@ -10,6 +10,7 @@ from harness import data
 from harness.supervision import convnet
 from harness.supervision import teacher as module
 from harness.supervision.teacher import Teacher, teacher
+from harness.training.loop import Training
 from tests.support.teachers import MEAN, STD, colours, halves
 
 CPU = torch.device("cpu")
@@ -146,6 +147,30 @@ def test_damaged_weights_are_trained_again(kind, tmp_path, capsys):
     assert made(halves(), tmp_path).digest == first.digest
     assert f"the teacher in {file} is damaged, and is trained again" in capsys.readouterr().err
     assert file.read_bytes() == content or file.stat().st_size == len(content)  # the seconds may differ
+
+
+class Killed(BaseException):
+    """What a test throws in the middle."""
+
+
+def test_a_killed_training_goes_on(tmp_path, monkeypatch):
+    """With the same norms and moments, so with the same bits."""
+    whole, end = made(halves(), tmp_path / "a"), Training.end_epoch
+    monkeypatch.setattr(convnet, "CHECKPOINT_S", 0)
+    ended = []
+
+    def mortal(self):
+        ended.append(self.history.step)
+        if len(ended) == 2:
+            raise Killed
+        end(self)
+
+    monkeypatch.setattr(Training, "end_epoch", mortal)
+    with pytest.raises(Killed):
+        made(halves(), tmp_path / "b")
+    assert made(halves(), tmp_path / "b").digest == whole.digest
+    assert ended == [3, 6, 6]  # the second one began where the first was ended
+    assert [file.suffix for file in (tmp_path / "b" / "teachers").iterdir()] == [".safetensors"]
 
 
 def test_canvases_are_what_it_learns_on(tmp_path):
