@@ -1,8 +1,9 @@
 """Makes the label maps of a dataset's training pictures by a teacher, once, and keeps them in the cache.
 
-A picture is seen whole: it is resized to the teacher's size without a crop, so that the map covers all of it. A canvas
-is drawn anew each time that it is seen, so the maps are those of the images that are put on it. A run that was killed
-goes on with the shard that it was at.
+A picture is seen whole: it is resized to the teacher's size without a crop, so that the map covers all of it.
+Departure: the authors' tool (generate_label.py of LV-ViT, arXiv 2104.10858) sees a centre crop. A canvas is drawn anew
+each time that it is seen, so the maps are those of the images that are put on it. A run that was killed goes on with
+the shard that it was at.
 """
 
 from __future__ import annotations

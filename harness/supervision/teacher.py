@@ -106,7 +106,7 @@ def pretrained(words: str, data: Dataset) -> Teacher:
     if told is None or not told.has_weights:
         raise ValueError(f"timm has no weights of {name!r}; print the names of those that it has with "
                          f"timm.list_models(pretrained=True)")  # fmt: skip
-    classes, (channels, *size) = len(data.classes), told.input_size
+    classes, (channels, *size) = len(data.classes), told.test_input_size or told.input_size
     if told.num_classes != classes:
         raise ValueError(f"{words} knows {told.num_classes:,} classes, and {data.name} has {classes:,}; name a network "
                          f"without timm:, which is trained on {data.name} first")  # fmt: skip

@@ -10,6 +10,7 @@ from harness import data
 from harness.supervision import convnet
 from harness.supervision import teacher as module
 from harness.supervision.teacher import Teacher, teacher
+from harness.training.loop import Training
 from tests.support.teachers import MEAN, STD, colours, halves
 
 CPU = torch.device("cpu")
@@ -148,6 +149,30 @@ def test_damaged_weights_are_trained_again(kind, tmp_path, capsys):
     assert file.read_bytes() == content or file.stat().st_size == len(content)  # the seconds may differ
 
 
+class Killed(BaseException):
+    """What a test throws in the middle."""
+
+
+def test_a_killed_training_goes_on(tmp_path, monkeypatch):
+    """With the same norms and moments, so with the same bits."""
+    whole, end = made(halves(), tmp_path / "a"), Training.end_epoch
+    monkeypatch.setattr(convnet, "CHECKPOINT_S", 0)
+    ended = []
+
+    def mortal(self):
+        ended.append(self.history.step)
+        if len(ended) == 2:
+            raise Killed
+        end(self)
+
+    monkeypatch.setattr(Training, "end_epoch", mortal)
+    with pytest.raises(Killed):
+        made(halves(), tmp_path / "b")
+    assert made(halves(), tmp_path / "b").digest == whole.digest
+    assert ended == [3, 6, 6]  # the second one began where the first was ended
+    assert [file.suffix for file in (tmp_path / "b" / "teachers").iterdir()] == [".safetensors"]
+
+
 def test_canvases_are_what_it_learns_on(tmp_path):
     dataset = data.canvas.placed(halves(), "translated")
     one = made(dataset, tmp_path)
@@ -194,12 +219,12 @@ def test_weights_that_cannot_be_had_are_told(tmp_path, pretrained, monkeypatch):
     refused("timm:colours", dataset, tmp_path, "the weights of timm:colours cannot be had: OSError: no route to host;")
     pretrained.has_weights = False
     refused("timm:colours", dataset, tmp_path, "timm has no weights of 'colours'")
-    pretrained.has_weights, pretrained.input_size = True, (4, 8, 8)
+    pretrained.has_weights, pretrained.test_input_size, pretrained.input_size = True, None, (4, 8, 8)
     refused("timm:colours", dataset, tmp_path, "wants 4 channels, and colours has 3")
 
 
 def test_a_pretrained_transformer_is_refused(tmp_path, pretrained, monkeypatch):
-    pretrained.num_classes, pretrained.input_size = 2, (3, 160, 160)
+    pretrained.num_classes, pretrained.test_input_size = 2, (3, 160, 160)
     monkeypatch.setattr(module.timm, "create_model", lambda name, pretrained: timm.create_model("test_vit"))
     refused("timm:colours", halves(channels=3), tmp_path, "timm:colours is no convolutional network")
 
