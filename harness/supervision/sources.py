@@ -21,7 +21,7 @@ from harness import distributed
 from harness.data import Dataset, download
 from harness.data.label_maps import LabelMaps
 from harness.results.store import write_bytes
-from harness.supervision import annotate
+from harness.supervision import annotate, published
 from harness.supervision import teacher as teachers
 from harness.supervision.convnet import digest as of_weights
 from harness.supervision.teacher import Teacher
@@ -45,8 +45,6 @@ def label_maps(words: str, data: Dataset, device: torch.device, workers: int, ch
         return made
     if not Path(words).is_dir():
         raise ValueError(f"token_labels={words} is no folder; name one of label maps, or write annotate:MODEL")
-    from harness.supervision import published
-
     found: LabelMaps = _once(_note(words, data, chosen), lambda: published.imported(Path(words), data, cache))
     return found
 

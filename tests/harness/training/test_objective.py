@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from harness import distributed
 from harness.backbone.vit import Logits
 from harness.training import dense, objective
 from harness.training.dense import Targets
@@ -133,6 +134,22 @@ def test_the_loss_of_distillation_is_deits(how, dist):
             kept += 2.5**2 * (np.exp(theirs) * (theirs - mine)).sum() / BATCH
     wanted = (1 - alpha) * float(F.cross_entropy(own, labels, label_smoothing=0.1)) + alpha * kept
     assert found == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_mean_over_processes_is_the_loss_of_the_whole_batch(recipe, monkeypatch):
+    """A global batch is dealt in mirrored pairs, so each process mixes what a single one would."""
+    aim, model, targets = Objective(RECIPES[recipe], CLASSES, 0, GRID, dense=True), Said(), known_targets()
+    images, parts = torch.zeros(BATCH, 1, 6, 8), []
+    whole = [float(aim.loss(model, images, targets, step)) for step in range(4)]
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        own = distributed.mine(BATCH, ranks=2)
+        part = Said()
+        part.said = Logits(model.said.cls[own], None, model.said.patches[own])
+        told = Targets(targets.labels[own], targets.tokens[own], targets.known[own])
+        parts.append([float(aim.loss(part, images[own], told, step)) for step in range(4)])
+    assert [sum(each) / 2 for each in zip(*parts, strict=True)] == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_box_is_that_of_the_seed_and_the_step_and_its_share_is_as_drawn():
