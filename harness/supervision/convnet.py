@@ -1,8 +1,9 @@
 """A convolutional network of timm's that is trained on a dataset from scratch, once, and kept in the cache.
 
 Small pictures are enlarged until its last feature map, at a stride of 8 where it can, has at least 4 x 4 cells. The
-recipe is the same for all datasets, but for the number of epochs. It was set on the validation splits of the digits and
-of Fashion-MNIST. No label smoothing: it makes a teacher worse (arXiv 1906.02629).
+recipe is the same for all datasets, but for the number of epochs. It is a first try, not the end of a search: of three
+networks of timm's the default one had the best validation accuracy on the digits, as they are and on canvases. No label
+smoothing: it makes a teacher worse (arXiv 1906.02629).
 """
 
 from __future__ import annotations
