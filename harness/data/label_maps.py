@@ -75,6 +75,10 @@ class LabelMaps:
     def __len__(self) -> int:
         return self.about.pictures
 
+    def __str__(self) -> str:
+        h, w = self.grid
+        return f"by {self.about.made_by}: {self.about.k} classes in each of {h}x{w} cells, content {self.digest}"
+
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) cells."""

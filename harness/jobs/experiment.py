@@ -192,6 +192,11 @@ class Experiment:
         return make(words, self.data, self.device, self.workers, self.own)
 
     @property
+    def lessons(self) -> dict[str, str]:
+        """What it learns from beside its labels, as the page says it: what made it, and what stands for its content."""
+        return {kind: f"{self._lesson(kind, words)}" for kind, words in self._words.items()}
+
+    @property
     def _words(self) -> dict[str, str]:
         """By kind what the study learns from beside its labels."""
         found = {"label_maps": self.study.token_labels, "teacher": self.study.teacher}

@@ -144,7 +144,7 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
         experiment = todo.experiment(arm, here=not todo.place)
         before = known.get(arm.study.recipe_hash)
         if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
-            described = arm.study.described(command) | {"images": str(experiment.data.facts)}
+            described = arm.study.described(command) | {"images": str(experiment.data.facts)} | experiment.lessons
             own = [variant for variant in arm.variants if variant not in arm.widened]
             described |= plan_of(arm.study, own, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)
