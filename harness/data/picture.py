@@ -91,7 +91,9 @@ def check(file: IO[bytes], name: str, decode: bool) -> None:
     """Raises one of DAMAGE where the file is no picture by its header; decode: or its pixels are damaged."""
     with opened(file, name) as image:
         if decode:
-            eight_bit(image)
+            image.load()
+            if image.mode not in ("L", "RGB") or "transparency" in image.info:  # else nothing more can fail
+                eight_bit(image)
 
 
 def eight_bit(image: Image.Image, behind: Ground = WHITE) -> Image.Image:
