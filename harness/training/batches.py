@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +29,7 @@ from harness.training.dense import Cut, Targets, TokenLabels
 from harness.training.recipe import Recipe
 
 TEST_BATCH = 512
+AHEAD = 16  # steps whose token labels are made at once
 CROP = 0.875  # the share of a picture's shorter side that a test sees, as DeiT's
 
 Batch = tuple[Tensor, Tensor]
@@ -108,7 +110,9 @@ class Resident(Source):
         draws = [order, shifts, flips]
         if placed is not None:
             draws += placed.draw(order.shape, self.chosen, self._stream("layout", epoch), own=order)
-        for places, shift, flip, *layout in zip(*(t[start:, self.mine].to(self.device) for t in draws), strict=True):
+        own = [t[:, self.mine].to(self.device) for t in draws]
+        told = None if self.tokens is None else self._told(own, start)
+        for places, shift, flip, *layout in zip(*(t[start:] for t in own), strict=True):
             images = self._images[places]
             if pad:
                 images = shifted(images, shift, pad)
@@ -116,12 +120,18 @@ class Resident(Source):
                 images = torch.where(flip[:, None, None, None], images.flip(-1), images)
             if placed is not None:
                 images = placed.lay(images, self._images, *layout)
-            labels: Tensor | Targets = self._labels[places]
-            if self.tokens is not None:
-                values, indices = self._maps
-                cut = self._cut(shift, flip, layout)
-                labels = self.tokens.targets(self._labels[places], (values[places], indices[places]), cut)
-            yield resize(self.data.normalise(images), self.size), labels
+            yield resize(self.data.normalise(images), self.size), self._labels[places] if told is None else next(told)
+
+    def _told(self, draws: list[Tensor], start: int) -> Iterator[Targets]:
+        """The targets of each batch from step `start` on; of several steps at once, the same ones for every start."""
+        assert self.tokens is not None
+        values, indices = self._maps
+        for step in range(start - start % AHEAD, len(draws[0]), AHEAD):
+            steps = len(draws[0][step : step + AHEAD])
+            places, shift, flip, *layout = (t[step : step + AHEAD].flatten(0, 1) for t in draws)
+            maps = (values[places], indices[places])
+            found = self.tokens.targets(self._labels[places], maps, self._cut(shift, flip, layout))
+            yield from islice(found.by_step(steps), max(0, start - step), None)
 
     @cached_property
     def _maps(self) -> tuple[Tensor, Tensor]:

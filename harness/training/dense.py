@@ -10,10 +10,12 @@ out; smoothing keeps the sum of a label at 1 (theirs is 1 + smoothing / classes)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Grid = tuple[int, int]
@@ -43,6 +45,14 @@ class Targets:
     labels: Tensor
     tokens: Tensor | None = None
     known: Tensor | None = None
+
+    def by_step(self, steps: int) -> Iterator[Targets]:
+        """The targets of so many equal batches, which these are one after another."""
+        parts = (self.labels, self.tokens, self.known)
+        each = [[None] * steps if part is None else part.unflatten(0, (steps, -1)).unbind(0) for part in parts]
+        for labels, tokens, known in zip(*each, strict=True):
+            assert labels is not None
+            yield Targets(labels, tokens, known)
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,7 @@ def loss(patches: Tensor, targets: Targets) -> Tensor:
     """
     assert targets.tokens is not None
     assert targets.known is not None
-    each = -(targets.tokens * patches.log_softmax(dim=-1)).sum(dim=-1)
+    b, n, _ = patches.shape
+    each = F.cross_entropy(patches.flatten(0, 1), targets.tokens.flatten(0, 1), reduction="none").view(b, n)
     known = targets.known.to(each.dtype)
     return ((each * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()

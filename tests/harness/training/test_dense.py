@@ -276,3 +276,18 @@ def test_what_is_noted_changes_no_draw():
                 random.seed(seed)
                 found.append(torch.as_tensor(np.asarray(transform(picture))))
             assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("kind", ["shifted", "placed", "policy"])
+def test_an_epoch_with_labels_starts_at_any_step(kind, monkeypatch):
+    """They are made for several steps at once, and a training that was interrupted goes on between two of these."""
+    monkeypatch.setattr(batches, "AHEAD", 3)
+    start, _ = in_memory(kind)
+    start = replace(start, recipe=replace(start.recipe, batch_size=8))
+    whole = [targets for _, targets in batches.feed(start).epoch(1)]
+    assert len(whole) == 8
+    for step in (1, 3, 5, 7):
+        for one, again in zip(whole[step:], batches.feed(start).epoch(1, step), strict=True):
+            assert torch.equal(one.tokens, again[1].tokens)
+            assert torch.equal(one.known, again[1].known)
+            assert torch.equal(one.labels, again[1].labels)
