@@ -193,8 +193,13 @@ class Experiment:
 
     @property
     def lessons(self) -> dict[str, str]:
-        """What it learns from beside its labels, as the page says it: what made it, and what stands for its content."""
-        return {kind: f"{self._lesson(kind, words)}" for kind, words in self._words.items()}
+        """What it learns from beside its labels, as the page says it: what, and how it was made; {} for nothing."""
+        if not self.taught:
+            return {}
+        what = {"label_maps": "token labels", "teacher": f"{self.study.recipe.distill} distillation"}
+        made = {kind: self._lesson(kind, words) for kind, words in self._words.items()}
+        said = [f"{what[kind]} by {one.name} ({one.digest})" for kind, one in made.items()]
+        return {"lessons": ", ".join(said), "lessons_made": "; ".join(map(str, made.values()))}
 
     @property
     def _words(self) -> dict[str, str]:

@@ -269,6 +269,8 @@ class Study:
         """The study as it is kept beside its rows, with the command that asked for it."""
         flat = asdict(self) | ({} if self.rates else {"tune_seeds": None})
         flat["weights"] = None if self.init_from is None else contents(self.init_from)
+        if self.token_labels:  # which want the head, so it is no choice
+            flat["aux_head"] = None
         return {"command": command} | flat.pop("recipe") | {k: v for k, v in flat.items() if v is not None}
 
 

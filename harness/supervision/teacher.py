@@ -53,9 +53,13 @@ class Teacher(nn.Module):
         self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
         self.eval()
 
+    @property
+    def name(self) -> str:
+        return self.words
+
     def __str__(self) -> str:
         right = "" if self.validated is None else f", {100 * self.validated:.1f} % of the validation images right"
-        return f"{self.words}{right}, content {self.digest}"
+        return f"teacher {self.words}{right}"
 
     def train(self, mode: bool = True) -> Teacher:
         return super().train(False)

@@ -101,7 +101,7 @@ def _of_variant(variant: str, members: Sequence[Setting], found: Found) -> list[
                 by_rest.setdefault(rest, []).append(number)
         for these in by_rest.values():
             if len(these) > 1:
-                words = {number: value_words((recipes[number] or {}).get(entry)) for number in these}
+                words = {number: value_words((recipes[number] or {}).get(entry), entry) for number in these}
                 ordered = sorted(these, key=lambda number: by_number(words[number]))
                 factors.append(
                     Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])

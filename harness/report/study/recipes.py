@@ -16,7 +16,7 @@ BESIDE = {
     "command", "note", "variants", "variant_file", "baseline", "seeds", "resolutions", "measure", "jobs", "threads",
     "workers", "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend",
     "dry_run", "speed_rounds", "reach", "match", "vary", "finetune_epochs", "checkpoint_interval", "val_interval",
-    "allow_skipped", "images", "delta", "primary", "looks",
+    "allow_skipped", "images", "delta", "primary", "looks", "lessons_made", "token_labels", "teacher", "distill",
 }  # fmt: skip
 COLUMNS = {"dataset": "dataset", "size": "size", "img_size": "train_px"}  # entries that rows have a column for
 
@@ -26,7 +26,8 @@ WORDS = {
     "smoothing": "label smoothing", "img_size": "image size", "num_heads": "heads", "clip_grad": "gradient clipping",
     "tune": "tuned learning rates", "tune_seeds": "seeds of the tuning", "init_from": "started from",
     "weights": "with contents",
-    "aa": "augmentation", "model_ema": "EMA of the weights", "torchcompile": "torch.compile",
+    "lessons": "learning from", "aa": "augmentation", "model_ema": "EMA of the weights",
+    "torchcompile": "torch.compile",
 }  # fmt: skip
 
 
@@ -58,15 +59,17 @@ def differing(known: Iterable[Mapping[str, Any]], told: Collection[str] = ()) ->
 
 def entry_words(key: str, value: Any) -> str:
     """An entry as a reader says it: "spatial layers 2", "position embedding none", "class token not set"."""
-    words = (value_words(value), called(key)) if isinstance(value, bool) else (called(key), value_words(value))
+    words = (
+        (value_words(value, key), called(key)) if isinstance(value, bool) else (called(key), value_words(value, key))
+    )
     return " ".join(words)
 
 
-def value_words(value: Any) -> str:
+def value_words(value: Any, key: str = "") -> str:
     """The value of an entry where its name is said beside it: "2", "none", "with", "not set"."""
     if isinstance(value, bool):
         return "with" if value else "without"
-    return text(value) or "not set"
+    return text(value) or ("labels alone" if key == "lessons" else "not set")
 
 
 def called(key: str) -> str:
