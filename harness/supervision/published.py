@@ -125,8 +125,8 @@ def _convert(writer: Writer, missing: Sequence[range], files: Sequence[Found]) -
 
     about, quiet = writer.about, os.environ.get("RANK", "0") != "0"
     if not quiet:
-        print(f"the label maps of {about.made_by} are checked and converted once: {about.bytes / 1e6:,.2f} MB in {writer.folder}",
-              file=sys.stderr)  # fmt: skip
+        print(f"the label maps of {about.made_by} are checked and converted once: {about.bytes / 1e6:,.2f} MB in "
+              f"{writer.folder}", file=sys.stderr)  # fmt: skip
     wanted = (about.k, *about.grid)
     with tqdm(total=sum(map(len, missing)), unit=" maps", desc="checking label maps", delay=2, disable=quiet) as bar:
         for part in missing:
