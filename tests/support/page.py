@@ -67,13 +67,21 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def no_figures(*_):
+    return []
+
+
+def undrawn():
+    """While it lasts pages have no figures, which take half of a page's time: for who reads the rest, or nothing."""
+    return mock.patch("harness.report.figures.draw", no_figures)
+
+
 def render(tmp_path, rows, recipe=made.RECIPE, name="study", figures=True):
-    """The page of the rows; figures=False: without a setting's figures, half of the time, for who reads the rest."""
+    """The page of the rows; figures=False: undrawn."""
     from harness.report import render
 
     folder = made.save(tmp_path / name, rows, recipe)
-    undrawn = mock.patch("harness.report.figures.draw", return_value=[])
-    with nullcontext() if figures else undrawn:
+    with nullcontext() if figures else undrawn():
         report = render(folder, tmp_path / f"{name}.html")
     return report.path.read_text(encoding="utf-8")
 

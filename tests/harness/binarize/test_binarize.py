@@ -16,6 +16,8 @@ from harness.measure.rollout import kept_maps
 from harness.presets import digits
 from harness.results import store
 from harness.run import program as run
+from tests.support import bodies
+from tests.support.page import undrawn
 from variants import build
 from variants.backends import flex, order
 from variants.geometry import coordinates, to_pairs
@@ -232,7 +234,7 @@ def by_formula(q, k, v, score_mod, block_mask):
     return scores.softmax(dim=-1) @ v
 
 
-FLAGS = ["--preset", "digits",
+FLAGS = ["--preset", "digits", *bodies.FLAGS,
          "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0", "--measure", "accuracy",
          "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 
@@ -246,7 +248,8 @@ def study(tmp_path_factory):
     patch.setattr(times, "ROUNDS", 3)
     patch.setattr(flex, "compiled", lambda: by_formula)
     rows, page = folder / "rows", ["--report", str(folder / "page.html")]
-    assert run.main(["--variants", "sp_sa", *FLAGS, "--output", str(rows), *page]) == 0
+    with undrawn():
+        assert run.main(["--variants", "sp_sa", *FLAGS, "--output", str(rows), *page]) == 0
     command = [str(rows), "--keep", "0.25", "--finetune-epochs", "1", *page]
     yield rows, (program.main(command), command)
     patch.undo()
@@ -292,7 +295,7 @@ def test_accuracy_pairs_gmacs_and_times_are_recorded(study):
         assert gmac["sp_sa kept 25 % by deviation", metric] <= gmac["sp_sa kept 25 % by deviation", "kept_dense_gmac"]
     spared = gmac["sp_sa kept 25 % by deviation", "kept_dense_gmac"] - gmac["sp_sa kept 25 % by deviation", "kept_gmac"]
     pairs_left = shares["sp_sa kept 25 % by deviation"] / 100
-    assert spared == pytest.approx(2 * 4 * 16**2 * (1 - pairs_left) * 2 * 16 / 1e9)  # layers, heads, pairs, widths
+    assert spared == pytest.approx(1 * 4 * 16**2 * (1 - pairs_left) * 2 * 16 / 1e9)  # layers, heads, pairs, widths
     ratios = kept[kept["metric"] == "kept_ratio"]
     assert set(ratios["grid"]) == {"4x4", "6x6"}
     assert {"gathered", "sdpa", "flex"} <= set(ratios["backend"])
@@ -401,6 +404,7 @@ def test_weights_that_are_missing_or_damaged_fail_their_cells_with_a_sentence(st
     assert "cannot be used" in capsys.readouterr().err
 
 
+@undrawn()
 def test_images_that_were_moved_are_named_with_data_dir(tmp_path, capsys):
     def grow(name, shades=(40, 120, 200)):
         for part, count in (("train", 12), ("val", 2)):
