@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import re
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from html.parser import HTMLParser
 from unittest import mock
 from urllib.parse import unquote
@@ -74,6 +74,18 @@ def no_figures(*_):
 def undrawn():
     """While it lasts pages have no figures, which take half of a page's time: for who reads the rest, or nothing."""
     return mock.patch("harness.report.figures.draw", no_figures)
+
+
+@contextmanager
+def sketched():
+    """While it lasts figures have their captions and their data, and nothing is drawn."""
+    style = "harness.report.figures.style"
+    with mock.patch(f"{style}.svg.inline", nothing_drawn), mock.patch(f"{style}.series.draw", no_figures):
+        yield
+
+
+def nothing_drawn(figure, name, title):
+    return f'<svg aria-labelledby="{name}-title"><title id="{name}-title">{title}</title></svg>'
 
 
 def render(tmp_path, rows, recipe=made.RECIPE, name="study", figures=True):
