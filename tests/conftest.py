@@ -6,6 +6,7 @@
 import gc
 import os
 import signal
+import sys
 from functools import cache
 from types import SimpleNamespace
 
@@ -40,10 +41,9 @@ def pytest_unconfigure():
 @pytest.fixture(scope="session", autouse=True)
 def _settings_read_once():
     """What settings a class has is read from its annotations once, and not for each layer that is built."""
-    from variants import registry
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "settings_of", cache(registry.settings_of))
+        if registry := sys.modules.get("variants.registry"):  # the tests' modules have imported it, if they need it
+            patch.setattr(registry, "settings_of", cache(registry.settings_of))
         yield
 
 
