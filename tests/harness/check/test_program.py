@@ -14,6 +14,7 @@ from harness.jobs import variant_file
 from harness.results import store
 from harness.run import program as run
 from tests.support import bodies, programs, timings
+from tests.support.page import undrawn
 from tests.support.programs import spent
 from variants import registry
 
@@ -160,6 +161,7 @@ def test_the_program_by_its_name():
     assert done.stdout.count("\n  pass  ") == len(RULES)
 
 
+@undrawn()
 def test_the_example_runs_in_a_comparison(capsys, monkeypatch):
     timings.quick(monkeypatch)
     flags = ["--variant-file", str(EXAMPLE), "--variants", "cauchy[sigma=1],sp_sa+cauchy", "--resolutions", "8", *TINY]
