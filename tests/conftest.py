@@ -6,6 +6,8 @@
 import gc
 import os
 import signal
+import sys
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +36,15 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     gc.unfreeze()  # else nanobind says at the end that it leaks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_read_once():
+    """What settings a class has is read from its annotations once, and not for each layer that is built."""
+    with pytest.MonkeyPatch.context() as patch:
+        if registry := sys.modules.get("variants.registry"):  # the tests' modules have imported it, if they need it
+            patch.setattr(registry, "settings_of", cache(registry.settings_of))
+        yield
 
 
 @pytest.fixture(autouse=True)

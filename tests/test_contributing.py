@@ -13,7 +13,7 @@ import pytest
 
 from harness.data import load
 from harness.results import store
-from tests.support import markdown, programs
+from tests.support import bodies, markdown, programs
 from tests.support.page import Page
 from tests.support.paths import ROOT
 
@@ -21,8 +21,8 @@ TREE = ("variants", "harness", "tests", "examples", "results/parity", "results/p
         "README.md", "CONTRIBUTING.md", "results/README.md")  # fmt: skip
 CHANGES = {title: diff for title in ("A variant", "A measurement", "A figure", "A dataset")
            for diff in markdown.blocks(markdown.section(markdown.read("CONTRIBUTING.md"), title), "diff")}  # fmt: skip
-ONE_EPOCH = ("--preset", "digits", "--seeds", "0", "--epochs", "1", "--warmup-epochs", "0", "--resolutions", "8,12",
-             "--jobs", "1",
+ONE_EPOCH = ("--preset", "digits", *bodies.FLAGS, "--seeds", "0", "--epochs", "1", "--warmup-epochs", "0",
+             "--resolutions", "8,12", "--jobs", "1",
              "--output", "rows", "--report", "page.html")  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from harness.jobs.study import PLACING, digest
 from harness.presets import ABLATIONS, DEFAULT, PRESETS, deit, digits, lv_vit, preset, sp_vit
 from harness.results import store
 from harness.run import program
+from tests.support.page import undrawn
 
 SHALLOW = [DEFAULT, "fashion-cluttered"]
 SHAPES = ["layers", "token", "hidden", "scope", "form", "combine", "relations", "position"]
@@ -107,6 +108,7 @@ def test_every_ablation_runs_dry_with_an_estimate(ablation, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@undrawn()
 def test_an_ablation_for_real(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "256", "--train-images", "320", "--seeds",

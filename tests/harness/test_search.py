@@ -9,11 +9,12 @@ from harness import search
 from harness.presets import digits
 from harness.results import store
 from harness.training.recipe import Recipe
+from tests.support.bodies import SMALL
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    quick = replace(digits(), seeds=(0,), train_images=320, recipe=Recipe(epochs=2, warmup_epochs=1))
+    quick = replace(digits(), **SMALL, seeds=(0,), train_images=320, recipe=Recipe(epochs=2, warmup_epochs=1))
     monkeypatch.setattr(search, "preset", lambda name: quick)
     monkeypatch.setitem(search.GRIDS, "digits", {"lr": (1e-3, 2e-3), "pos_std": (0.5,)})
 

@@ -6,6 +6,7 @@ from harness.jobs.cell import execute
 from harness.jobs.experiment import Experiment
 from harness.jobs.plan import cells_of, device_of
 from harness.presets import digits
+from tests.support.bodies import SMALL
 from tests.support.trainings import digits as images
 
 RECIPE = replace(digits().recipe, epochs=3, warmup_epochs=1, batch_size=128)
@@ -13,7 +14,7 @@ RECIPE = replace(digits().recipe, epochs=3, warmup_epochs=1, batch_size=128)
 
 def experiment(data=None, **changes):
     """A study of a few seconds on 300 of the digits, or on other images."""
-    few = {"recipe": RECIPE, "resolutions": (8,), "train_images": 300, "seeds": (0,)}
+    few = {**SMALL, "recipe": RECIPE, "resolutions": (8,), "train_images": 300, "seeds": (0,)}
     return Experiment(replace(digits(), **(few | changes)), data or images(), device_of("cpu"))
 
 

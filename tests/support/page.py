@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import re
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from html.parser import HTMLParser
 from unittest import mock
 from urllib.parse import unquote
@@ -67,13 +67,33 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def no_figures(*_):
+    return []
+
+
+def undrawn():
+    """While it lasts pages have no figures, which take half of a page's time: for who reads the rest, or nothing."""
+    return mock.patch("harness.report.figures.draw", no_figures)
+
+
+@contextmanager
+def sketched():
+    """While it lasts figures have their captions and their data, and nothing is drawn."""
+    style = "harness.report.figures.style"
+    with mock.patch(f"{style}.svg.inline", nothing_drawn), mock.patch(f"{style}.series.draw", no_figures):
+        yield
+
+
+def nothing_drawn(figure, name, title):
+    return f'<svg aria-labelledby="{name}-title"><title id="{name}-title">{title}</title></svg>'
+
+
 def render(tmp_path, rows, recipe=made.RECIPE, name="study", figures=True):
-    """The page of the rows; figures=False: without a setting's figures, half of the time, for who reads the rest."""
+    """The page of the rows; figures=False: undrawn."""
     from harness.report import render
 
     folder = made.save(tmp_path / name, rows, recipe)
-    undrawn = mock.patch("harness.report.figures.draw", return_value=[])
-    with nullcontext() if figures else undrawn:
+    with nullcontext() if figures else undrawn():
         report = render(folder, tmp_path / f"{name}.html")
     return report.path.read_text(encoding="utf-8")
 

@@ -215,7 +215,8 @@ def test_a_study_is_known_by_the_contents_of_its_weights_and_not_by_their_place(
 def test_trainings_of_a_study_start_there(tmp_path):
     body = {"size": "nano", "img_size": 8, "patch_size": 2, "in_chans": 1, "num_classes": 10, "class_token": "none"}
     save_file(create("sa", **body, seed=9).state_dict(), tmp_path / "start.safetensors")
-    one = experiment(measure=("accuracy",), size="nano", init_from=str(tmp_path / "start.safetensors"), patch_size=2)
+    one = experiment(measure=("accuracy",), init_from=str(tmp_path / "start.safetensors"), class_token="none",
+                     spatial_layers=None)  # fmt: skip
     kept = create("sa", **body, seed=9).state_dict()
     for variant in ("sa", "psa"):
         state = one.model(variant, 3).state_dict()

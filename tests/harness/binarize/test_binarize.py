@@ -16,6 +16,7 @@ from harness.measure.rollout import kept_maps
 from harness.presets import digits
 from harness.results import store
 from harness.run import program as run
+from tests.support.page import undrawn
 from variants import build
 from variants.backends import flex, order
 from variants.geometry import coordinates, to_pairs
@@ -246,7 +247,8 @@ def study(tmp_path_factory):
     patch.setattr(times, "ROUNDS", 3)
     patch.setattr(flex, "compiled", lambda: by_formula)
     rows, page = folder / "rows", ["--report", str(folder / "page.html")]
-    assert run.main(["--variants", "sp_sa", *FLAGS, "--output", str(rows), *page]) == 0
+    with undrawn():
+        assert run.main(["--variants", "sp_sa", *FLAGS, "--output", str(rows), *page]) == 0
     command = [str(rows), "--keep", "0.25", "--finetune-epochs", "1", *page]
     yield rows, (program.main(command), command)
     patch.undo()
@@ -401,6 +403,7 @@ def test_weights_that_are_missing_or_damaged_fail_their_cells_with_a_sentence(st
     assert "cannot be used" in capsys.readouterr().err
 
 
+@undrawn()
 def test_images_that_were_moved_are_named_with_data_dir(tmp_path, capsys):
     def grow(name, shades=(40, 120, 200)):
         for part, count in (("train", 12), ("val", 2)):

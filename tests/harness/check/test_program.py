@@ -13,13 +13,14 @@ from harness.check.rules import RULES
 from harness.jobs import variant_file
 from harness.results import store
 from harness.run import program as run
-from tests.support import programs, timings
+from tests.support import bodies, programs, timings
+from tests.support.page import undrawn
 from tests.support.programs import spent
 from variants import registry
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "my_variant.py"
-TINY = ["--preset", "digits",
+TINY = ["--preset", "digits", *bodies.FLAGS,
         "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
         "--seeds", "0", "--jobs", "1"]  # fmt: skip
 HEAD = "import torch\nfrom torch import nn\nfrom variants import Attention, SpatialRelation, register\n"
@@ -160,6 +161,7 @@ def test_the_program_by_its_name():
     assert done.stdout.count("\n  pass  ") == len(RULES)
 
 
+@undrawn()
 def test_the_example_runs_in_a_comparison(capsys, monkeypatch):
     timings.quick(monkeypatch)
     flags = ["--variant-file", str(EXAMPLE), "--variants", "cauchy[sigma=1],sp_sa+cauchy", "--resolutions", "8", *TINY]

@@ -36,16 +36,18 @@ def made_up(channels=1, h=4, w=6, n=60, seed=0):
 
 def by_loops(image, size, at, pieces, pool, piece):
     """The canvas of an image, pixel by pixel; piece: (height, width)."""
-    c, h, w = image.shape
-    wanted = torch.zeros(c, *size, dtype=torch.uint8)
+    (c, h, w), image = image.shape, image.tolist()
+    wanted = torch.zeros(c, *size, dtype=torch.uint8).tolist()
     for number, cut_y, cut_x, put_y, put_x in pieces:
+        cut = pool[number].tolist()
         for y, x, channel in product(range(piece[0]), range(piece[1]), range(c)):
-            value = pool[number, channel, cut_y + y, cut_x + x]
-            wanted[channel, put_y + y, put_x + x] = max(wanted[channel, put_y + y, put_x + x], value)
+            row = wanted[channel][put_y + y]
+            row[put_x + x] = max(row[put_x + x], cut[channel][cut_y + y][cut_x + x])
     for y, x in product(range(h), range(w)):
-        if any(image[channel, y, x] > 0 for channel in range(c)):
-            wanted[:, at[0] + y, at[1] + x] = image[:, y, x]
-    return wanted
+        if any(image[channel][y][x] > 0 for channel in range(c)):
+            for channel in range(c):
+                wanted[channel][at[0] + y][at[1] + x] = image[channel][y][x]
+    return torch.tensor(wanted, dtype=torch.uint8)
 
 
 def agrees_with_loops(channels=1, clutter=3, width=6, size=(7, 11)):

@@ -3,12 +3,14 @@
 A process that has read torch and the like once forks for each question, so every answer is that of a new process.
 """
 
+import compileall
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 
@@ -49,6 +51,8 @@ class Tree:
         self.folder, self.known = folder, {}
         for name in ("variants", "harness"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # compiled once for all questions, and asked by the text of a file whether it has changed
+        compileall.compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-W", "ignore", "-c", SERVER, str(folder)]
         self.process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.PIPE,

@@ -19,7 +19,7 @@ from harness.jobs import local
 from harness.jobs.cell import Cell
 from harness.results import store
 from harness.run.bar import Bar
-from tests.support import programs
+from tests.support import bodies, programs
 
 ROOT = Path(__file__).parents[3]
 
@@ -163,7 +163,7 @@ def test_the_same_figures_and_weights_as_one_after_another(tmp_path, monkeypatch
     from harness.run import program
 
     monkeypatch.chdir(tmp_path)
-    flags = ["--preset", "digits",
+    flags = ["--preset", "digits", *bodies.FLAGS,
              "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size",
              "64", "--seeds", "0-1", "--measure", "accuracy", "--resolutions", "8"]  # fmt: skip
     assert program.main([*flags, "--output", "alone", "--jobs", "1"]) == 0

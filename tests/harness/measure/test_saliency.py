@@ -11,6 +11,7 @@ from harness.measure.saliency import masks, panel
 from harness.measure.subject import Subject
 from harness.results import store
 from harness.run import program
+from tests.support import bodies
 from tests.support.cells import experiment
 
 
@@ -47,7 +48,7 @@ def test_a_panel_is_small_and_large_images_are_made_so():
     assert sum(one.nbytes for one in held.values()) < 200_000
 
 
-FLAGS = ["--preset", "digits",
+FLAGS = ["--preset", "digits", *bodies.FLAGS,
          "--variants", "sa", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "256", "--seeds", "0",
          "--resolutions", "8", "--jobs", "1"]  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from harness.report import show
 from harness.results import load
 from harness.run import call, flags
 from tests.support.flags import GIVEN, WITH
+from tests.support.page import undrawn
 from tests.support.paths import ROOT
 
 NOTEBOOK = ROOT / "examples" / "compare.ipynb"
@@ -24,7 +26,8 @@ SMALL = {"preset": "digits", "size": "nano", "patch_size": 4, "resolutions": [8]
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("called")
-    return harness.run(variants="psa", output=folder / "rows", report=folder / "page.html", **SMALL)
+    with undrawn():
+        return harness.run(variants="psa", output=folder / "rows", report=folder / "page.html", **SMALL)
 
 
 def test_it_returns_the_rows_and_says_where_they_and_the_page_are(rows):
@@ -107,26 +110,33 @@ print(sorted(rows[rows["metric"] == "top1"]["variant"]))
 """
 
 
-@pytest.mark.parametrize("how", ["a file", "standard input"])
-def test_a_script_without_a_guard_runs_once_whatever_the_jobs(how, tmp_path):
-    settings = SMALL | {"variants": "psa", "jobs": 2, "seeds": "0", "output": str(tmp_path / "rows"),
-                        "report": str(tmp_path / "page.html")}  # fmt: skip
-    (tmp_path / "script.py").write_text(SCRIPT.format(settings=settings))
-    given = {"args": [sys.executable, "script.py"]} if how == "a file" else {
-        "args": [sys.executable, "-"], "input": SCRIPT.format(settings=settings)}  # fmt: skip
-    done = subprocess.run(cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
-                          timeout=300, check=True, **given)  # fmt: skip
-    assert done.stdout.count("the script runs") == 1
-    assert done.stdout.rstrip().endswith("['psa', 'sa']")
+def script(variants):
+    """A script without a guard, which runs a study in two processes."""
+    return SCRIPT.format(settings=SMALL | {"variants": variants, "jobs": 2, "seeds": "0", "output": variants,
+                                           "report": f"{variants}.html"})  # fmt: skip
 
 
-def test_a_variant_that_a_script_registered_trains_in_its_process(tmp_path):
+def said(folder, *words, **settings):
+    """The lines that Python prints in a folder."""
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+                          capture_output=True, timeout=300, check=False, **settings)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_script_without_a_guard_runs_once_and_a_variant_that_it_registered_trains_in_its_process(tmp_path):
     mine = (ROOT / "examples" / "my_variant.py").read_text()
-    settings = SMALL | {"variants": "cauchy", "jobs": 2, "seeds": "0", "report": "page.html"}
-    (tmp_path / "script.py").write_text(mine + SCRIPT.format(settings=settings))
-    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          text=True, capture_output=True, timeout=300, check=False)  # fmt: skip
-    assert done.stdout.rstrip().endswith("['cauchy', 'sa']"), done.stderr
+    (tmp_path / "script.py").write_text(script("psa") + mine + script("cauchy"))
+    lines = said(tmp_path, "script.py")
+    assert lines.count("the script runs") == 2
+    assert lines.count("['psa', 'sa']") == 1
+    assert lines[-1] == "['cauchy', 'sa']"
+
+
+def test_a_script_on_standard_input_runs_once(tmp_path):
+    lines = said(tmp_path, "-", input=script("psa"))
+    assert lines.count("the script runs") == 1
+    assert lines[-1] == "['psa', 'sa']"
 
 
 def test_names_of_variants_are_text_in_a_notebook(rows):
@@ -137,6 +147,7 @@ def test_names_of_variants_are_text_in_a_notebook(rows):
 
 def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(harness, "run", partial(harness.run, train_images=320, jobs=1))
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     namespace = {}
     for cell in cells:

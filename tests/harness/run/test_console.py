@@ -11,8 +11,10 @@ from harness.results import store
 from harness.run import program
 from harness.run.console import clock, in_words, progress, spoken, work, writable
 from harness.training.checkpoint import Checkpoints
+from tests.support import bodies
+from tests.support.page import undrawn
 
-TINY = ["--preset", "digits",
+TINY = ["--preset", "digits", *bodies.FLAGS,
         "--variants", "sp_sa", "--epochs", "2", "--warmup-epochs", "1", "--measure", "accuracy", "--seeds", "0",
         "--resolutions", "8", "--train-images", "320", "--jobs", "1"]  # fmt: skip
 
@@ -64,6 +66,7 @@ def test_what_goes_on_is_told_apart_from_what_starts_anew(tmp_path):
     assert progress(planned[:1], [], tmp_path) == "1 of 1 cell is there"
 
 
+@undrawn()
 def test_a_run_that_was_interrupted_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
     real = training_cell.train
 

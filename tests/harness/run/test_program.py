@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from harness.presets import digits
+from harness.report import __main__ as report
 from harness.results import store
 from harness.run import flags, program
-from tests.support import programs, timings
+from tests.support import bodies, programs, timings
+from tests.support.page import undrawn
 from tests.support.programs import spent
 
 ROOT = Path(__file__).parents[3]
-TINY = ["--preset", "digits",
+TINY = ["--preset", "digits", *bodies.FLAGS,
         "--epochs", "2", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "32", "--speed-rounds", "3",
         "--seeds", "0-1", "--jobs", "1"]  # fmt: skip
 
@@ -146,6 +148,7 @@ def test_a_report_that_is_a_folder_is_a_sentence_before_any_work(there, capsys):
     assert [p.name for p in there.rglob("*")] == ["page"]
 
 
+@undrawn()
 def test_a_baseline_is_any_spec_however_written(there, monkeypatch):
     timings.quick(monkeypatch)
     assert (
@@ -176,6 +179,7 @@ def test_a_variant_whose_cost_cannot_be_counted_costs_no_other_its_own(there, mo
     assert frame["params"].notna().all()
 
 
+@undrawn()
 def test_timings_of_another_run_or_to_another_baseline_are_not_mixed_in(there, monkeypatch):
     """The page's ratios and floor are those of one run's rounds; a later run to psa leaves them alone."""
     timings.quick(monkeypatch)
@@ -317,6 +321,7 @@ def test_the_same_command_does_nothing_twice_and_a_lost_cell_comes_back_the_same
     assert facts(before[lost]) == facts(after[lost])
 
 
+@undrawn()
 def test_damage_is_named_the_rest_renders_and_the_code_is_1(study, capsys, tmp_path):
     folder, flags = study
     extra = folder / "rows" / "damaged.jsonl"
@@ -324,14 +329,14 @@ def test_damage_is_named_the_rest_renders_and_the_code_is_1(study, capsys, tmp_p
     try:
         assert program.main(flags) == 1
         assert f"{extra}:1: " in capsys.readouterr().err
-        done = programs.run("harness.report", folder / "rows", "--report", tmp_path / "p.html")
-        assert done.returncode == 1
-        assert "damaged.jsonl:1: " in done.stderr
+        assert report.main([str(folder / "rows"), "--report", str(tmp_path / "p.html")]) == 1
+        assert "damaged.jsonl:1: " in capsys.readouterr().err
         assert "sp_sa" in (tmp_path / "p.html").read_text()
     finally:
         extra.unlink()
 
 
+@undrawn()
 def test_a_cell_that_fails_is_recorded_and_costs_no_other(there, monkeypatch, capsys):
     from harness.jobs.kinds import training as training_cell
 
@@ -367,6 +372,7 @@ def test_a_full_disk_is_a_sentence(there, monkeypatch, capsys):
     assert "Traceback" not in err
 
 
+@undrawn()
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_whatever_stops_it_complete_cells_stay_and_the_command_goes_on(there, kill):
     flags = ["--variants", "sp_sa", "--measure", "accuracy", "--resolutions", "8", *TINY]

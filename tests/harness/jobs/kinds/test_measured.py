@@ -15,7 +15,7 @@ from tests.support.cells import experiment, planned, work
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
-    one = experiment(measure=("accuracy", "maps"), seeds=(0,))
+    one = experiment(measure=("accuracy", "maps"), seeds=(0,), size="micro", spatial_layers=2)
     work(one, ["sp_sa", "gpsa", "swin"], folder)
     return folder
 

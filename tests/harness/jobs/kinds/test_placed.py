@@ -58,7 +58,7 @@ def test_the_answers_are_kept_for_each_place(study):
     rows = store.load(study).query("metric == 'top1' and test_px == 12")
     kept = np.load(store.correct(study)[rows["cell"].iloc[0]])
     assert kept.shape == (2, 1080)
-    assert 100 * kept[0].mean() == rows["value"].iloc[0]
+    assert 100 * kept[0].mean() == pytest.approx(rows["value"].iloc[0])
     guesses = np.load(store.beside(study, ".log_probabilities.npy")[rows["cell"].iloc[0]]).argmax(1)
     labels = data.load("digits").test_y.numpy()
     assert (kept[0] == (guesses == labels.repeat(3))).all()

@@ -31,7 +31,9 @@ def experiment(monkeypatch):
     timings.quick(monkeypatch)
     monkeypatch.setattr(cost, "count", lambda model, images: 1e-3 * images.shape[-1] * len(images))
     preset = digits()
-    study = replace(preset, resolutions=(8, 12), speed_rounds=4, recipe=replace(preset.recipe, batch_size=8))
+    study = replace(
+        preset, size="nano", resolutions=(8, 12), speed_rounds=4, recipe=replace(preset.recipe, batch_size=8)
+    )
     return Experiment(study, data.load("digits"), torch.device("cpu"))
 
 

@@ -15,9 +15,11 @@ from harness.presets import digits
 from harness.results import store
 from harness.run import program
 from harness.training.recipe import Recipe
+from tests.support import bodies
+from tests.support.page import undrawn
 from tests.support.trainings import digits as images
 
-FLAGS = ["--preset", "digits",
+FLAGS = ["--preset", "digits", *bodies.FLAGS,
          "--epochs", "2", "--warmup-epochs", "1", "--seeds", "0", "--jobs", "1", "--batch-size", "256", "--measure",
          "accuracy"]  # fmt: skip
 
@@ -35,7 +37,8 @@ def rows(tmp_path_factory):
         "--variants", "sp_sa,rpe_2d[mode=bias]", "--train-fractions", "0.1,1", "--finetune-epochs", "1",
         "--resolutions", "8,8x12", "--match", "params", "--reach", "50", *FLAGS,
     ]  # fmt: skip
-    assert program.main([*flags, "--output", str(folder / "rows"), "--report", str(folder / "page.html")]) == 0
+    with undrawn():
+        assert program.main([*flags, "--output", str(folder / "rows"), "--report", str(folder / "page.html")]) == 0
     return store.load(folder / "rows"), folder
 
 
@@ -95,6 +98,7 @@ def test_fine_tuning_starts_from_the_trained_weights_and_is_a_row_of_its_own(row
     assert sum("fine-tuned" in name for name in weights) == len(tuned)
 
 
+@undrawn()
 def test_a_training_that_failed_fails_its_fine_tuning_with_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     from harness.jobs.kinds import training
@@ -150,6 +154,7 @@ def test_other_images_are_other_cells():
     assert one.key(["sa"]) != replace(one, data=replace(one.data, test_y=labels)).key(["sa"])
 
 
+@undrawn()
 def test_a_training_whose_weights_are_lost_is_made_again_for_its_fine_tuning(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--variants", "sa", "--resolutions", "12", *FLAGS]
@@ -176,6 +181,7 @@ def tree(folder, damaged):
     return path if damaged else folder
 
 
+@undrawn()
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_tree_is_trained_on_and_a_damaged_picture_is_one_sentence(tmp_path, monkeypatch, capsys, workers):
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from harness.presets import digits
 from harness.report import render
 from harness.results import store
 from tests.support.cells import RECIPE, experiment, work
+from tests.support.page import undrawn
 
 RATES = "1e-5,5e-4,2e-3,8e-3"
 FEW = {"measure": ("accuracy",), "tune": RATES, "tune_seeds": 2}
@@ -242,7 +243,8 @@ def test_a_job_of_slurm_tunes_trains_and_measures_one_variant():
 
 def test_the_page_shows_each_rate_and_the_one_that_was_chosen(tuned, tmp_path):
     page = tmp_path / "page.html"
-    render(tuned, page)
+    with undrawn():
+        render(tuned, page)
     text = page.read_text()
     assert "Learning rates" in text
     assert "the better half of them with the other ones" in text
@@ -256,7 +258,8 @@ def test_the_page_says_of_one_seed_that_it_was_one(tuned, tmp_path):
     for file in tuned.glob("*.jsonl"):
         rows = [line for line in file.read_text().splitlines() if f'"seed": {SEEDS[1]}' not in line]
         (tmp_path / file.name).write_text("\n".join(rows))
-    render(tmp_path, tmp_path / "page.html")
+    with undrawn():
+        render(tmp_path, tmp_path / "page.html")
     assert "trained once at each of these learning rates" in (tmp_path / "page.html").read_text()
 
 

@@ -15,7 +15,7 @@ from harness.report.study.study import study as take_apart
 from harness.report.text import formatting
 from harness.results import stats, store
 from tests.support import rows as made
-from tests.support.page import Page, render
+from tests.support.page import Page, render, sketched
 
 RESOLUTIONS = (8, 10, 12)
 
@@ -129,6 +129,7 @@ def test_one_resolution_is_no_curve(tmp_path):
     assert len(page.named("figure")) == 0
 
 
+@sketched()
 def test_curves_hold_one_run_alone(tmp_path, rows):
     """Another run's slower rounds are neither on the curve nor in its band; they are listed elsewhere."""
     rows = [r for r in rows if r["variant"] in ("sa", "rpe_1d")]
@@ -193,6 +194,7 @@ def red(variants, metrics, note, **columns):
     ]
 
 
+@sketched()
 def test_what_has_no_room_at_one_resolution_is_said_and_costs_nothing_at_the_others(tmp_path, few):
     metrics = ("images_per_s", "ratio", "peak_mib", "mfu")
     lost = red(["psa"], metrics, "out of memory with a single image", test_px=10, batch_size=64)
@@ -208,6 +210,7 @@ def test_what_has_no_room_at_one_resolution_is_said_and_costs_nothing_at_the_oth
     assert "a later row about the same has replaced it" in again.text
 
 
+@sketched()
 def test_a_red_baseline_is_said_and_leaves_the_others_speeds(tmp_path, few):
     why = "no ratio, since the baseline sa is not timed: sdpa: its logits differ"
     kept = [
@@ -244,6 +247,7 @@ def test_a_gap_in_the_table_gives_the_reason_of_its_own_resolution(tmp_path, few
     assert set(notes) == {"red at 8"}
 
 
+@sketched()
 def test_a_halved_batch_is_said(tmp_path, few):
     note = "batch halved from 64 to 16 for all variants: out of memory"
     halved = [r | {"batch_size": 16, "note": note} if r["metric"] in ("images_per_s", "ratio", "aa_ratio", "peak_mib")

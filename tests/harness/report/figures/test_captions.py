@@ -11,7 +11,7 @@ from harness.report.figures.style.heatmaps import Tile
 from harness.report.study.maps import Books
 from harness.results import map_files, store
 from tests.support import rows as made
-from tests.support.page import render
+from tests.support.page import render, sketched
 
 VARIANTS = ("sa", "sp_sa", "psa", "rpe_2d[mode=bias]")
 SEVERAL = re.compile("over seeds|and seeds|single seeds|paired seeds|all seeds|seed by seed")
@@ -36,7 +36,8 @@ def captions(html):
 def test_seeds_are_named_where_there_are_several(tmp_path, seeds):
     rows = made.everything(VARIANTS, seeds)
     rows += [row for variant in VARIANTS for seed in seeds for row in learned(variant, seed, tmp_path / "study")]
-    found = captions(render(tmp_path, rows))
+    with sketched():
+        found = captions(render(tmp_path, rows))
     of_many = [one for one in found if SEVERAL.search(one)]
     of_one = [one for one in found if "one seed" in one]
     assert len(of_many if len(seeds) > 1 else of_one) >= 8

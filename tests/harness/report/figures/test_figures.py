@@ -17,6 +17,7 @@ from harness.report.pages.page import page
 from harness.report.tables import main
 from harness.results import stats
 from tests.support import rows as made
+from tests.support.page import sketched, undrawn
 
 ARMS = ["sa", "sp_sa", "sp_sa[hidden=16]", "sp_sa[hidden=64]", "sp_sa[scope=layer]", "psa", "swin+rpe_2d[extent=7]"]
 
@@ -25,7 +26,8 @@ def drawn(study, name):
     """The CSV of a figure, line by line."""
     setting = study.settings[0]
     look = palette.looks(setting.variants, setting.baseline)
-    shown = section.section(setting, summaries(setting), look, 1, 1)
+    with sketched():
+        shown = section.section(setting, summaries(setting), look, 1, 1)
     drawing = next(one for one in shown.drawings + shown.timings if one.name == name)
     return list(csv.DictReader(io.StringIO(drawing.csv())))
 
@@ -256,7 +258,8 @@ def test_speed_that_nobody_measured_is_a_sentence_and_no_columns(tmp_path, timed
     def tables(rows, name):
         setting = made.take(tmp_path / name, rows).settings[0]
         look = palette.looks(setting.variants, setting.baseline)
-        return section.section(setting, summaries(setting), look, 1, 1)
+        with undrawn():
+            return section.section(setting, summaries(setting), look, 1, 1)
 
     whole = tables(timed, "whole")
     assert len(whole.table.columns) == 12

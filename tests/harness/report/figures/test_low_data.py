@@ -17,7 +17,7 @@ from harness.report.study.study import alike
 from harness.report.study.study import study as take_apart
 from harness.results import stats, store
 from tests.support import rows as made
-from tests.support.page import Page, render, table_of
+from tests.support.page import Page, render, sketched, table_of
 
 FRACTIONS = (0.01, 0.1, 1.0)
 NAMES = ("sa", "psa", "swin")
@@ -32,7 +32,8 @@ def rows():
 @pytest.fixture(scope="module")
 def page(rows, tmp_path_factory):
     extra = made.cost(NAMES) + made.speed(NAMES, resolutions=(8, 12))
-    return Page(render(tmp_path_factory.mktemp("low"), rows + extra))
+    with sketched():
+        return Page(render(tmp_path_factory.mktemp("low"), rows + extra))
 
 
 def by_seed(rows, variant, fraction):
@@ -84,6 +85,7 @@ def unpaired(variant, baseline, compared=1):
     return stats.paired_difference(variant, dict.fromkeys(variant, float(np.mean(list(baseline.values())))), compared)
 
 
+@sketched()
 @pytest.mark.parametrize("mutant", [shuffled, unpaired])
 def test_a_wrong_pairing_of_seeds_is_noticed(mutant, tmp_path, rows, monkeypatch):
     def wrongly(by_seed, setting, rule=None):
@@ -125,6 +127,7 @@ def test_speed_and_cost_hold_for_every_share_and_are_drawn_once(page):
     assert page.text.count("Speed does not depend on the share of the training images") == 2
 
 
+@sketched()
 def test_one_share_alone_is_no_curve(tmp_path):
     one = [r for r in made.low_data(NAMES, range(3)) if r["train_fraction"] == 0.1]
     page = Page(render(tmp_path, one))
