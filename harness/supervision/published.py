@@ -152,7 +152,8 @@ def _read(path: str, classes: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"{path} cannot be read as a label map, since it is cut off or holds code, which is not run; "
                          f"replace it by a file that holds one tensor") from error  # fmt: skip
     except (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as a label map ({in_one_line(error).partition(". ")[0]}); replace it") from error
+        why = in_one_line(error).partition(". ")[0]
+        raise ValueError(f"{path} cannot be read as a label map ({why}); replace it") from error
     if not isinstance(found, Tensor):
         raise ValueError(f"{path} holds a {type(found).__name__}; a label map is one tensor [2, k, h, w]")
     return _checked(found, path, classes)
