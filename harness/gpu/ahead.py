@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +211,15 @@ where plain attention costs 7.
 
 
 def write(path: Path = OUTPUT) -> int:
-    """Compiles all cases, in a process without the interpreter; the report and its page. Returns 1 where one fails."""
+    """Compiles all cases, in a process without the interpreter; writes the report and its page. Returns 1 where one fails.
+
+    Raises ValueError where nothing can be compiled here.
+    """
+    if find_spec("triton") is None:
+        raise ValueError("there is no Triton here, which compiles the kernels; it comes with torch's wheels for Linux")
+    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+        raise ValueError(f"TRITON_INTERPRET={os.environ['TRITON_INTERPRET']} has the kernels interpreted, and then "
+                         f"nothing is compiled; unset it")  # fmt: skip
     import triton
     from tqdm import tqdm
 

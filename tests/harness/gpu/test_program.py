@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.gpu import checks, layers, program
+from harness.gpu import ahead, checks, layers, program
 from harness.results import store
 from variants import backends
 from variants.backends import triton
@@ -70,6 +70,18 @@ def test_layers_are_timed_beside_plain_attention():
         assert found["sa", "sdpa", f"layer_{phase}_peak_mib"] > 0
         assert ("sa", "again", f"layer_{phase}_ratio") in found
         assert ("sa", "sdpa", f"layer_{phase}_ratio") not in found
+
+
+def test_what_cannot_be_compiled_here_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert program.main(["--ahead"]) == 2
+    assert (
+        "TRITON_INTERPRET=1 has the kernels interpreted, and then nothing is compiled; unset it"
+        in capsys.readouterr().err
+    )
+    monkeypatch.setattr(ahead, "find_spec", lambda name: None)
+    assert program.main(["--ahead"]) == 2
+    assert "there is no Triton here, which compiles the kernels" in capsys.readouterr().err
 
 
 def test_without_a_card_it_says_so(monkeypatch, capsys, tmp_path):
