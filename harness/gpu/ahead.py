@@ -211,7 +211,7 @@ where plain attention costs 7.
 
 
 def write(path: Path = OUTPUT) -> int:
-    """Compiles all cases, in a process without the interpreter; writes the report and its page. Returns 1 where one fails.
+    """Compiles all cases, in a process without the interpreter; the report and its page. Returns 1 where one fails.
 
     Raises ValueError where nothing can be compiled here.
     """
