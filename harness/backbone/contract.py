@@ -109,11 +109,10 @@ class TimmViT(ViT):
         logits = self.head(self._pooled(tokens))
         if not self.global_pool:
             return Logits(logits)
-        dist, patches = self.head_drop(tokens[:, 1]), self.head_drop(tokens[:, self.prefix :])
         return Logits(
             logits,
-            None if self.head_dist is None else self.head_dist(dist),
-            None if self.aux_head is None else self.aux_head(patches),
+            None if self.head_dist is None else self.head_dist(self.head_drop(tokens[:, 1])),
+            None if self.aux_head is None else self.aux_head(self.head_drop(tokens[:, self.prefix :])),
         )
 
     def _pooled(self, tokens: Tensor) -> Tensor:

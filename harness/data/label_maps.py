@@ -75,11 +75,6 @@ class LabelMaps:
     def __len__(self) -> int:
         return self.about.pictures
 
-    @property
-    def name(self) -> str:
-        """Who made them."""
-        return self.about.made_by.split()[0]
-
     def __str__(self) -> str:
         h, w = self.grid
         return f"label maps by {self.about.made_by}: {self.about.k} of {self.classes} classes in each of {h}x{w} cells"

@@ -23,7 +23,7 @@ from harness.training.augment import policy
 from harness.training.batches import Batch, Source, shown
 from harness.training.dense import TokenLabels
 from harness.training.objective import Objective
-from harness.training.recipe import Recipe
+from harness.training.recipe import ANNOTATE, Recipe
 from variants.registry import family_of, parse
 
 Size = tuple[int, int]
@@ -126,6 +126,9 @@ class Experiment:
             ignored = {"scale": recipe.scale} if recipe.scale != Recipe().scale else {}
             if self.data.placed is not None:  # a policy works on pictures that are whole, in worker processes
                 ignored |= {"aa": recipe.aa, "color_jitter": recipe.color_jitter}
+                if study.token_labels is not None and recipe.crop_pad:
+                    raise ValueError(f"--crop-pad {recipe.crop_pad} cuts images before they are placed, and token "
+                                     f"labels do not know what is left; leave it out")  # fmt: skip
         for name, value in ignored.items():
             if value:
                 flag = name.replace("_", "-")
@@ -161,14 +164,13 @@ class Experiment:
         """What a training on a share of the images, at a size, draws its batches from."""
         tokens = None
         if self.study.token_labels is not None:
-            maps = self._lesson("label_maps", self.study.token_labels)
-            tokens = TokenLabels(maps, self.grid(size), len(self.data.classes), recipe.smoothing)
+            tokens = TokenLabels(self.lesson, self.grid(size), len(self.data.classes), recipe.smoothing)
         chosen = self.chosen(fraction, seed)
         return Source(self.data, recipe, seed, self.device, size, chosen, self.images, self.workers, tokens)
 
     def objective(self, recipe: Recipe, seed: int, size: Size) -> Objective:
         """What a training at a size minimises."""
-        teacher = None if self.study.teacher is None else self._lesson("teacher", self.study.teacher)
+        teacher = None if self.study.teacher is None else self.lesson
         dense = self.study.token_labels is not None
         return Objective(recipe, len(self.data.classes), seed, self.grid(size), dense, teacher)
 
@@ -177,35 +179,44 @@ class Experiment:
         return vit.grid_for(size, self.study.patch_size)
 
     @property
-    def taught(self) -> bool:
-        """Whether the study has token labels or a teacher, which are made or checked before anything is trained."""
-        return bool(self._words)
+    def words(self) -> str | None:
+        """What names the label maps or the teacher of the study; None where it learns from labels alone."""
+        return self.study.token_labels if self.study.teacher is None else self.study.teacher
 
-    def teach(self) -> None:
-        """Makes or checks them. Raises ValueError for what is not available or does not fit the images."""
-        for kind, words in self._words.items():
-            self._lesson(kind, words)
+    @cached_property
+    def lesson(self) -> Any:
+        """The label maps or the teacher, made where they are not there.
 
-    def _lesson(self, kind: str, words: str) -> Any:
-        """The "label_maps" or the "teacher" of these words."""
-        make = getattr(import_module(SUPERVISION), kind)
-        return make(words, self.data, self.device, self.workers, self.own)
+        Raises ValueError for what is not available or does not fit the images, and for another content than the one
+        that the study was planned with.
+        """
+        assert self.words is not None
+        make = getattr(import_module(SUPERVISION), "label_maps" if self.study.teacher is None else "teacher")
+        found = make(self.words, self.data, self.device, self.workers, self.own)
+        if self.study.taught not in ("", found.digest):
+            raise ValueError(f"{self.words} is {found.digest} here and {self.study.taught} where the study was "
+                             f"planned; let all machines share one cache (XDG_CACHE_HOME)")  # fmt: skip
+        return found
 
     @property
-    def lessons(self) -> dict[str, str]:
-        """What it learns from beside its labels, as the page says it: what, and how it was made; {} for nothing."""
-        if not self.taught:
+    def known_lesson(self) -> str:
+        """What stands for their content, "" where it is not made yet. Raises ValueError for a folder that is none."""
+        assert self.words is not None
+        made = import_module(SUPERVISION)
+        if self.study.teacher is None:
+            made.check(self.words)
+        return str(made.digest(self.words, self.data, self.own))
+
+    @property
+    def described_lesson(self) -> dict[str, str]:
+        """They as the page says it: what, by whom, how they were made; {} for labels alone."""
+        if self.words is None:
             return {}
-        what = {"label_maps": "token labels", "teacher": f"{self.study.recipe.distill} distillation"}
-        made = {kind: self._lesson(kind, words) for kind, words in self._words.items()}
-        said = [f"{what[kind]} by {one.name} ({one.digest})" for kind, one in made.items()]
-        return {"lessons": ", ".join(said), "lessons_made": "; ".join(map(str, made.values()))}
-
-    @property
-    def _words(self) -> dict[str, str]:
-        """By kind what the study learns from beside its labels."""
-        found = {"label_maps": self.study.token_labels, "teacher": self.study.teacher}
-        return {kind: words for kind, words in found.items() if words is not None}
+        what = "token labels" if self.study.teacher is None else f"{self.study.recipe.distill} distillation"
+        by = self.words.removeprefix(ANNOTATE)
+        by = Path(by).resolve().name if self.study.teacher is None and by == self.words else by
+        made = import_module(SUPERVISION).described(self.lesson, self.data)
+        return {"lessons": f"{what} by {by} ({self.study.taught})", "lessons_made": made}
 
     def try_out(self, variant: str) -> None:
         """One image through the variant's model. Raises ValueError where it cannot be built or executed."""
@@ -303,19 +314,11 @@ class Experiment:
         """The hash of a cell: on what it measures which variants, and what else it says of itself."""
         hidden = [h for v in variants if (h := self.spec_of(v).mlp_hidden) is not None]
         about = [self.study.fixed, asdict(sizes.size_of(self.study.size)), self.device_type or self.device.type]
-        return digest([*about, *self._images, *self._lessons, [*variants], hidden, *words])
+        return digest([*about, *self._images, [*variants], hidden, *words])
 
     def source_of(self, variant: str) -> str:
         """A digest of the source of a variant's own classes, with those that they build on."""
         return _source_of(self.spec_of(variant).spec)
-
-    @property
-    def _lessons(self) -> list[str]:
-        """What stands for the content of label maps and teacher, "" for what is not made yet."""
-        if not self.taught:
-            return []
-        made = import_module(SUPERVISION)
-        return [made.digest(words, self.data, self.own) for words in self._words.values()]
 
     @property
     def images_hash(self) -> str:
@@ -340,7 +343,7 @@ class Experiment:
         if self.data.fresh is not None:
             makers.append(getattr(self.data.fresh, "func", self.data.fresh))
         modules = [maker.__module__ for maker in makers] + [START] * (self.study.init_from is not None)
-        modules += [SUPERVISION] * self.taught
+        modules += [SUPERVISION] * (self.words is not None)
         return source.digest(modules) if modules else ""
 
 

@@ -52,6 +52,20 @@ class RunPlan:
         made = experiment_of(arm, self.files, self.device if here else "cpu", slot)
         return replace(made, place=self.place, device_type=self.device.partition(":")[0] if self.place else "")
 
+    def teach(self, slot: int, make: bool) -> RunPlan:
+        """The plan with what stands for each arm's label maps or teacher; make: these are made if needed.
+
+        Raises ValueError for what is not available or does not fit the images.
+        """
+        arms = []
+        for arm in self.arms:
+            experiment = self.experiment(arm, slot, here=not self.place)
+            if experiment.words is not None:
+                taught = experiment.lesson.digest if make else experiment.known_lesson
+                arm = replace(arm, study=replace(arm.study, taught=taught))
+            arms.append(arm)
+        return replace(self, arms=tuple(arms))
+
 
 def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | None, place: str = "") -> RunPlan:
     """Checks everything before any work. Raises ValueError for what is not available.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full, size_of
 from harness.results.metrics import MEASUREMENTS
-from harness.training.recipe import Flag, Recipe, at_least, finite
+from harness.training.recipe import ANNOTATE, Flag, Recipe, at_least, finite
 
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
@@ -28,7 +27,7 @@ TUNING_SEED = 1_000_003  # the first of the trainings that choose a learning rat
 LEAST_RATES = 4
 PLACING = ("canvas", "clutter", "object_size", "places")
 # unset, they are left out, as in older studies
-YOUNG = ("background", "init_from", "tune", "tune_seeds", "token_labels", "teacher", *PLACING)
+YOUNG = ("background", "init_from", "tune", "tune_seeds", "token_labels", "teacher", "taught", *PLACING)
 MEASURES = ("cost", "speed", "accuracy", *MEASUREMENTS)
 
 
@@ -45,6 +44,7 @@ class Study:
     recipe: Recipe
     vary: tuple[str, tuple[Any, ...]] | None = None
     precision: Precision = "float32"
+    taught: str = ""  # stands for the content of label maps or of a teacher, once these are there
 
     variants: Annotated[
         str,
@@ -181,8 +181,10 @@ class Study:
         patches = own.aux_head if self.aux_head is None else self.aux_head
         weighed = (recipe.cls_weight, recipe.dense_weight) != (Recipe.cls_weight, Recipe.dense_weight)
         tempered = recipe.distillation_alpha is not None or recipe.distillation_tau != Recipe.distillation_tau
+        if self.token_labels is not None and not self.token_labels.removeprefix(ANNOTATE):
+            raise ValueError(f"token_labels={self.token_labels!r} names nothing; write a folder, or annotate:MODEL")
         if self.token_labels and not patches:
-            raise ValueError(f"token_labels={self.token_labels} need a head on the patches; add --aux-head")
+            raise ValueError(f"token_labels={self.token_labels} need a head on the patches; write --aux-head")
         if self.token_labels and (recipe.mixes or recipe.distill):
             other = "distill" if recipe.distill else "mixup and cutmix"
             raise ValueError(f"token_labels={self.token_labels} do not go with {other}; leave out one of them, or mix "
@@ -195,12 +197,16 @@ class Study:
                 "cls_weight and dense_weight have no effect without --token-labels; add it, or leave them out"
             )
         if recipe.distill and not self.teacher:
-            raise ValueError(f"distill={recipe.distill} needs a teacher; add --teacher NAME, such as resnet10t")
+            raise ValueError(f"distill={recipe.distill} needs a teacher; add --teacher NAME, such as test_resnet")
         if self.teacher and not recipe.distill:
             raise ValueError(f"teacher={self.teacher} has no effect without --distill soft or --distill hard; add one")
         if tempered and not recipe.distill:
             raise ValueError("distillation_alpha and distillation_tau have no effect without --distill; add it, or "
                              "leave them out")  # fmt: skip
+        if recipe.distill == "hard" and recipe.distillation_tau != Recipe.distillation_tau:
+            raise ValueError(
+                "distillation_tau has no effect on hard distillation; leave it out, or write --distill soft"
+            )
         if recipe.distill and patches:
             raise ValueError(f"distill={recipe.distill} leaves the head on the patches of {self.size} untaught; add "
                              f"--no-aux-head")  # fmt: skip
@@ -248,7 +254,9 @@ class Study:
         kept["tune"] = self.rates or None  # so that "lr" and its rates in full are one study
         kept["tune_seeds"] = len(self.tuning_seeds) or None
         kept["init_from"] = None if self.init_from is None else contents(self.init_from)
-        kept["token_labels"] = None if self.token_labels is None else self.token_labels.rpartition(os.sep)[2]
+        kept["taught"] = self.taught or None
+        if self.token_labels is not None and not self.token_labels.startswith(ANNOTATE):
+            kept["token_labels"] = "folder"  # wherever it lies: `taught` is what is in it
         whole = {name: value for name, value in in_full(kept).items() if name not in YOUNG or value is not None}
         own = size_of(self.size)
         for name in ("aux_head", "distilled"):  # as in studies that are older than these settings
@@ -269,6 +277,7 @@ class Study:
         """The study as it is kept beside its rows, with the command that asked for it."""
         flat = asdict(self) | ({} if self.rates else {"tune_seeds": None})
         flat["weights"] = None if self.init_from is None else contents(self.init_from)
+        flat["taught"] = self.taught or None
         if self.token_labels:  # which want the head, so it is no choice
             flat["aux_head"] = None
         return {"command": command} | flat.pop("recipe") | {k: v for k, v in flat.items() if v is not None}

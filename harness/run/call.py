@@ -14,7 +14,7 @@ from harness.run.program import places, run
 if TYPE_CHECKING:
     import pandas as pd
 
-LINE_ALONE = ("list", "status", "dry_run", "slurm")  # flags that print, or leave the work to others
+LINE_ALONE = ("list", "status", "dry_run", "teach", "slurm")  # flags that print, or leave the work to others
 APART = ("scale",)  # flags whose values are words of their own
 REPEATED = ("variant_file",)
 

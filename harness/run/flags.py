@@ -85,6 +85,7 @@ def _add_own(groups: dict[str, Any]) -> None:
     to("--output", type=Path, metavar="DIR", help="folder of the rows (default: results/PRESET, or of --dataset)")
     to("--report", type=Path, metavar="FILE", help="the HTML file (default: reports/NAME.html)")
     to("--force", action="store_true", help="replace files that this program did not write")
+    to("--teach", action="store_true", help="make the label maps of --token-labels or the --teacher, and nothing else")
     to("--dry-run", action="store_true", help="list the cells and estimate the time; write nothing")
 
 

@@ -60,8 +60,10 @@ def run(args: argparse.Namespace, command: str) -> int:
     from harness import distributed
 
     here = not args.slurm
-    planned = cells(todo, distributed.slot(), here)
-    first = todo.experiment(todo.arms[0], distributed.slot(), here)
+    slot = distributed.slot()
+    todo = todo.teach(slot, make=False)
+    planned = cells(todo, slot, here)
+    first = todo.experiment(todo.arms[0], slot, here)
     where = (args.slurm and f"Slurm's {args.slurm}") or device_name(first.device)
     if args.status:
         from harness.jobs.slurm import status
@@ -72,10 +74,20 @@ def run(args: argparse.Namespace, command: str) -> int:
         if spoken():
             dry_run(todo, planned, [cell for cell in planned if cell.missing(folder, planned)], where)
         return 0
-    if first.taught:
-        for arm in todo.arms:
-            todo.experiment(arm, distributed.slot(), here).teach()
-        planned = cells(todo, distributed.slot(), here)
+    if first.words is not None and (args.teach or any(cell.missing(folder, planned) for cell in planned)):
+        if args.slurm_gpus and not first.study.taught:
+            raise ValueError(f"{first.words} makes what the study learns from, and that is not done yet; run the same "
+                             f"command with --teach and without --slurm on a machine with a GPU first")  # fmt: skip
+        todo = todo.teach(slot, make=True)
+        planned = cells(todo, slot, here)
+        first = todo.experiment(todo.arms[0], slot, here)
+    if args.teach:
+        if first.words is None:
+            raise ValueError("--teach makes label maps or a teacher, and the study has none; add --token-labels or "
+                             "--teacher")  # fmt: skip
+        if spoken():
+            print("; ".join(first.described_lesson.values()))
+        return 0
     if distributed.asked() > 1 and (study.at_a_time > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
     with taken(folder) if here and spoken() else nullcontext():  # with Slurm, while it submits
@@ -115,6 +127,8 @@ def carry_out(
                               args.slurm_max_parallel)  # fmt: skip
         return submit(todo, planned, folder, partition)
     with distributed.together(first.device):
+        if distributed.agreed(study.taught) != study.taught:
+            raise ValueError(f"{first.words} is another one on each machine; let all share one cache (XDG_CACHE_HOME)")
         keys = distributed.agreed({cell.key for cell in missing})
         missing = [cell for cell in planned if cell.key in keys]
         return work(missing, folder, study.at_a_time, partial(cells, todo))
@@ -132,6 +146,8 @@ def dry_run(todo: RunPlan, planned: list[Cell], missing: list[Cell], where: str)
             print(f"{'':10}  refused  {variant}: {sentence}")
     print(f"{len(missing)} of {plural(len(planned), 'cell')} to do, about {clock(estimate(todo, missing))} on {where}; "
           f"nothing was written")  # fmt: skip
+    if todo.arms[0].study.taught == "" and (todo.arms[0].study.token_labels or todo.arms[0].study.teacher):
+        print("what the study learns from is not made yet: the time for that is not in it, and keys will be others")
 
 
 def record(todo: RunPlan, folder: Path, command: str) -> None:
@@ -144,7 +160,9 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
         experiment = todo.experiment(arm, here=not todo.place)
         before = known.get(arm.study.recipe_hash)
         if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
-            described = arm.study.described(command) | {"images": str(experiment.data.facts)} | experiment.lessons
+            described = (
+                arm.study.described(command) | {"images": str(experiment.data.facts)} | experiment.described_lesson
+            )
             own = [variant for variant in arm.variants if variant not in arm.widened]
             described |= plan_of(arm.study, own, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def trained(name: str, data: Dataset, device: torch.device, cache: Path, workers
     recipe = recipe_for(len(chosen), data.streamed)
     network, size = fresh(name, data)
     network.to(device)
-    key = hashlib.sha256(repr((FORMAT, data.fingerprint, name, asdict(recipe), SEED, size)).encode())
+    key = hashlib.sha256(repr((FORMAT, data.fingerprint, name, recipe.fixed, SEED, size)).encode())
     key.update(chosen.numpy().tobytes())
     path = cache / "teachers" / f"{name}-{key.hexdigest()[:10]}.safetensors"
     facts = _kept(path, network)
@@ -96,7 +96,7 @@ def fresh(name: str, data: Dataset) -> tuple[nn.Module, Size]:
 
     Raises ValueError for a name that timm does not have, and for a network that is no convolutional one.
     """
-    if not timm.is_model(name.partition(".")[0]):
+    if not timm.is_model(name) or "." in name:  # a tag names weights, of which there are none
         raise ValueError(f"timm has no model {name!r}; choose {DEFAULT} or another convolutional network of "
                          f"timm.list_models()")  # fmt: skip
     size = enlarged(data.image_size)

@@ -59,7 +59,7 @@ def imported(folder: Path, data: Dataset, cache: Path) -> LabelMaps:
     classes = len(data.classes)
     first, _ = _read(files[0].path, classes)
     k, *grid = first.shape
-    about = About(len(files), k, (grid[0], grid[1]), classes, folder.name.replace(" ", "_"), data.fingerprint)
+    about = About(len(files), k, (grid[0], grid[1]), classes, "others", data.fingerprint)
     key = hashlib.sha256(repr((FORMAT, os.path.realpath(folder), data.fingerprint)).encode())
     for file in files:
         key.update(f"{file.path[len(str(folder)) :]} {file.size} {file.changed}\n".encode())
@@ -125,7 +125,7 @@ def _convert(writer: Writer, missing: Sequence[range], files: Sequence[Found]) -
 
     about, quiet = writer.about, os.environ.get("RANK", "0") != "0"
     if not quiet:
-        print(f"the label maps of {about.made_by} are checked and converted once: {about.bytes / 1e6:,.2f} MB in "
+        print(f"label maps by {about.made_by} are checked and converted once: {about.bytes / 1e6:,.2f} MB in "
               f"{writer.folder}", file=sys.stderr)  # fmt: skip
     wanted = (about.k, *about.grid)
     with tqdm(total=sum(map(len, missing)), unit=" maps", desc="checking label maps", delay=2, disable=quiet) as bar:

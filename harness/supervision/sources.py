@@ -3,84 +3,125 @@
     annotate:MODEL    label maps that a network makes (harness/supervision/annotate.py)
     a folder          label maps that were made elsewhere (harness/supervision/published.py)
 
-Both are made once and kept in the cache. What they are is part of the key of a cell, so a note in the cache says it to
-the processes that plan the same cells.
+Both are kept in the cache; one process at a time makes them, others wait and read what it made. Their content is part
+of a study's hash. A note in the cache says it to a run that only plans.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from harness import distributed
 from harness.data import Dataset, download
-from harness.data.label_maps import LabelMaps
+from harness.data.label_maps import ABOUT, LabelMaps
 from harness.results.store import write_bytes
 from harness.supervision import annotate, published
 from harness.supervision import teacher as teachers
 from harness.supervision.convnet import digest as of_weights
 from harness.supervision.teacher import Teacher
+from harness.training.batches import shown
+from harness.training.loop import correct
+from harness.training.recipe import ANNOTATE
 
-ANNOTATE = "annotate:"
 PATIENCE = 1.0  # seconds between two looks for what another process makes
-_made: dict[str, Any] = {}  # in this process, by note
+LOOKED_AT = 2000  # pictures on which a teacher's or an annotator's word is compared with the labels
+BY_CHANCE = 2.0  # times a guess: what is right less often has its classes in another order
+
+Made = TypeVar("Made", LabelMaps, Teacher)
 
 
 def label_maps(words: str, data: Dataset, device: torch.device, workers: int, chosen: Tensor) -> LabelMaps:
-    """The label maps of all training images. Raises ValueError where they cannot be made, or are of other images.
+    """The label maps of all training images.
 
-    chosen: the numbers int64 [n] of the images that a network may learn from.
+    chosen: the numbers int64 [n] of the images that a network may learn from. Raises ValueError where they cannot be
+    made, are of other images, or name other classes than the labels.
     """
-    cache = download.cache()
+    cache, folder = download.cache(), Path(words)
     if words.startswith(ANNOTATE):
         by = words.removeprefix(ANNOTATE)
-        made: LabelMaps = _once(
-            _note(words, data, chosen), lambda: annotate.annotated(by, data, device, cache, workers, chosen)
-        )
-        return made
-    if not Path(words).is_dir():
-        raise ValueError(f"token_labels={words} is no folder; name one of label maps, or write annotate:MODEL")
-    found: LabelMaps = _once(_note(words, data, chosen), lambda: published.imported(Path(words), data, cache))
-    return found
+        made = _alone(words, data, chosen, lambda: annotate.annotated(by, data, device, cache, workers, chosen))
+    else:
+        check(words)
+        made = _alone(words, data, chosen, lambda: published.imported(folder, data, cache))
+    _check_order(f"what makes the label maps of {words}", agreement(made, data), data)
+    return made
 
 
 def teacher(words: str, data: Dataset, device: torch.device, workers: int, chosen: Tensor) -> Teacher:
     """The teacher on the device. Raises ValueError for one that is not available or does not fit the images."""
-    cache = download.cache()
-    made: Teacher = _once(
-        _note(words, data, chosen), lambda: teachers.teacher(words, data, device, cache, workers, chosen)
-    )
-    return made.to(device)
+    made = _alone(
+        words, data, chosen, lambda: teachers.teacher(words, data, device, download.cache(), workers, chosen)
+    ).to(device)
+    if made.validated is None:
+        images = shown(data, data.val_x, data.val_y, data.image_size, device, workers, most=LOOKED_AT)
+        made.validated = float(correct(made, images).float().mean())
+    _check_order(f"the teacher {words}", made.validated, data)
+    return made
+
+
+def check(words: str) -> None:
+    """Raises ValueError where words name label maps in a folder that is not there."""
+    if not words.startswith(ANNOTATE) and not Path(words).is_dir():
+        raise ValueError(f"token_labels={words} is no folder; name one of label maps, or write annotate:MODEL")
 
 
 def digest(words: str, data: Dataset, chosen: Tensor) -> str:
-    """What stands for the content of either, or "" where it is not made yet."""
-    note = _note(words, data, chosen)
-    if note.name in _made:
-        return str(_made[note.name].digest)
+    """What stands for the content of either, as the cache or the folder says it; "" where it is not made yet."""
+    if not words.startswith(ANNOTATE) and (Path(words) / ABOUT).is_file():
+        return hashlib.sha256((Path(words) / ABOUT).read_bytes()).hexdigest()[:10]
     try:
-        return note.read_text()
+        return _note(words, data, chosen).read_text()
     except OSError:
         return ""
 
 
+def described(made: LabelMaps | Teacher, data: Dataset) -> str:
+    """How they were made, and how often they name the label."""
+    if isinstance(made, Teacher):
+        return str(made)
+    return f"{made}, whose likeliest class is the label of {100 * agreement(made, data):.1f} % of the training pictures"
+
+
+@torch.no_grad()
+def agreement(maps: LabelMaps, data: Dataset) -> float:
+    """For which share of training pictures the likeliest class of the map, by the mean over its cells, is the label."""
+    some = data.evenly(len(maps), LOOKED_AT) if data.placed is None else torch.arange(len(maps))[:LOOKED_AT]
+    values, indices = maps[some]
+    b, _, h, w = values.shape
+    logits = torch.zeros(b, maps.classes, h, w).scatter_(1, indices, values.float())
+    likeliest = logits.softmax(dim=1).mean(dim=(2, 3)).argmax(dim=1)
+    return float((likeliest == data.train_y[some]).float().mean())
+
+
+def _check_order(what: str, right: float, data: Dataset) -> None:
+    """Raises ValueError where so few are right that the classes must be others, or in another order."""
+    if right < BY_CHANCE / len(data.classes) and len(data.classes) > BY_CHANCE:
+        raise ValueError(f"{what} names the label of {100 * right:.1f} % of the images of {data.name}, about as often "
+                         f"as a guess; it must know the dataset's {len(data.classes)} classes in their order")  # fmt: skip
+
+
 def _note(words: str, data: Dataset, chosen: Tensor) -> Path:
     """Where the cache says what was made by these words."""
-    where = str(Path(words).resolve()) if not words.startswith(ANNOTATE) and Path(words).is_dir() else words
+    where = words if words.startswith(ANNOTATE) or not Path(words).is_dir() else str(Path(words).resolve())
     key = of_weights({f"{where} {data.fingerprint}": chosen})
     return download.cache() / "lessons" / f"{key}.txt"
 
 
-def _once(note: Path, make: Callable[[], Any]) -> Any:
-    """What `make` makes, once a process; of torchrun's processes on a machine the first one makes, the others wait."""
-    if note.name not in _made:
-        while distributed.slot() and not note.exists():
-            time.sleep(PATIENCE)
-        _made[note.name] = make()
-        write_bytes(note, _made[note.name].digest.encode())
-    return _made[note.name]
+def _alone(words: str, data: Dataset, chosen: Tensor, make: Callable[[], Made]) -> Made:
+    """What `make` makes or finds in the cache, one process at a time: the first one of torchrun's, then the others."""
+    note = _note(words, data, chosen)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    while distributed.slot() and not note.exists():
+        time.sleep(PATIENCE)
+    with FileLock(note.with_suffix(".lock")):
+        made = make()
+    write_bytes(note, made.digest.encode())
+    return made

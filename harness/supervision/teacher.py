@@ -53,10 +53,6 @@ class Teacher(nn.Module):
         self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
         self.eval()
 
-    @property
-    def name(self) -> str:
-        return self.words
-
     def __str__(self) -> str:
         right = "" if self.validated is None else f", {100 * self.validated:.1f} % of the validation images right"
         return f"teacher {self.words}{right}"

@@ -67,7 +67,6 @@ class Noting:
 
     def __init__(self, transform: transforms.Compose):
         self.box, self.mirrored = torch.tensor([0.0, 0, 1, 1]), torch.tensor(False)
-        self._pad = 0
         self._steps = [self._noted(step) for step in transform.transforms]
 
     def __call__(self, picture: Image.Image) -> Any:

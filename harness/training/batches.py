@@ -167,6 +167,7 @@ class Streamed(Source):
             pictures = Transformed(self.data.train_x, self.data.train_y, transform)
             yield from moved(pictures, numbers, self.workers, self.data, self.device)
             return
+        self.tokens.maps[torch.arange(1)]  # so that what fits into memory is read once, and not by each worker
         located = Located(self.data.train_x, self.data.train_y, Noting(transform), self.tokens.maps)
         for images, labels, boxes, mirrored, *maps in loaded(located, numbers, self.workers, self.device):
             targets = self.tokens.targets(labels, (maps[0], maps[1]), Cut(boxes, mirrored))

@@ -109,12 +109,6 @@ def smoothed(shares: Tensor, smoothing: float) -> Tensor:
     return shares * (1 - smoothing) + smoothing / shares.shape[-1] if smoothing else shares
 
 
-def whole(number: int, device: torch.device) -> Cut:
-    """Images that show their whole pictures."""
-    boxes = torch.tensor([0.0, 0, 1, 1], device=device).expand(number, 4)
-    return Cut(boxes, torch.zeros(number, dtype=torch.bool, device=device))
-
-
 def seen(frame: Tensor, mirrored: Tensor, shift: Tensor) -> Cut:
     """The cut where a picture is shifted, then mirrored, then put into a frame.
 

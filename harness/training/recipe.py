@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 Distill = Literal["soft", "hard"]
+ANNOTATE = "annotate:"  # stands before the network that makes label maps
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,13 @@ class Recipe:
             other = "mixup and cutmix" if self.mixes else "distill" if self.distill else "an odd batch_size"
             raise ValueError(f"mixtoken={self.mixtoken} mixes the patches of images by pairs, and does not go with "
                              f"{other}; leave out one of them")  # fmt: skip
-        if not self.cls_weight + self.dense_weight:
-            raise ValueError("cls_weight=0.0 and dense_weight=0.0 leave nothing to learn; raise one of them")
+        for name in ("cls_weight", "dense_weight"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}=0.0 leaves a head untaught that counts in a test; choose more than 0")
         if self.distillation_tau <= 0:
             raise ValueError(f"distillation_tau={self.distillation_tau} must be a temperature: more than 0")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"distillation_alpha={self.distillation_alpha} must be a share between 0 and 1")
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"distillation_alpha={self.distillation_alpha} must be a share above 0, up to 1")
 
     @property
     def alpha(self) -> float:
@@ -111,7 +113,7 @@ class Recipe:
     @property
     def fixed(self) -> dict[str, Any]:
         """All settings by name; YOUNG ones only where they are set, as in recipes that are older than these."""
-        own = asdict(self)
+        own = asdict(self) | {"distillation_alpha": self.alpha if self.distill else None}
         return {name: value for name, value in own.items() if name not in YOUNG or value != YOUNG[name]}
 
     @property

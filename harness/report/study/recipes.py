@@ -17,6 +17,7 @@ BESIDE = {
     "workers", "output", "report", "preset", "data_dir", "study", "name", "train_fractions", "search", "backend",
     "dry_run", "speed_rounds", "reach", "match", "vary", "finetune_epochs", "checkpoint_interval", "val_interval",
     "allow_skipped", "images", "delta", "primary", "looks", "lessons_made", "token_labels", "teacher", "distill",
+    "taught",
 }  # fmt: skip
 COLUMNS = {"dataset": "dataset", "size": "size", "img_size": "train_px"}  # entries that rows have a column for
 

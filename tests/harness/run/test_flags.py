@@ -15,11 +15,11 @@ from tests.support.flags import GIVEN, WITH
 BESIDE = {  # what other images bring with them: the preset's test sizes and name are of its own
     "dataset": {"name": "cifar10", "resolutions": ()}, "img_size": {"resolutions": ()},
 }  # fmt: skip
-NO_FLAG = {"name", "note", "recipe", "vary", "precision"}  # precision is --amp
+NO_FLAG = {"name", "note", "recipe", "vary", "precision", "taught"}  # precision is --amp
 OTHERS = {"--preset", "--variant-file", "--list", "--device", "--amp", "--no-amp", "--amp-dtype", "--slurm",
           "--slurm-gpus", "--slurm-cpus", "--slurm-mem", "--slurm-time", "--slurm-max-parallel", "--status", "--output",
-          "--report", "--force", "--dry-run", "--no-peg", "--no-aux-head", "--no-distilled", "--no-torchcompile",
-          "--no-model-ema", "--no-model-ema-warmup", "--help", "-h", "-j", "-b"}  # fmt: skip
+          "--report", "--force", "--dry-run", "--teach", "--no-peg", "--no-aux-head", "--no-distilled",
+          "--no-torchcompile", "--no-model-ema", "--no-model-ema-warmup", "--help", "-h", "-j", "-b"}  # fmt: skip
 
 
 def flag(name):

@@ -63,9 +63,7 @@ def each_has_its_own(dataset, maps):
 def test_each_picture_has_its_map(legacy, tree, tmp_path, capsys):
     folder = published_for(tree, tmp_path / "maps", legacy=legacy)
     each_has_its_own(load(tree), imported(folder, load(tree), tmp_path))
-    assert capsys.readouterr().err.startswith(
-        f"the label maps of {folder.name} are checked and converted once: 0.00 MB in"
-    )
+    assert capsys.readouterr().err.startswith("label maps by others are checked and converted once: 0.00 MB in")
 
 
 def test_another_order_is_noticed(tree, tmp_path, monkeypatch):

@@ -1,16 +1,25 @@
-"""What a study learns from beside its labels: by its words, once, and known to each process that plans the cells."""
+"""What a study learns from beside its labels: by its words, by one process at a time, and known to who only plans."""
+
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from harness.data import download
+from harness.data.label_maps import About, Writer
 from harness.supervision import sources
+from tests.support.teachers import halves
 
 CPU = torch.device("cpu")
-CHOSEN = torch.arange(4)
+DATA = halves()
+CHOSEN = torch.arange(len(DATA.train_y))
 
 
 class Made:
+    validated = 1.0
+
     def __init__(self, digest):
         self.digest = digest
 
@@ -18,14 +27,9 @@ class Made:
         return self
 
 
-class Data:
-    name, fingerprint = "made-up", "f00"
-
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(sources, "_made", {})
     return download.cache()
 
 
@@ -41,41 +45,101 @@ def makes(monkeypatch, *digests):
     return asked
 
 
-def test_a_teacher_is_made_once_a_process_and_its_digest_is_known_to_others(monkeypatch):
-    asked = makes(monkeypatch, "one", "two")
-    assert sources.digest("net", Data, CHOSEN) == ""
-    first = sources.teacher("net", Data, CPU, 0, CHOSEN)
-    assert sources.teacher("net", Data, CPU, 0, CHOSEN) is first
-    assert asked == ["net"]
-    monkeypatch.setattr(sources, "_made", {})  # as another process
-    assert sources.digest("net", Data, CHOSEN) == "one"
-    sources.teacher("net", Data, CPU, 0, CHOSEN)  # which was made anew, as by another version of torch
-    assert sources.digest("net", Data, CHOSEN) == "two"
+def test_the_digest_of_a_teacher_is_known_to_who_only_plans(monkeypatch):
+    makes(monkeypatch, "one", "two")
+    assert sources.digest("net", DATA, CHOSEN) == ""
+    sources.teacher("net", DATA, CPU, 0, CHOSEN)
+    assert sources.digest("net", DATA, CHOSEN) == "one"
+    sources.teacher("net", DATA, CPU, 0, CHOSEN)  # which was made anew, as by another version of torch
+    assert sources.digest("net", DATA, CHOSEN) == "two"
 
 
 @pytest.mark.parametrize("changed", ["words", "data", "chosen"])
 def test_another_name_dataset_or_choice_is_another_teacher(changed, monkeypatch):
     makes(monkeypatch, "one")
-    sources.teacher("net", Data, CPU, 0, CHOSEN)
-    other = type("Other", (Data,), {"fingerprint": "f01"})
-    asked = {"words": ("web", Data, CHOSEN), "data": ("net", other, CHOSEN), "chosen": ("net", Data, CHOSEN[:3])}
+    sources.teacher("net", DATA, CPU, 0, CHOSEN)
+    asked = {
+        "words": ("web", DATA, CHOSEN),
+        "data": ("net", halves(seed=1), CHOSEN),
+        "chosen": ("net", DATA, CHOSEN[:3]),
+    }
     assert sources.digest(*asked[changed]) == ""
-    assert sources.digest("net", Data, CHOSEN) == "one"
+    assert sources.digest("net", DATA, CHOSEN) == "one"
 
 
 def test_what_is_no_folder_is_a_sentence():
     with pytest.raises(ValueError, match="nowhere is no folder; name one of label maps, or write annotate:"):
-        sources.label_maps("nowhere", Data, CPU, 0, CHOSEN)
+        sources.label_maps("nowhere", DATA, CPU, 0, CHOSEN)
+
+
+def written(folder, data, right=1.0):
+    """Label maps of 2 x 2 cells in a folder, of which so many name the label."""
+    n, classes = len(data.train_y), len(data.classes)
+    labels = data.train_y.clone()
+    wrong = torch.arange(n) >= right * n
+    labels[wrong] = (labels[wrong] + 1) % classes
+    about = About(n, 1, (2, 2), classes, "hand", data.fingerprint)
+    writer = Writer(folder, about)
+    for part in writer.missing():
+        index = labels[part.start : part.stop].view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+        writer.write(part, torch.full(index.shape, 5.0), index)
+    return writer.finish()
+
+
+def test_the_maps_of_a_folder_are_known_before_they_are_read(tmp_path):
+    made = written(tmp_path / "maps", DATA)
+    assert sources.digest(str(tmp_path / "maps"), DATA, CHOSEN) == made.digest
+    assert sources.label_maps(str(tmp_path / "maps"), DATA, CPU, 0, CHOSEN).digest == made.digest
+    assert sources.agreement(made, DATA) == 1.0
+
+
+def many_classes():
+    """Halves with five classes, so that a guess is seldom right."""
+    data = halves(n=100)
+    return replace(data, train_y=torch.arange(len(data.train_y)) % 5, classes=tuple("abcde"))
+
+
+def test_maps_that_are_right_by_chance_alone_are_refused(tmp_path):
+    data = many_classes()
+    chosen = torch.arange(len(data.train_y))
+    for right, refused in ((1.0, False), (0.6, False), (0.2, True), (0.0, True)):
+        made = written(tmp_path / str(right), data, right)
+        assert sources.agreement(made, data) == pytest.approx(right, abs=0.02)
+        if refused:
+            with pytest.raises(ValueError, match=r"names the label of .* % .*, about as often as a guess"):
+                sources.label_maps(str(tmp_path / str(right)), data, CPU, 0, chosen)
+        else:
+            sources.label_maps(str(tmp_path / str(right)), data, CPU, 0, chosen)
 
 
 def test_words_tell_who_makes_label_maps(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "agreement", lambda *_: 1.0)
     monkeypatch.setattr(sources.annotate, "annotated", lambda words, *_: Made(f"annotated by {words}"))
     monkeypatch.setattr(sources.published, "imported", lambda folder, *_: Made(f"imported from {folder.name}"))
     (tmp_path / "maps").mkdir()
-    found = [
-        sources.label_maps(words, Data, CPU, 0, CHOSEN).digest for words in ("annotate:net", str(tmp_path / "maps"))
-    ]
+    asked = ("annotate:net", str(tmp_path / "maps"))
+    found = [sources.label_maps(words, DATA, CPU, 0, CHOSEN).digest for words in asked]
     assert found == ["annotated by net", "imported from maps"]
+
+
+def test_one_process_makes_at_a_time(monkeypatch):
+    """Two runs that start together: the second one waits, and then finds what the first has made."""
+    at_once, most = [0], [0]
+
+    def make(*_):
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.2)
+        at_once[0] -= 1
+        return Made("one")
+
+    monkeypatch.setattr(sources.teachers, "teacher", make)
+    runs = [threading.Thread(target=sources.teacher, args=("net", DATA, CPU, 0, CHOSEN)) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert most == [1]
 
 
 def test_other_processes_of_torchrun_wait_for_the_first_one(monkeypatch):
@@ -84,12 +148,10 @@ def test_other_processes_of_torchrun_wait_for_the_first_one(monkeypatch):
     def later(seconds):
         looks.append(seconds)
         if len(looks) == 2:  # rank 0 has written its note
-            note = sources._note("net", Data, CHOSEN)
-            note.parent.mkdir(parents=True)
-            note.write_text("one")
+            sources._note("net", DATA, CHOSEN).write_text("one")
 
     monkeypatch.setattr(sources.distributed, "slot", lambda: 1)
     monkeypatch.setattr(sources.time, "sleep", later)
-    sources.teacher("net", Data, CPU, 0, CHOSEN)
+    sources.teacher("net", DATA, CPU, 0, CHOSEN)
     assert asked == ["net"]
     assert len(looks) == 2
