@@ -104,8 +104,10 @@ def agreement(maps: LabelMaps, data: Dataset) -> float:
 def _check_order(what: str, right: float, data: Dataset) -> None:
     """Raises ValueError where so few are right that the classes must be others, or in another order."""
     if right < BY_CHANCE / len(data.classes) and len(data.classes) > BY_CHANCE:
-        raise ValueError(f"{what} names the label of {100 * right:.1f} % of the images of {data.name}, about as often as "
-                         f"a guess; it must know the {len(data.classes)} classes in their order")  # fmt: skip
+        often = f"{100 * right:.1f} % of the images of {data.name}, about as often as a guess"
+        raise ValueError(
+            f"{what} names the label of {often}; it must know the {len(data.classes)} classes in their order"
+        )
 
 
 def _note(words: str, data: Dataset, chosen: Tensor) -> Path:
