@@ -160,9 +160,9 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
         experiment = todo.experiment(arm, here=not todo.place)
         before = known.get(arm.study.recipe_hash)
         if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
-            described = (
-                arm.study.described(command) | {"images": str(experiment.data.facts)} | experiment.described_lesson
-            )
+            described = arm.study.described(command) | {"images": str(experiment.data.facts)}
+            said = {name: before[name] for name in ("lessons", "lessons_made") if before and name in before}
+            described |= said or experiment.described_lesson
             own = [variant for variant in arm.variants if variant not in arm.widened]
             described |= plan_of(arm.study, own, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)

@@ -57,6 +57,14 @@ def test_a_process_that_finds_another_content_than_was_planned_says_so(made):
         _ = Experiment(arm.study, images(), CPU).lesson
 
 
+def test_what_changed_since_it_was_planned_is_planned_anew(made):
+    """As label maps in a folder that were replaced, or a teacher whose cache was emptied."""
+    known = RunPlan((), "cpu", (StudyArm(LABELLED, ("sa",)),)).teach(0, make=False)
+    made["digest"] = "bbbbbbbbbb"
+    assert [arm.study.taught for arm in known.arms] == ["aaaaaaaaaa"]
+    assert [arm.study.taught for arm in known.teach(0, make=True).arms] == ["bbbbbbbbbb"]
+
+
 def test_where_a_folder_of_maps_lies_is_no_part_of_a_study():
     first, other = (replace(LABELLED, token_labels=where, taught="c") for where in ("/a/x/", "/b/y"))
     assert first.recipe_hash == other.recipe_hash != replace(first, taught="d").recipe_hash
