@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells, plan_run
@@ -161,7 +161,9 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
         before = known.get(arm.study.recipe_hash)
         if before is None or len(todo.arms) == 1:  # an ablation's arm may be a study that has described itself
             described = arm.study.described(command) | {"images": str(experiment.data.facts)}
-            said = {name: before[name] for name in ("lessons", "lessons_made") if before and name in before}
+            said: dict[str, Any] = {
+                name: before[name] for name in ("lessons", "lessons_made") if before and name in before
+            }
             described |= said or experiment.described_lesson
             own = [variant for variant in arm.variants if variant not in arm.widened]
             described |= plan_of(arm.study, own, before)
