@@ -82,7 +82,8 @@ SIZES = {
 
 
 # What a study may set in place of the size's own choice.
-FACTORS = ("num_heads", "class_token", "pos_embed", "pos_std", "peg", "aux_head", "distilled")
+FACTORS = ("num_heads", "class_token", "pos_embed", "pos_std", "peg")
+EXTRAS = ("aux_head", "distilled")  # named where a study has them and its size has not, or the other way round
 
 
 def size_of(name: str) -> Size:
@@ -103,4 +104,6 @@ def in_full(entries: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: value for name, value in entries.items() if value is not None}
     own = {name: getattr(size, name) for name in FACTORS}
     own["spatial_layers"] = size.spatial_layers(named.get("class_token", size.class_token))
-    return {**entries, **own, **named}
+    whole = {**entries, **own, **named}
+    plain = [name for name in EXTRAS if whole.get(name) in (None, getattr(size, name))]
+    return {name: value for name, value in whole.items() if name not in plain}

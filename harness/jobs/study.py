@@ -258,10 +258,6 @@ class Study:
         if self.token_labels is not None and not self.token_labels.startswith(ANNOTATE):
             kept["token_labels"] = "folder"  # wherever it lies: `taught` is what is in it
         whole = {name: value for name, value in in_full(kept).items() if name not in YOUNG or value is not None}
-        own = size_of(self.size)
-        for name in ("aux_head", "distilled"):  # as in studies that are older than these settings
-            if whole[name] == getattr(own, name):
-                del whole[name]
         return whole | self.recipe.fixed
 
     @property
