@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> Mismatch | None:
     """How a state dict, in this backbone's names, differs from a model; None where every tensor fits."""
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     brought = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if isinstance(model, ViT) and _absorbs(model) and "cls_token" in brought and "pos_embed" in brought:
+    if _absorbs(model) and "cls_token" in brought and "pos_embed" in brought:
         _, tokens, width = own["pos_embed"]
         if brought["pos_embed"] == (1, tokens + model.size.prefix, width):
             brought["pos_embed"] = own["pos_embed"]
@@ -54,7 +55,7 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> Mismatch | None:
     return Mismatch("; ".join(parts), "build the model with the spec and the settings of the weights")
 
 
-def _absorbs(model: nn.Module) -> bool:
+def _absorbs(model: nn.Module) -> TypeGuard[ViT]:
     """Whether a model's late class token absorbs its own entry of a position embedding."""
     return isinstance(model, ViT) and model.size.class_token == "late" and model.pos_embed is not None
 

@@ -9,7 +9,6 @@ of a study's hash. A note in the cache says it to a run that only plans.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from harness import distributed
 from harness.data import Dataset, download
-from harness.data.label_maps import ABOUT, LabelMaps
+from harness.data.label_maps import LabelMaps, told_digest
 from harness.results.store import write_bytes
 from harness.supervision import annotate, published
 from harness.supervision import teacher as teachers
@@ -75,8 +74,8 @@ def check(words: str) -> None:
 
 def digest(words: str, data: Dataset, chosen: Tensor) -> str:
     """What stands for the content of either, as the cache or the folder says it; "" where it is not made yet."""
-    if not words.startswith(ANNOTATE) and (Path(words) / ABOUT).is_file():
-        return hashlib.sha256((Path(words) / ABOUT).read_bytes()).hexdigest()[:10]
+    if not words.startswith(ANNOTATE) and (told := told_digest(Path(words))):
+        return told
     try:
         return _note(words, data, chosen).read_text()
     except OSError:
@@ -93,11 +92,15 @@ def described(made: LabelMaps | Teacher, data: Dataset) -> str:
 @torch.no_grad()
 def agreement(maps: LabelMaps, data: Dataset) -> float:
     """For which share of training pictures the likeliest class of the map, by the mean over its cells, is the label."""
-    some = data.evenly(len(maps), LOOKED_AT) if data.placed is None else torch.arange(len(maps))[:LOOKED_AT]
+    some = data.evenly(len(maps), LOOKED_AT)
     values, indices = maps[some]
-    b, _, h, w = values.shape
-    logits = torch.zeros(b, maps.classes, h, w).scatter_(1, indices, values.float())
-    likeliest = logits.softmax(dim=1).mean(dim=(2, 3)).argmax(dim=1)
+    values = values.float()
+    top = values.amax(dim=1, keepdim=True).clamp(min=0)
+    listed, other = (values - top).exp(), (-top).exp()
+    total = listed.sum(dim=1, keepdim=True) + (maps.classes - values.shape[1]) * other
+    more = (listed - other) / total  # than a class that is not listed; a share for each class would not fit into memory
+    shares = torch.zeros(len(some), maps.classes).scatter_add_(1, indices.flatten(1), more.flatten(1))
+    likeliest = shares.argmax(dim=1)
     return float((likeliest == data.train_y[some]).float().mean())
 
 

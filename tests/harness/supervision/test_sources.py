@@ -155,3 +155,25 @@ def test_other_processes_of_torchrun_wait_for_the_first_one(monkeypatch):
     sources.teacher("net", DATA, CPU, 0, CHOSEN)
     assert asked == ["net"]
     assert len(looks) == 2
+
+
+def test_agreement_is_that_of_shares_in_full():
+    """Classes that are not listed have logit 0; the mean over cells of the softmax over all classes decides."""
+    generator = torch.Generator().manual_seed(0)
+    values = (3 * torch.randn(300, 3, 4, 5, generator=generator)).half()
+    indices = torch.rand(300, 7, 4, 5, generator=generator).argsort(1)[:, :3]
+    data = replace(halves(n=400), train_y=torch.zeros(300, dtype=torch.int64), classes=tuple("abcdefg"))
+
+    class Maps:
+        classes = 7
+
+        def __len__(self):
+            return 300
+
+        def __getitem__(self, numbers):
+            return values[numbers], indices[numbers]
+
+    shares = torch.zeros(300, 7, 4, 5, dtype=torch.float64).scatter_(1, indices, values.double()).softmax(1)
+    likeliest = shares.mean((2, 3)).argmax(1)
+    assert sources.agreement(Maps(), replace(data, train_y=likeliest)) == 1.0
+    assert sources.agreement(Maps(), replace(data, train_y=(likeliest + 1) % 7)) == 0.0
