@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.jobs.cell import Cell, execute, give_up
+from harness.results import source
 from harness.training.checkpoint import Checkpoints
 
 MOST_DEATHS = 3  # of a cell without progress
-IMPORTED = ("torch", "timm", "harness.jobs.plan", "harness.jobs.kinds.training", "harness.jobs.kinds.measured")
+IMPORTED = ("torch", "timm", "sklearn.datasets", "sklearn.model_selection", "harness.jobs.plan",
+            "harness.jobs.kinds.training", "harness.jobs.kinds.measured")  # fmt: skip
+LEAVING = 10.0  # seconds for a process to end by itself
 MOST_STARTS = 20  # of processes in a row that died before they had a cell in hand: not the cell's fault, but no use
 
 
@@ -185,7 +188,7 @@ class Worker:
         context = processes()
         ours, theirs = context.Pipe()
         # no daemon, which could not have processes that read pictures; it ends when its pipe does
-        process = context.Process(target=serve, args=(slot, jobs, folder, plan, theirs))
+        process = context.Process(target=serve, args=(slot, jobs, folder, plan, theirs, source.known()))
         with without_main():
             process.start()
         theirs.close()
@@ -197,11 +200,16 @@ class Worker:
             self.pipe.send(cell.key)
 
     def end(self) -> None:
+        """Waits for one that has nothing to do, so that it puts away what it shares with processes of its own."""
+        if self.cell is None:
+            self.process.join(LEAVING)
         self.process.terminate()
         self.process.join()
 
 
 def end(workers: dict[int, Worker]) -> None:
+    for worker in workers.values():
+        worker.pipe.close()  # that ends it, where it waits for a cell
     for worker in workers.values():
         worker.end()
 
@@ -224,13 +232,16 @@ def heard(workers: dict[int, Worker]) -> Iterator[tuple[int, Any]]:
             yield slot, ("died", f"{how} (out of memory?)" if code == -signal.SIGKILL else how)
 
 
-def serve(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]], pipe: Connection) -> None:
-    """A process: runs the cells whose keys it is told."""
+def serve(
+    slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]], pipe: Connection, read: dict[Path, Any]
+) -> None:
+    """A process: runs the cells whose keys it is told; `read` is what the first one knows of the source."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
     threading.Thread(target=orphaned, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    source.know(read)
     cells = {cell.key: cell for cell in plan(slot)}
 
     def say(*message: object) -> None:

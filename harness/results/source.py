@@ -24,6 +24,7 @@ RECORDERS = ("harness.results.store", "harness.results.provenance", "harness.res
              "harness.results.source", "harness.jobs.cell", "harness.jobs.study", "harness.jobs.variant_file",
              "harness.backbone.sizes", "harness.data.fingerprint")  # fmt: skip
 DIGITS = 10
+Stamp = tuple[int, int]  # when a file changed last (ns), and its size (bytes)
 
 
 def digest(modules: Iterable[str]) -> str:
@@ -52,6 +53,24 @@ def executed(module: str) -> set[str]:
 
 
 _digests: dict[Path, str] = {}
+_stamps: dict[Path, Stamp] = {}
+
+
+def known() -> dict[Path, tuple[Stamp, str]]:
+    """The digests that this process has read, for one that it starts: a second of work, and the same words again."""
+    return {file: (_stamps[file], found) for file, found in _digests.items()}
+
+
+def know(found: dict[Path, tuple[Stamp, str]]) -> None:
+    """Takes over what another process knew, where none of its files has changed since it was read."""
+    if all(file.is_file() and _stamp(file) == stamp for file, (stamp, _) in found.items()):
+        _digests.update({file: digest for file, (_, digest) in found.items()})
+        _stamps.update({file: stamp for file, (stamp, _) in found.items()})
+
+
+def _stamp(file: Path) -> Stamp:
+    at = file.stat()
+    return at.st_mtime_ns, at.st_size
 
 
 def _of(file: Path, above: tuple[Path, ...] = ()) -> str:
@@ -66,6 +85,7 @@ def _of(file: Path, above: tuple[Path, ...] = ()) -> str:
             f"{file.name} imports itself by way of {', '.join(one.name for one in above)}; break the circle"
         )
     if file not in _digests:
+        _stamps[file] = _stamp(file)  # before it is read
         inner = sorted({f"{name} {_of(target, (*above, file))}" for target, name in _targets(file)})
         _digests[file] = _join([_shape(_tree(file)), *inner])
     return _digests[file]

@@ -25,18 +25,25 @@ def seconds(tree: Path, flags: list[str]) -> float:
         return time.perf_counter() - start
 
 
+def parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before the first -- and what stands behind it; argparse takes it for a flag after `--rounds N`."""
+    cut = words.index("--") if "--" in words else len(words)
+    return words[:cut], words[cut + 1 :]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("old", type=Path, metavar="OLD")
     parser.add_argument("new", type=Path, metavar="NEW")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("flags", nargs="*", metavar="-- FLAGS", help="of harness.run")
-    args = parser.parse_args()
+    parser.epilog = "What follows -- are flags of harness.run."
+    own, flags = parted(sys.argv[1:])
+    args = parser.parse_args(own)
     ratios = []
     for number in range(args.rounds):
         trees = {"old": args.old, "new": args.new}
         order = list(trees) if number % 2 == 0 else list(trees)[::-1]
-        took = {name: seconds(trees[name], args.flags) for name in order}
+        took = {name: seconds(trees[name], flags) for name in order}
         ratios.append(took["new"] / took["old"])
         print(f"round {number}: old {took['old']:.1f} s, new {took['new']:.1f} s, ratio {ratios[-1]:.3f}", flush=True)
     print(f"median ratio {statistics.median(ratios):.3f}")

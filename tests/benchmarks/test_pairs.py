@@ -9,6 +9,7 @@ import torch
 
 from . import others, pairs
 from .conditions import verdict
+from .side_by_side import parted
 from .table import lines
 
 
@@ -92,3 +93,9 @@ def test_the_table_names_condition_baseline_ratio_target_and_a_busy_machine():
     )
     assert text.endswith("tiled")
     assert list(lines([])) == []
+
+
+def test_flags_of_the_programs_that_are_compared_follow_two_dashes():
+    words = ["--rounds", "2", "OLD", "NEW", "--", "--preset", "digits", "--", "x"]
+    assert parted(words) == (words[:4], words[5:])
+    assert parted(["OLD", "NEW"]) == (["OLD", "NEW"], [])

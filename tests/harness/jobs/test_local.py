@@ -105,6 +105,14 @@ def test_cells_run_at_once_in_other_processes(tmp_path):
     assert str(os.getpid()) not in set(frame["note"])
 
 
+def test_a_process_that_has_nothing_to_do_ends_by_itself(tmp_path, monkeypatch):
+    """Ended from outside, it leaves locks that it shared with readers of pictures, and Python complains of them."""
+    codes, end = [], local.Worker.end
+    monkeypatch.setattr(local.Worker, "end", lambda worker: (end(worker), codes.append(worker.process.exitcode)))
+    assert run(tmp_path, "a", "parent") == {}
+    assert codes == [0, 0]
+
+
 def test_a_process_that_is_killed_costs_its_cell_a_new_start(tmp_path, capfd):
     assert run(tmp_path, "once-a", "b", "c", "d", "once-e") == {}
     assert len(store.load(tmp_path)) == 5

@@ -3,6 +3,7 @@
 Every check is run on the module as it is, and on one with an error planted in its text, which it has to notice.
 """
 
+import os
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -197,8 +198,36 @@ def order(source, folder):
     assert source.digest(["mine.a", "mine.c"]) != source.digest(["mine.a"])
 
 
-PLAIN = [types_alone, recorder, place, package, imported, imported_below, swapped, circle, neighbour,
-         neighbour_in_a_clone, unknown, order]  # fmt: skip
+def forgotten(source):
+    """As in a process that has read nothing yet; what it has known before."""
+    known = source.known()
+    for kept in (source._digests, source._stamps):
+        kept.clear()
+    for kept in (source._tree, source._targets):
+        kept.cache_clear()
+    return known
+
+
+def handed_on(source, folder):
+    """What one process knows serves another one, which then reads nothing."""
+    before = digest(source, folder)
+    source.know(forgotten(source))
+    source._tree = lambda file: pytest.fail(f"{file} is read again")
+    assert source.digest(["mine.a"]) == before
+
+
+def changed_since(source, folder):
+    """Nothing is taken over where a file is another one by now, even of the same length."""
+    before = digest(source, folder)
+    file, known = source.ROOT / "mine" / "c.py", forgotten(source)
+    file.write_text(file.read_text().replace("return 1", "return 2"))
+    os.utime(file, ns=(0, 0))  # so that it differs where a clock is coarse
+    source.know(known)
+    assert source.digest(["mine.a"]) != before
+
+
+PLAIN = [handed_on, changed_since, types_alone, recorder, place, package, imported, imported_below, swapped, circle,
+         neighbour, neighbour_in_a_clone, unknown, order]  # fmt: skip
 
 
 @pytest.mark.parametrize("what", SAME)
@@ -257,6 +286,8 @@ PLANTED = [
     ("elif file is None or _is_ours(file):", "elif True:", neighbour, ""),
     (OURS, "return file.is_relative_to(ROOT)", neighbour_in_a_clone, ""),
     ('raise ValueError(f"there is no module', 'raise KeyError(f"there is no module', unknown, ""),
+    ("_digests.update(", "dict.update({}, ", handed_on, ""),
+    ("== stamp for", "is not None for", changed_since, ""),
     ("sorted({_of(_file(module)) for module in modules})", "[_of(_file(module)) for module in modules]", order, ""),
 ]  # fmt: skip
 
