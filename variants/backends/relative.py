@@ -1,4 +1,4 @@
-"""<q_i, keys_h(Delta_ij)> for a tile: one product a row of the grid, then a shift.
+"""<q_i, keys_h(Delta_ij)> / sqrt(D) for a tile: one product a row of the grid, then a shift.
 
 The queries of one row y of the grid meet 2w-1 offsets across and the h offsets down that start at h-1-y: the table's
 window of that row. So q is multiplied with h windows of [D, h (2w-1)] and not with N tables of [D, N], and the query at
@@ -21,7 +21,7 @@ class Relative:
         self.tiles, self.block, (self.h, self.w) = tiles, block, tiles.fixed.grid
         self.down, self.across = table.shape[-2:]
         self.rows = block.rows[::-1]
-        mine = of_heads(table, block.heads).to(tiles.dtype)
+        mine = of_heads(table, block.heads).to(tiles.dtype) * tiles.scale
         self.alike = len(mine) == 1  # one table for all heads
         seen = [self._window(mine, y).flatten(2) for y in self.rows]
         room = tiles.empty(f"windows {number}", len(seen), *seen[0].shape)
@@ -43,7 +43,7 @@ class Relative:
         if self.across == 1:
             patches = patches.sum(-1, keepdim=True)
         self._shifted(met, queries).copy_(patches)
-        onto_windows.baddbmm_(self._by_row(queries).mT, met)
+        onto_windows.baddbmm_(self._by_row(queries).mT, met, alpha=self.tiles.scale)
         back = torch.bmm(met, self.windows.mT)
         images, heads = self._images(queries), self.block.shape[0]
         order = (images, heads) if self.alike else (heads, images)

@@ -5,7 +5,8 @@ and adds up the gradients of the tables, so that no tensor of B x H x N x N exis
 prior, bias, keys, mask and groups, in float32 (float64 for float64).
 
 Source: Dao et al., FlashAttention, arXiv 2205.14135, algorithm 4 for the backward. Departures: a tile holds whole rows
-of the attention map, so there is no running softmax, and the softmax is made again instead of kept row sums.
+of the attention map, so there is no running softmax; and exp is taken of the scores as they are, with the row's largest
+subtracted only where a row's sum shows that it is needed: outside SAFE it may have lost digits.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from variants.recording import recorded
 from variants.relation import Terms, Unsupported, total_bias, total_prior
 
 BEYOND = frozenset({"queries", "values"})
+SAFE = (1e-25, 1e30)  # sums of a row's exponentials: what has become 0 (below e^-87) is nothing beside the smallest sum
 
 
 @torch.compiler.disable  # the tiles are written through views that its tracing cannot follow: one graph break
@@ -44,11 +46,12 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, fixed: Terms, prior: Any, bias: Any, *keys: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(q, k, v, prior, bias, *keys)
-        ctx.fixed = fixed
         tiles = Tiles(q, fixed)
         batch, all_heads, tokens, width = q.shape
         mixed = q.new_empty(batch, tokens, all_heads, width).transpose(1, 2)  # as the merge of the heads wants it
+        sums = tiles.rows()  # the logarithms of the rows' sums
+        ctx.save_for_backward(q, k, v, sums, prior, bias, *keys)
+        ctx.fixed = fixed
         with _own_precision(q):
             for heads in tiles.head_groups():
                 for block in tiles.blocks(heads, prior, bias):
@@ -56,17 +59,16 @@ class _Tiled(torch.autograd.Function):
                     for images in tiles.chunks():
                         part = _Part(tiles, images, block, q, k, v)
                         for tile in tiles.cut(images):
-                            weights = tiles.empty("weights", *part.q[tile].shape[:2], tokens)
-                            _maps(tiles, part.q[tile], part.k[tile], block, relative, weights, weights)
-                            torch.bmm(weights, part.v[tile], out=part.mixed[tile])
+                            _tile_forward(tiles, part, tile, block, relative)
                         tiles.put(mixed, images, block, part.mixed)
+                        tiles.of_rows(sums, images, block).copy_(part.sums.view(-1, *block.shape))
         return mixed
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> Any:
         if torch.is_grad_enabled():
             raise Unsupported("the tiled backend has no second derivative; for create_graph=True use backend=eager")
-        q, k, v, prior, bias, *keys = ctx.saved_tensors
+        q, k, v, logs, prior, bias, *keys = ctx.saved_tensors
         tiles = Tiles(q, ctx.fixed)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         tables = [None if t is None else torch.zeros_like(t, dtype=tiles.dtype) for t in (prior, bias, *keys)]
@@ -79,10 +81,10 @@ class _Tiled(torch.autograd.Function):
                     )
                     for images in tiles.chunks():
                         part = _Part(tiles, images, block, q, k, v)
-                        part.collect(tiles, above, *onto)
+                        part.collect(tiles, above, logs, *onto)
                         for tile in tiles.cut(images):
                             _tile_backward(tiles, part, tile, block, sums)
-                        tiles.put(dq, images, block, part.mixed, part.scale)
+                        tiles.put(dq, images, block, part.mixed)
                         if block.rows.stop == ctx.fixed.grid[0]:
                             for whole, found in ((dk, part.dk), (dv, part.dv)):
                                 whole[images, heads] = found.view(-1, block.shape[0], *found.shape[1:]).mT
@@ -91,17 +93,19 @@ class _Tiled(torch.autograd.Function):
 
 
 class _Part:
-    """A chunk's q (scaled), k, v and mixed values [images * heads, n or P+N, D], side by side in memory."""
+    """A chunk's q, k, v and mixed values [images * heads, n or P+N, D], side by side in memory."""
 
     def __init__(self, tiles: Tiles, images: slice, block: Block, q: Tensor, k: Tensor, v: Tensor):
-        self.images, self.block, self.scale = images, block, q.shape[3] ** -0.5
-        self.q = tiles.queries_of("q", q, images, block, self.scale)
+        self.images, self.block = images, block
+        self.q = tiles.queries_of("q", q, images, block)
         self.k = tiles.all_of("k", k, images, block.heads)
         self.v = tiles.all_of("v", v, images, block.heads)
         self.mixed = tiles.empty("mixed", *self.q.shape)
+        self.sums = tiles.empty("sums", *self.q.shape[:2], 1)
 
-    def collect(self, tiles: Tiles, above: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
+    def collect(self, tiles: Tiles, above: Tensor, logs: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
         """Room for gradients, transposed [images * heads, D, P+N]: of all blocks where a block has not all rows."""
+        self.sums.view(-1, *self.block.shape).copy_(tiles.of_rows(logs, self.images, self.block))
         self.above = tiles.queries_of("above", above, self.images, self.block)
         shape = self.k.mT.shape
         self.dk = tiles.empty("dk", *shape).zero_() if dk is None else dk[self.images].flatten(0, 1)
@@ -141,13 +145,31 @@ class _Sums:
             one.onto(table, windows)
 
 
+def _tile_forward(tiles: Tiles, part: _Part, tile: slice, block: Block, relative: list[Relative]) -> None:
+    """The mixed values of one tile, and the logarithms of its rows' sums."""
+    q, k, mixed, sums = part.q[tile], part.k[tile], part.mixed[tile], part.sums[tile]
+    weights = tiles.empty("weights", *q.shape[:2], tiles.tokens)
+    _scores(tiles, q, k, block, relative, weights, weights)
+    torch.sum(weights.exp_(), -1, keepdim=True, out=sums)
+    low, high = torch.aminmax(sums)
+    if low > SAFE[0] and high < SAFE[1]:
+        torch.bmm(weights, part.v[tile], out=mixed)
+        mixed /= sums
+        sums.log_()
+        return
+    _scores(tiles, q, k, block, relative, weights, weights)
+    torch.logsumexp(weights, -1, keepdim=True, out=sums)
+    torch.bmm(torch.softmax(weights, -1, out=weights), part.v[tile], out=mixed)
+
+
 def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _Sums) -> None:
     """The gradients of one tile, added to those of its chunk and its block."""
     q, k, above, dq = part.q[tile], part.k[tile], part.above[tile], part.mixed[tile]
     shape = (*q.shape[:2], tiles.tokens)
     weights, d = tiles.empty("weights", *shape), tiles.empty("d", *shape)
     raw = weights if block.prior is None else tiles.empty("raw", *shape)
-    _maps(tiles, q, k, block, sums.relative, raw, weights)
+    _scores(tiles, q, k, block, sums.relative, raw, weights, part.sums[tile])
+    weights.exp_()
     part.dv[tile].baddbmm_(above.mT, weights)
     torch.bmm(above, part.v[tile].mT, out=d)
     torch._softmax_backward_data(d, weights, -1, tiles.dtype, grad_input=d)
@@ -158,30 +180,37 @@ def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _
         one.gradients(d, q, windows, dq)
     if block.prior is not None:
         tiles.patches(d, block).mul_(block.prior)
-    part.dk[tile].baddbmm_(q.mT, d)
-    torch.baddbmm(dq, d, k, beta=1 if sums.relative else 0, out=dq)
+    part.dk[tile].baddbmm_(q.mT, d, alpha=tiles.scale)
+    torch.baddbmm(dq, d, k, beta=1 if sums.relative else 0, alpha=tiles.scale, out=dq)
 
 
-def _maps(
-    tiles: Tiles, q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, weights: Tensor
-) -> None:
-    """The attention maps of a tile [images * heads, n, P+N] into `weights`, <q, k> / sqrt(D) into `raw`.
+def _scores(
+    tiles: Tiles, q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, scores: Tensor,
+    less: Tensor | None = None,
+) -> None:  # fmt: skip
+    """The scores of a tile [images * heads, n, P+N], less a number for each row, and <q, k> / sqrt(D) into `raw`.
 
-    q comes scaled; `raw` may be `weights`.
+    `raw` may be `scores`.
     """
-    torch.bmm(q, k.mT, out=raw)
-    among = tiles.patches(weights, block)
-    if raw is not weights and block.prefix + tiles.prefix:
-        weights.copy_(raw)
+    torch.baddbmm(raw, q, k.mT, beta=0, alpha=tiles.scale, out=raw)
+    if less is not None and (block.prior is None or block.prefix + tiles.prefix):
+        torch.sub(raw, less, out=scores)
+    elif raw is not scores and block.prefix + tiles.prefix:
+        scores.copy_(raw)
     if block.prior is not None:
-        torch.mul(tiles.patches(raw, block), block.prior, out=among)
+        among, products = tiles.patches(scores, block), tiles.patches(raw, block)
+        if less is None:
+            torch.mul(products, block.prior, out=among)
+        else:
+            shift = tiles.patches((-less).expand(scores.shape), block)
+            torch.addcmul(shift, products, block.prior, out=among)
     for one in relative:
-        one.add(weights, q)
+        one.add(scores, q)
     if block.bias is not None:
+        among = tiles.patches(scores, block)
         among += block.bias
     if block.dropped is not None:
-        weights.view(-1, *block.shape, tiles.tokens).masked_fill_(block.dropped, -torch.inf)
-    torch.softmax(weights, -1, out=weights)
+        scores.view(-1, *block.shape, tiles.tokens).masked_fill_(block.dropped, -torch.inf)
 
 
 def _own_precision(like: Tensor) -> AbstractContextManager[Any]:

@@ -78,6 +78,8 @@ class Tiles:
         self.views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self.device = like.device
         self.whole = self.tile.rows == fixed.grid[0]  # a block has all rows
+        self.scale = self.width**-0.5
+        self.backwards = torch.arange(fixed.grid[0] - 1, -1, -1, device=like.device)
 
     def head_groups(self) -> Iterator[slice]:
         for first in range(0, self.heads, self.tile.heads):
@@ -114,7 +116,7 @@ class Tiles:
         kept = self.fixed.mask(self.device, heads, slice(rows.start * w, rows.stop * w))
         if kept is None:
             return None
-        dropped = ~_turned(kept[:, None].unflatten(2, (len(rows), w))).flatten(1, 3)
+        dropped = ~kept[:, None].unflatten(2, (len(rows), w)).flip(2).flatten(1, 3)
         return F.pad(dropped, (self.prefix, 0, prefix, 0), value=False)
 
     def patches(self, scores: Tensor, block: Block) -> Tensor:
@@ -127,23 +129,35 @@ class Tiles:
         part = x[images, heads]
         return self.empty(name, *part.shape).copy_(part).flatten(0, 1)
 
-    def queries_of(self, name: str, x: Tensor, images: slice, block: Block, scale: float = 1.0) -> Tensor:
-        """[images * heads, n, D]: a block's queries in x [B, H, P+N, D], in their order, times `scale`."""
+    def queries_of(self, name: str, x: Tensor, images: slice, block: Block) -> Tensor:
+        """[images * heads, n, D]: a block's queries in x [B, H, P+N, D], in their order."""
         part = x[images, block.heads, block.tokens]
         found = self.empty(name, *part.shape)
-        self._exchange(found, part, block, scale)
+        self._exchange(found, part, block)
         return found.flatten(0, 1)
 
-    def put(self, x: Tensor, images: slice, block: Block, found: Tensor, scale: float = 1.0) -> None:
-        """Writes what was found for a block's queries [images * heads, n, D], times `scale`, into x [B, H, P+N, D]."""
+    def put(self, x: Tensor, images: slice, block: Block, found: Tensor) -> None:
+        """Writes what was found for a block's queries [images * heads, n, D] into x [B, H, P+N, D]."""
         part = x[images, block.heads, block.tokens]
-        self._exchange(part, found.view(part.shape), block, scale)
+        self._exchange(part, found.view(part.shape), block)
 
-    def _exchange(self, to: Tensor, x: Tensor, block: Block, scale: float) -> None:
+    def _exchange(self, to: Tensor, x: Tensor, block: Block) -> None:
+        """Copies, with the rows of the grid in the other order."""
         if block.prefix:
-            torch.mul(x[:, :, : block.prefix], scale, out=to[:, :, : block.prefix])
+            to[:, :, : block.prefix] = x[:, :, : block.prefix]
         rows, to_rows = (t[:, :, block.prefix :].unflatten(2, (len(block.rows), -1)) for t in (x, to))
-        torch.mul(_turned(rows), scale, out=to_rows)
+        if x.dtype == to.dtype:  # one pass where a copy of what was turned would take two
+            torch.index_select(rows, 2, self.backwards[-len(block.rows) :], out=to_rows)
+        else:
+            to_rows.copy_(rows.flip(2))
+
+    def rows(self) -> Tensor:
+        """[B, H, P+N]: a number for each row of the maps, the rows of a block in its order."""
+        return torch.empty(self.images, self.heads, self.tokens, dtype=self.dtype, device=self.device)
+
+    def of_rows(self, numbers: Tensor, images: slice, block: Block) -> Tensor:
+        """[images, heads, n]: the numbers of `rows` that are of a block, a view."""
+        return numbers[images, block.heads, block.tokens]
 
     def sums(self, heads: slice) -> Tensor:
         """[B, heads, D, P+N] zeros, for what is added up over the blocks of some heads."""
@@ -159,8 +173,3 @@ class Tiles:
                 self.room[name] = torch.empty(size, dtype=self.dtype, device=self.device)
             self.views[key] = self.room[name][:size].view(shape)
         return self.views[key]
-
-
-def _turned(x: Tensor) -> Tensor:
-    """[images, heads, rows, ...] with the rows of the grid in the other order."""
-    return x.flip(2)

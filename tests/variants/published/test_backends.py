@@ -281,7 +281,8 @@ PLANTED = {
     "tiled: prior of the first rows for all": (
         tiled.Tiles, "blocks", lambda true: lambda *a: (replace(b, prior=b.prior.flip(1)) for b in true(*a)), "sp_sa",
         "tiled"),
-    "tiled: rows left as they were": (tiles, "_turned", lambda true: lambda x: x, "sp_sa", "tiled"),
+    "tiled: rows left as they were": (
+        tiles.Tiles, "_exchange", lambda true: lambda self, to, x, block: to.copy_(x), "sp_sa", "tiled"),
     "tiled: a tile left out": (
         tiles.Tiles, "cut", lambda true: lambda self, chunk: [*true(self, chunk)][:1] * 2, "sa", "tiled"),
     "grouped: the tables' corner instead of their middle": (
