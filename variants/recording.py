@@ -30,6 +30,11 @@ def recorded() -> bool:
     return peek_interpreter_stack() is not None or any(_get_dispatch_mode(mode) is not None for mode in modes)
 
 
+def watched() -> bool:
+    """Whether a mode (as torch's FlopCounterMode) or a profiler is told of each operation, in this thread alone."""
+    return torch._C._len_torch_dispatch_stack() > 0 or torch.autograd._profiler_enabled()
+
+
 @contextmanager
 def real_numbers() -> Iterator[None]:
     """Inside, operations are executed on the CPU unless they name a device, and leave tensors for any later use."""

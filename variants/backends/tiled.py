@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from variants.backends.relative import Relative
-from variants.backends.tiles import Block, Tiles
+from variants.backends.shares import shares, together
+from variants.backends.tiles import Block, Tiles, sums_type
 from variants.geometry import from_pairs, of_heads
 from variants.recording import recorded
 from variants.relation import Terms, Unsupported, total_bias, total_prior
@@ -46,50 +49,75 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, fixed: Terms, prior: Any, bias: Any, *keys: Tensor
     ) -> Tensor:
-        tiles = Tiles(q, fixed)
-        batch, all_heads, tokens, width = q.shape
-        mixed = q.new_empty(batch, tokens, all_heads, width).transpose(1, 2)  # as the merge of the heads wants it
-        sums = tiles.rows()  # the logarithms of the rows' sums
+        batch, heads, tokens, width = q.shape
+        mixed = q.new_empty(batch, tokens, heads, width).transpose(1, 2)  # as the merge of the heads wants it
+        sums = q.new_empty(batch, heads, tokens, dtype=sums_type(q))  # of the exponentials in the maps' rows
         ctx.save_for_backward(q, k, v, sums, prior, bias, *keys)
         ctx.fixed = fixed
-        with _own_precision(q):
-            for heads in tiles.head_groups():
-                for block in tiles.blocks(heads, prior, bias):
-                    relative = [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
-                    for images in tiles.chunks():
-                        part = _Part(tiles, images, block, q, k, v)
-                        for tile in tiles.cut(images):
-                            _tile_forward(tiles, part, tile, block, relative)
-                        tiles.put(mixed, images, block, part.mixed)
-                        tiles.of_rows(sums, images, block).copy_(part.sums.view(-1, *block.shape))
+        together(
+            lambda part: _forward(q[part], k[part], v[part], fixed, prior, bias, keys, mixed[part], sums[part]),
+            shares(q),
+        )
         return mixed
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> Any:
         if torch.is_grad_enabled():
             raise Unsupported("the tiled backend has no second derivative; for create_graph=True use backend=eager")
-        q, k, v, logs, prior, bias, *keys = ctx.saved_tensors
-        tiles = Tiles(q, ctx.fixed)
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        tables = [None if t is None else torch.zeros_like(t, dtype=tiles.dtype) for t in (prior, bias, *keys)]
-        with _own_precision(q):
-            for heads in tiles.head_groups():
-                onto = [None, None] if tiles.whole else [tiles.sums(heads) for _ in range(2)]
-                for block in tiles.blocks(heads, prior, bias):
-                    sums = _Sums(
-                        tiles, block, prior, bias, [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
-                    )
-                    for images in tiles.chunks():
-                        part = _Part(tiles, images, block, q, k, v)
-                        part.collect(tiles, above, logs, *onto)
-                        for tile in tiles.cut(images):
-                            _tile_backward(tiles, part, tile, block, sums)
-                        tiles.put(dq, images, block, part.mixed)
-                        if block.rows.stop == ctx.fixed.grid[0]:
-                            for whole, found in ((dk, part.dk), (dv, part.dv)):
-                                whole[images, heads] = found.view(-1, block.shape[0], *found.shape[1:]).mT
-                    sums.onto(*tables)
-        return dq, dk, dv, None, *tables
+        q, k, v, sums, *tables = ctx.saved_tensors
+        onto = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        by_share = together(
+            lambda part: _backward(
+                q[part], k[part], v[part], ctx.fixed, tables, above[part], sums[part], [x[part] for x in onto]
+            ),
+            shares(q),
+        )  # fmt: skip
+        return *onto, None, *(None if parts[0] is None else reduce(add, parts) for parts in zip(*by_share, strict=True))
+
+
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, fixed: Terms, prior: Any, bias: Any, keys: tuple[Tensor, ...], mixed: Tensor,
+    sums: Tensor,
+) -> None:  # fmt: skip
+    """Writes the mixed values [B, H, P+N, D] of some images and the sums of exponentials in their rows [B, H, P+N]."""
+    tiles = Tiles(q, fixed)
+    with _own_precision(q):
+        for heads in tiles.head_groups():
+            for block in tiles.blocks(heads, prior, bias):
+                relative = [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
+                for images in tiles.chunks():
+                    part = _Part(tiles, images, block, q, k, v)
+                    for tile in tiles.cut(images):
+                        _tile_forward(tiles, part, tile, block, relative)
+                    tiles.put(mixed, images, block, part.mixed)
+                    tiles.of_rows(sums, images, block).copy_(part.sums.view(-1, *block.shape))
+
+
+def _backward(
+    q: Tensor, k: Tensor, v: Tensor, fixed: Terms, tables: list[Any], above: Tensor, sums: Tensor, onto: list[Tensor]
+) -> list[Tensor | None]:
+    """Writes the gradients of q, k and v of some images into `onto`; returns those of prior, bias and keys."""
+    tiles = Tiles(q, fixed)
+    prior, bias, *keys = tables
+    dq, dk, dv = onto
+    found = [None if table is None else torch.zeros_like(table, dtype=tiles.dtype) for table in tables]
+    with _own_precision(q):
+        for heads in tiles.head_groups():
+            room = [None, None] if tiles.whole else [tiles.sums(heads) for _ in range(2)]
+            for block in tiles.blocks(heads, prior, bias):
+                relative = [Relative(table, tiles, block, i) for i, table in enumerate(keys)]
+                onto_block = _Sums(tiles, block, prior, bias, relative)
+                for images in tiles.chunks():
+                    part = _Part(tiles, images, block, q, k, v)
+                    part.collect(tiles, above, sums, *room)
+                    for tile in tiles.cut(images):
+                        _tile_backward(tiles, part, tile, block, onto_block)
+                    tiles.put(dq, images, block, part.mixed)
+                    if block.rows.stop == fixed.grid[0]:
+                        for whole, made in ((dk, part.dk), (dv, part.dv)):
+                            whole[images, heads] = made.view(-1, block.shape[0], *made.shape[1:]).mT
+                onto_block.onto(*found)
+    return found
 
 
 class _Part:
@@ -103,9 +131,9 @@ class _Part:
         self.mixed = tiles.empty("mixed", *self.q.shape)
         self.sums = tiles.empty("sums", *self.q.shape[:2], 1)
 
-    def collect(self, tiles: Tiles, above: Tensor, logs: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
+    def collect(self, tiles: Tiles, above: Tensor, sums: Tensor, dk: Tensor | None, dv: Tensor | None) -> None:
         """Room for gradients, transposed [images * heads, D, P+N]: of all blocks where a block has not all rows."""
-        self.sums.view(-1, *self.block.shape).copy_(tiles.of_rows(logs, self.images, self.block))
+        self.sums.view(-1, *self.block.shape).copy_(tiles.of_rows(sums, self.images, self.block))
         self.above = tiles.queries_of("above", above, self.images, self.block)
         shape = self.k.mT.shape
         self.dk = tiles.empty("dk", *shape).zero_() if dk is None else dk[self.images].flatten(0, 1)
@@ -146,20 +174,23 @@ class _Sums:
 
 
 def _tile_forward(tiles: Tiles, part: _Part, tile: slice, block: Block, relative: list[Relative]) -> None:
-    """The mixed values of one tile, and the logarithms of its rows' sums."""
-    q, k, mixed, sums = part.q[tile], part.k[tile], part.mixed[tile], part.sums[tile]
+    """The mixed values of one tile, and its rows' sums."""
+    q, k, v, mixed, sums = part.q[tile], part.k[tile], part.v[tile], part.mixed[tile], part.sums[tile]
     weights = tiles.empty("weights", *q.shape[:2], tiles.tokens)
     _scores(tiles, q, k, block, relative, weights, weights)
     torch.sum(weights.exp_(), -1, keepdim=True, out=sums)
-    low, high = torch.aminmax(sums)
-    if low > SAFE[0] and high < SAFE[1]:
-        torch.bmm(weights, part.v[tile], out=mixed)
+    if _safe(sums):
+        torch.bmm(weights, v, out=mixed)
         mixed /= sums
-        sums.log_()
-        return
-    _scores(tiles, q, k, block, relative, weights, weights)
-    torch.logsumexp(weights, -1, keepdim=True, out=sums)
-    torch.bmm(torch.softmax(weights, -1, out=weights), part.v[tile], out=mixed)
+    else:
+        _scores(tiles, q, k, block, relative, weights, weights)
+        torch.bmm(torch.softmax(weights, -1, out=weights), v, out=mixed)
+
+
+def _safe(sums: Tensor) -> bool:
+    """Whether exp of these rows lost nothing; not so for a sum that is no number."""
+    low, high = torch.aminmax(sums)
+    return bool(low > SAFE[0] and high < SAFE[1])
 
 
 def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _Sums) -> None:
@@ -168,8 +199,11 @@ def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _
     shape = (*q.shape[:2], tiles.tokens)
     weights, d = tiles.empty("weights", *shape), tiles.empty("d", *shape)
     raw = weights if block.prior is None else tiles.empty("raw", *shape)
-    _scores(tiles, q, k, block, sums.relative, raw, weights, part.sums[tile])
-    weights.exp_()
+    _scores(tiles, q, k, block, sums.relative, raw, weights)
+    if _safe(part.sums[tile]):
+        weights.exp_().div_(part.sums[tile])
+    else:
+        torch.softmax(weights, -1, out=weights)
     part.dv[tile].baddbmm_(above.mT, weights)
     torch.bmm(above, part.v[tile].mT, out=d)
     torch._softmax_backward_data(d, weights, -1, tiles.dtype, grad_input=d)
@@ -185,29 +219,18 @@ def _tile_backward(tiles: Tiles, part: _Part, tile: slice, block: Block, sums: _
 
 
 def _scores(
-    tiles: Tiles, q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, scores: Tensor,
-    less: Tensor | None = None,
-) -> None:  # fmt: skip
-    """The scores of a tile [images * heads, n, P+N], less a number for each row, and <q, k> / sqrt(D) into `raw`.
-
-    `raw` may be `scores`.
-    """
+    tiles: Tiles, q: Tensor, k: Tensor, block: Block, relative: list[Relative], raw: Tensor, scores: Tensor
+) -> None:
+    """The scores of a tile [images * heads, n, P+N], and <q, k> / sqrt(D) into `raw`, which may be `scores`."""
     torch.baddbmm(raw, q, k.mT, beta=0, alpha=tiles.scale, out=raw)
-    if less is not None and (block.prior is None or block.prefix + tiles.prefix):
-        torch.sub(raw, less, out=scores)
-    elif raw is not scores and block.prefix + tiles.prefix:
+    among = tiles.patches(scores, block)
+    if raw is not scores and block.prefix + tiles.prefix:
         scores.copy_(raw)
     if block.prior is not None:
-        among, products = tiles.patches(scores, block), tiles.patches(raw, block)
-        if less is None:
-            torch.mul(products, block.prior, out=among)
-        else:
-            shift = tiles.patches((-less).expand(scores.shape), block)
-            torch.addcmul(shift, products, block.prior, out=among)
+        torch.mul(tiles.patches(raw, block), block.prior, out=among)
     for one in relative:
         one.add(scores, q)
     if block.bias is not None:
-        among = tiles.patches(scores, block)
         among += block.bias
     if block.dropped is not None:
         scores.view(-1, *block.shape, tiles.tokens).masked_fill_(block.dropped, -torch.inf)

@@ -65,6 +65,11 @@ class Block:
         return self.heads.stop - self.heads.start, self.tokens.stop - self.tokens.start
 
 
+def sums_type(like: Tensor) -> torch.dtype:
+    """What is added up in."""
+    return torch.float64 if like.dtype == torch.float64 else torch.float32
+
+
 class Tiles:
     """The walk over the maps of x [B, H, P+N, D]: groups of heads, blocks of rows, chunks of images, their tiles."""
 
@@ -72,7 +77,7 @@ class Tiles:
         """`like` is q, k or v; `fixed` has the grid, the mask and the groups."""
         self.images, self.heads, self.tokens, self.width = like.shape
         self.fixed, self.prefix = fixed, prefix_of(self.tokens, fixed)
-        self.dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        self.dtype = sums_type(like)
         self.tile = Tile.sized(self.heads, self.tokens, fixed.grid[0])
         self.room: dict[str, Tensor] = {}
         self.views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
@@ -151,12 +156,8 @@ class Tiles:
         else:
             to_rows.copy_(rows.flip(2))
 
-    def rows(self) -> Tensor:
-        """[B, H, P+N]: a number for each row of the maps, the rows of a block in its order."""
-        return torch.empty(self.images, self.heads, self.tokens, dtype=self.dtype, device=self.device)
-
     def of_rows(self, numbers: Tensor, images: slice, block: Block) -> Tensor:
-        """[images, heads, n]: the numbers of `rows` that are of a block, a view."""
+        """[images, heads, n]: a block's share of [B, H, P+N] numbers, which lie in the order of the blocks' queries."""
         return numbers[images, block.heads, block.tokens]
 
     def sums(self, heads: slice) -> Tensor:
