@@ -157,8 +157,10 @@ def experiment_of(arm: StudyArm, files: tuple[Path, ...], device: str, slot: int
     """The experiment of an arm."""
     quiet()
     from harness.jobs.experiment import Experiment
+    from harness.jobs.local import without_denormals
     from harness.jobs.variant_file import load
 
+    without_denormals()
     for path in files:
         load(path)
     study = arm.study

@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from variants import backends
-from variants.backends import shares as module
 from variants.backends import tiled
 from variants.backends.shares import shares, together
 

@@ -60,9 +60,9 @@ AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
         ("sdpa", frozenset({"bias", "kept", "groups"})),
     ],
 }
-# the scores B H (P+N)^2 up to which the plain formula is the faster one on the CPU: in training it keeps them, so only
-# where this is next to nothing (0.5 MiB a tensor), in inference as long as they stay in the cache
-SMALL = {"training": 2**17, "inference": 2**20}
+# the scores B H (P+N)^2 up to which the plain formula is the faster one on the CPU: as long as they stay in the cache,
+# 4 MiB a tensor; in training it keeps a few such tensors a layer
+SMALL = {"training": 2**20, "inference": 2**20}
 
 
 def serving(terms: Terms, tokens: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""<q_i, keys_h(Delta_ij)> / sqrt(D) for a tile: one product a row of the grid, then a shift.
+"""<q_i, keys_h(Delta_ij)> / (sqrt(D) log 2) for a tile: one product a row of the grid, then a shift.
 
 The queries of one row y of the grid meet 2w-1 offsets across and the h offsets down that start at h-1-y: the table's
 window of that row. So q is multiplied with h windows of [D, h (2w-1)] and not with N tables of [D, N], and the query at
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from variants.backends.tiles import Block, Tiles
+from variants.backends.tiles import LN2, Block, Tiles
 from variants.geometry import of_heads
 
 
@@ -21,7 +21,7 @@ class Relative:
         self.tiles, self.block, (self.h, self.w) = tiles, block, tiles.fixed.grid
         self.down, self.across = table.shape[-2:]
         self.rows = block.rows[::-1]
-        mine = of_heads(table, block.heads).to(tiles.dtype) * tiles.scale
+        mine = of_heads(table, block.heads).to(tiles.dtype) * tiles.in_twos
         self.alike = len(mine) == 1  # one table for all heads
         seen = [self._window(mine, y).flatten(2) for y in self.rows]
         room = tiles.empty(f"windows {number}", len(seen), *seen[0].shape)
@@ -49,7 +49,7 @@ class Relative:
         order = (images, heads) if self.alike else (heads, images)
         back = back.view(len(self.rows), *order, self.w, -1)
         back = back.permute(*((1, 2, 0, 3, 4) if self.alike else (2, 1, 0, 3, 4))).flatten(2, 3)
-        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.block.prefix :].add_(back)
+        onto_queries.view(images, heads, *onto_queries.shape[1:])[:, :, self.block.prefix :].add_(back, alpha=LN2)
 
     def onto(self, table: Tensor, windows: Tensor) -> None:
         """Adds the windows' gradients to the table's."""

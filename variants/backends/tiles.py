@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import log, prod
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from variants.backends.eager import prefix_of
 from variants.geometry import of_heads
 from variants.relation import Terms
 
+LN2 = log(2)  # scores are counted in it, so that their exponential is 2 ** score
 CACHE = 2**18  # float32 scores in a tile of one image, 1 MiB: the second-level cache of a core; of several, half
 CHUNK = 2**18  # numbers in a copy of the queries, keys or values of some images
 WHOLE = 2**20  # up to here a head's map is one tile all the same: larger products gain more than the cache
@@ -48,7 +49,7 @@ class Block:
     """Some heads and some rows of the grid, with what all images share there.
 
     Its n queries are the prefix tokens, where the first row is among the rows, and then the patches, last row first.
-    prior and bias [heads or 1, rows, w, h, w] are views of tables; dropped [heads or 1, n, P+N] is what is not kept.
+    prior and bias / log 2 [heads or 1, rows, w, h, w] are views of tables; dropped [heads or 1, n, P+N] is what is not kept.
     """
 
     heads: slice
@@ -84,6 +85,7 @@ class Tiles:
         self.device = like.device
         self.whole = self.tile.rows == fixed.grid[0]  # a block has all rows
         self.scale = self.width**-0.5
+        self.in_twos = self.scale / LN2
         self.backwards = torch.arange(fixed.grid[0] - 1, -1, -1, device=like.device)
 
     def head_groups(self) -> Iterator[slice]:
@@ -111,7 +113,7 @@ class Tiles:
             tokens = slice(p + first * w if first else 0, p + rows.stop * w)
             prior_pairs, bias_pairs = (
                 None if t is None else geometry.rising_pairs(of_heads(t, heads).to(self.dtype), self.fixed.grid, rows)
-                for t in (prior, bias)
+                for t in (prior, None if bias is None else bias / LN2)
             )
             prefix = 0 if first else p
             yield Block(heads, rows, tokens, prefix, prior_pairs, bias_pairs, self._dropped(heads, rows, prefix))
