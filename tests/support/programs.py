@@ -3,7 +3,8 @@
 A server has imported what the programs need from elsewhere, and nothing of the project. It forks for each program,
 which then is what `python -m MODULE` is: it imports the project from its PYTHONPATH, has its own environment and
 folder, can be killed, and ends as any process does. What such a fork cannot show wants a new interpreter: that a
-program imports little, and what PYTHONHASHSEED does. PyTorch has one thread here.
+program imports little, and what PYTHONHASHSEED does. PyTorch has one thread here. Where somebody else starts the
+program, a scheduler, `stand_in` is what it may start instead of Python.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -37,21 +39,14 @@ IMPORTED = ("torch", "torch.distributed", "torch.nn.attention.flex_attention", "
 class Program:
     """A running program, with what subprocess.Popen has of use here."""
 
-    def __init__(self, module, words, cwd, env):
+    def __init__(self, module, words, cwd, env, executable=None):
         self.module, self.returncode, self.cpu_s = module, None, None
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         self.stdout, self.stderr = open(out), open(err)  # noqa: SIM115 (open as long as this is)
-        self.connection = socket.socket(socket.AF_UNIX)
-        self.connection.connect(server())
-        task = {"module": module, "words": [str(word) for word in words], "cwd": str(cwd or os.getcwd()), "env": env}
-        task["path"] = [task["cwd"], *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-        data = json.dumps(task).encode()
-        socket.send_fds(self.connection, [len(data).to_bytes(8, "big")], [out_end, err_end])
-        self.connection.sendall(data)
+        more = {} if executable is None else {"executable": str(executable)}
+        self.connection, self.said, self.pid = asked(server(), module, words, cwd, env, (out_end, err_end), **more)
         for end in (out_end, err_end):
             os.close(end)
-        self.said = self.connection.makefile()
-        self.pid = int(self.said.readline())
 
     def wait(self, timeout=None):
         if self.returncode is None:
@@ -91,9 +86,26 @@ class Program:
         return said[self.stdout], said[self.stderr]
 
 
-def start(module, *words, cwd=None, env=None):
-    """Starts `python -m module words`; env: what its environment has beside this process's, PYTHONPATH by default."""
-    return Program(module, words, cwd, os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (env or {}))
+def asked(where, module, words, cwd, env, ends, **more):
+    """Asks the server for a program that writes to these two; the connection, what is said on it, and the process."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(where)
+    task = {"module": module, "words": [str(word) for word in words], "cwd": str(cwd or os.getcwd()), "env": env}
+    task["path"] = [task["cwd"], *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    data = json.dumps(task | more).encode()
+    socket.send_fds(connection, [len(data).to_bytes(8, "big")], list(ends))
+    connection.sendall(data)
+    said = connection.makefile()
+    return connection, said, int(said.readline())
+
+
+def start(module, *words, cwd=None, env=None, executable=None):
+    """Starts `python -m module words`; env: what its environment has beside this process's, PYTHONPATH by default.
+
+    executable: what is Python to it, sys.executable.
+    """
+    mine = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return Program(module, words, cwd, mine | (env or {}), executable)
 
 
 def run(module, *words, cwd=None, env=None, timeout=None):
@@ -135,6 +147,36 @@ def server():
     atexit.register(end)
     assert process.stdout.readline() == b"ready\n"
     return where
+
+
+def stand_in(folder):
+    """Writes what may be called as Python is, `-u -m module words`, and is such a fork to whoever starts it."""
+    file = Path(folder, "python")
+    command = shlex.join([sys.executable, "-IS", __file__, server()])
+    file.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    file.chmod(0o755)
+    return file
+
+
+def stand(where, module, *words):
+    """Lives as long as the program that it asks for, which hears its signals, ends with it and has its outputs."""
+    heard = (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, heard)  # until there is who hears them
+    _, said, pid = asked(where, module, words, None, dict(os.environ), (1, 2), bound=True)
+
+    def passed(number, _):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    for number in heard:
+        signal.signal(number, passed)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
+    code, _ = json.loads(said.readline())
+    if code < 0:
+        if -code in heard:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 def serve(where):
@@ -179,6 +221,10 @@ def kept(connection, listening):
         for number in ends:
             os.close(number)
         connection.sendall(f"{pid}\n".encode())
+        if task.get("bound"):
+            ended = os.pidfd_open(pid)
+            if ended not in select.select([ended, connection], [], [])[0]:  # who asked is no more
+                os.kill(pid, signal.SIGKILL)
         _, status, used = os.wait4(pid, 0)
         with contextlib.suppress(OSError):  # nobody asks any more
             ended = [os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime]
@@ -199,6 +245,7 @@ def become(task):
     os.chdir(task["cwd"])
     sys.path[:1] = task["path"]  # in the place of this file's folder
     sys.argv = [task["module"], *task["words"]]
+    sys.executable = task.get("executable", sys.executable)
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     importlib.invalidate_caches()
     runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
@@ -206,5 +253,7 @@ def become(task):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may not hear Ctrl-C
+    if sys.argv[2:4] == ["-u", "-m"]:
+        sys.exit(stand(sys.argv[1], *sys.argv[4:]))
     if (found := serve(sys.argv[1])) is not None:
         become(found)

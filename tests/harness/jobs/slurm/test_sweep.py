@@ -9,16 +9,19 @@ import pytest
 from harness.jobs.slurm import jobs
 from harness.results import store
 from harness.run import program as run
-from tests.support import programs
+from tests.support import bodies, programs
+from tests.support.page import undrawn
 
-STUDY = ["--preset", "digits", "--variants", "sp_sa", "--seeds", "0", "--epochs", "24", "--warmup-epochs", "1",
-         "--train-images", "320", "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12",
+STUDY = ["--preset", "digits", *bodies.FLAGS, "--variants", "sp_sa", "--seeds", "0", "--epochs", "24",
+         "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12",
          "--val-interval", "8", "--checkpoint-interval", "0"]  # fmt: skip
 SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "3"]
 
 
-def program(folder, *flags):
-    return programs.start("harness.run", *STUDY, *flags, *into(folder))
+def program(folder, *flags, forked=True):
+    """Starts the study; forked: its jobs do not start Python anew, but fork from a process that has torch and so on."""
+    executable = programs.stand_in(folder) if forked else None
+    return programs.start("harness.run", *STUDY, *flags, *into(folder), executable=executable)
 
 
 def into(folder):
@@ -82,7 +85,8 @@ def test_a_sweep_survives_what_happens_on_a_cluster_and_gives_the_rows_of_a_lapt
     assert again.returncode == 0, err
     assert "2 of 3 cells are there" in out
     alone = tmp_path / "alone"
-    assert run.main([*STUDY, "--checkpoint-interval", "60", "--jobs", "1", *into(alone)]) == 0
+    with undrawn():
+        assert run.main([*STUDY, "--checkpoint-interval", "60", "--jobs", "1", *into(alone)]) == 0
     assert facts(tmp_path) == facts(alone)
     assert not (tmp_path / "rows" / "checkpoints").exists()
     assert (tmp_path / "page.html").exists()
@@ -105,7 +109,8 @@ def test_the_same_command_while_it_runs_submits_nothing_twice_and_ctrl_c_leaves_
 
 def test_a_time_limit_is_met_by_going_on(slurm, tmp_path):
     """submitit's signal before the limit: the job queues itself anew and its training goes on from the checkpoint."""
-    process = program(tmp_path, *SLURM, "--baseline", "sp_sa", "--epochs", "30", "--measure", "accuracy")
+    flags = ["--baseline", "sp_sa", "--epochs", "30", "--measure", "accuracy"]
+    process = program(tmp_path, *SLURM, *flags, forked=False)  # all as on a cluster: Slurm starts Python
     until("a training", lambda: training(tmp_path), process)
     (job,) = running(slurm)
     slurm.run("scancel", "--signal=USR2", job)
