@@ -27,6 +27,11 @@ for kind in (torch.cuda, torch.xpu, torch.mtia):
     kind.traceback = NO_STACK
 
 
+def pytest_sessionstart(session):
+    """No test asks for what was logged, and pytest hangs itself on sixty loggers of torch six times a test."""
+    session.config.pluginmanager.unregister(name="logging-plugin")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
     """What all tests share, a million objects, is not looked through again for garbage."""

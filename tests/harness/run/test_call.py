@@ -104,7 +104,9 @@ def test_rows_of_two_studies_are_shown_together(rows):
 
 SCRIPT = """
 import harness
+from tests.support.page import undrawn
 print("the script runs")
+undrawn().start()
 rows = harness.run(**{settings})
 print(sorted(rows[rows["metric"] == "top1"]["variant"]))
 """
