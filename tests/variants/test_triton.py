@@ -237,6 +237,7 @@ PLANTED = {
                                                    "for step in range(0, 1):"),
     "dk is not scaled": ("of_keys * scale", "of_keys"),
 }  # fmt: skip
+OF_IMAGES = {"another chunk of images is left out"}  # seen only with several chunks
 
 
 @pytest.mark.parametrize("error", PLANTED)
@@ -251,7 +252,8 @@ def test_a_planted_error_is_seen(error, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "planted", planted)
     spec.loader.exec_module(planted)
     monkeypatch.setattr(operator, "kernels", planted)
-    spec, grid, settings = "swin[window=6]+sp_sa+rel_bias", (6, 13), {"images": 5, "heads": 1}
+    images = 5 if error in OF_IMAGES else 1  # the interpreter is slow
+    spec, grid, settings = "swin[window=6]+sp_sa+rel_bias", (6, 13), {"images": images, "heads": 1}
     expected = step(spec, "eager", grid, 1, torch.float64, **settings)
     assert not furthest(step(spec, "triton", grid, 1, **settings), expected) < 1e-3
 

@@ -13,8 +13,8 @@ from tests.support import bodies, programs
 from tests.support.page import undrawn
 
 STUDY = ["--preset", "digits", *bodies.FLAGS, "--variants", "sp_sa", "--seeds", "0", "--epochs", "24",
-         "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64", "--measure", "cost,accuracy", "--resolutions", "8,12",
-         "--val-interval", "8", "--checkpoint-interval", "0"]  # fmt: skip
+         "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64", "--measure", "cost,accuracy",
+         "--resolutions", "8,12", "--val-interval", "8", "--checkpoint-interval", "0"]  # fmt: skip
 SLURM = ["--slurm", "test", "--slurm-mem", "1500M", "--slurm-time", "60", "--slurm-max-parallel", "3"]
 
 
