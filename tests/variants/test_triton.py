@@ -22,10 +22,14 @@ if triton.INSTALLED:
 
 @pytest.fixture(scope="module", autouse=True)
 def _patched_once():
-    """The interpreter readies Triton's language for each call of a function in a kernel: here once a launch."""
+    """The interpreter readies Triton's language for each call of a function in a kernel: here once a launch.
+
+    And it writes down for each number which type of NumPy's each of Triton's is: here once.
+    """
     from triton.runtime import interpreter
 
     launch, ready, done = interpreter.GridExecutor.__call__, interpreter._patch_lang, set()
+    true, known = interpreter._get_np_dtype, {}
 
     def launched(self, *given, **named):
         done.clear()
@@ -37,9 +41,16 @@ def _patched_once():
         done.add(function.__module__)
         return ready(function)
 
+    def numpys(kind):
+        scalar = kind.scalar
+        if scalar.name not in known:
+            known[scalar.name] = true(scalar)
+        return known[scalar.name]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpreter.GridExecutor, "__call__", launched)
         patch.setattr(interpreter, "_patch_lang", once)
+        patch.setattr(interpreter, "_get_np_dtype", numpys)
         yield
 
 

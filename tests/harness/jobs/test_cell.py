@@ -7,8 +7,6 @@ import compileall
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -22,11 +20,12 @@ FLAGS = ["--preset", "digits", "--seeds", "0-1", "--resolutions", "8,12", "--fin
 MEASURED = ("shift", "calibration", "corruption", "maps", "saliency")
 
 SERVER = """
-import gc, json, os, sys
+import gc, json, os, sys, warnings
 import sklearn.datasets, sklearn.model_selection, timm, torch, torchvision.transforms.v2, pandas, fvcore.nn
 sys.path.insert(0, sys.argv[1])
-gc.freeze()
-for line in sys.stdin:
+warnings.simplefilter("ignore")
+gc.disable()  # a child lives for a second
+for line in open(sys.argv[2]):
     planted, flags = json.loads(line)
     if child := os.fork():
         os.waitpid(child, 0)
@@ -53,15 +52,18 @@ class Tree:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         # compiled once for all questions, and asked by the text of a file whether it has changed
         compileall.compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-W", "ignore", "-c", SERVER, str(folder)]
-        self.process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)  # fmt: skip
+        beside = folder.with_name(f"{folder.name}-server")
+        beside.mkdir()
+        (beside / "server.py").write_text(SERVER)
+        os.mkfifo(beside / "questions")
+        environment = {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = programs.start("server", folder, beside / "questions", cwd=beside, env=environment)
+        self.questions = open(beside / "questions", "w")  # noqa: SIM115 (open as long as this is)
 
     def keys(self, planted=""):
         """By the name of a cell its key; planted: code that is run before."""
-        self.process.stdin.write(json.dumps([planted, FLAGS]) + "\n")
-        self.process.stdin.flush()
+        self.questions.write(json.dumps([planted, FLAGS]) + "\n")
+        self.questions.flush()
         found = json.loads(self.process.stdout.readline())
         assert "error" not in found, found
         return found
@@ -89,7 +91,7 @@ def tree(tmp_path_factory):
     made = Tree(tmp_path_factory.mktemp("source"))
     made.known[""] = made.keys()
     yield made
-    made.process.stdin.close()
+    made.questions.close()
     made.process.wait(30)
 
 
