@@ -146,7 +146,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     script = (
         "import sys\n"
         "from pathlib import Path; from tests.harness.jobs import test_local\n"
-        "test_local.local.IMPORTED = ('torch',)  # nothing here needs the others, which take seconds\n"
+        "test_local.local.IMPORTED = (test_local.__name__,)  # once for both; what else there is takes seconds\n"
         "if __name__ == '__main__': test_local.run(Path(sys.argv[1]), 'sleeps-a', 'sleeps-b')\n"
     )
     (tmp_path / "script.py").write_text(script)
