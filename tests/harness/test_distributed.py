@@ -23,7 +23,7 @@ from harness import distributed as ranks
 from harness.backbone import vit
 from harness.results import store
 from harness.training import loop
-from tests.support import programs, timings
+from tests.support import bodies, programs, timings
 from tests.support.trainings import QUICK, training
 
 MIXED = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=128, lr=1e-3, crop_pad=1, hflip=0.5, reprob=0.5, mixup=0.8,
@@ -163,7 +163,7 @@ class Odd(SpatialRelation):
             raise ValueError("no luck; try sa")
         return 0 * offsets[0]
 """
-FLAGS = ["--preset", "digits",
+FLAGS = ["--preset", "digits", *bodies.FLAGS,
          "--variants", "sp_sa", "--epochs", "3", "--warmup-epochs", "1", "--train-images", "320", "--batch-size", "64",
          "--seeds", "0", "--resolutions", "8,12", "--finetune-epochs", "1", "--speed-rounds", "3", "--jobs",
          "1"]  # fmt: skip
@@ -184,7 +184,7 @@ def recorded(words):
 
     with pytest.MonkeyPatch.context() as patch:
         timings.quick(patch)
-        patch.setattr("harness.jobs.cell.PATIENCE", timedelta(seconds=10))
+        patch.setattr("harness.jobs.cell.PATIENCE", timedelta(seconds=3))
         patch.setattr("harness.report.render", lambda folder, page: SimpleNamespace(damaged=[]))
         return program.main(words)
 
