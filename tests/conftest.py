@@ -1,6 +1,6 @@
 """What all tests share: one thread, since the tensors are tiny (two cost five times as much), and a fixed seed.
 
-`pytest -n auto --dist loadfile` runs the files side by side, one process a core.
+`pytest -n auto --dist loadfile` runs the files side by side, a process more than there are cores.
 """
 
 import gc
@@ -30,6 +30,11 @@ for kind in (torch.cuda, torch.xpu, torch.mtia):
 def pytest_sessionstart(session):
     """No test asks for what was logged, and pytest hangs itself on sixty loggers of torch six times a test."""
     session.config.pluginmanager.unregister(name="logging-plugin")
+
+
+def pytest_xdist_auto_num_workers():
+    """What -n auto means: a process more than cores, since tests of clusters, ranks and browsers wait much of the time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(trylast=True)

@@ -62,7 +62,7 @@ def violation(rule: Rule, spec: str) -> str | None:
 
 def built(spec: str, case: Case, *, seed: int = 0, backend: str = "eager") -> Attention:
     """The layer of a spec, in training mode and float32; the seed decides all its weights."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     return registry.build(
         spec, HEADS * HEAD_DIM, HEADS, grid=case.grid, layer=case.layer, depth=len(CASES), backend=backend
     )

@@ -49,7 +49,7 @@ class Block:
     """Some heads and some rows of the grid, with what all images share there.
 
     Its n queries are the prefix tokens, where the first row is among the rows, and then the patches, last row first.
-    prior and bias / log 2 [heads or 1, rows, w, h, w] are views of tables; dropped [heads or 1, n, P+N] is what is not kept.
+    prior and bias / log 2 [heads or 1, rows, w, h, w] are views of tables; dropped [heads or 1, n, P+N] is not kept.
     """
 
     heads: slice
