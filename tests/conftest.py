@@ -33,8 +33,8 @@ def pytest_sessionstart(session):
 
 
 def pytest_xdist_auto_num_workers():
-    """What -n auto means: a process more than cores, since tests of clusters, ranks and browsers wait much of the time."""
-    return len(os.sched_getaffinity(0)) + 1
+    """What -n auto means: a process more than cores, since tests of clusters, ranks and browsers often wait."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @pytest.hookimpl(trylast=True)
