@@ -223,7 +223,16 @@ def test_auto_takes_the_first_backend_of_its_table_that_serves(spec, images, tok
     assert attention.executes(torch.empty(images, tokens, 36), (side, side)) == AUTO[spec, images, tokens]
 
 
-def test_auto_takes_the_plain_formula_for_larger_maps_where_nothing_is_kept():
+@pytest.mark.parametrize(("images", "backend"), [(4, "eager"), (5, "tiled")])
+def test_auto_takes_the_plain_formula_for_maps_of_four_mebibytes(images, backend):
+    attention, x = build("sp_sa", 24, 6, grid=(14, 14)), torch.empty(images, 196, 24)
+    assert attention.executes(x, (14, 14)) == backend
+    with torch.no_grad():
+        assert attention.executes(x, (14, 14)) == backend
+
+
+def test_training_and_inference_have_limits_of_their_own(monkeypatch):
+    monkeypatch.setattr(backends, "SMALL", {"training": 2**17, "inference": 2**20})
     attention, x = build("sp_sa", 24, 6, grid=(14, 14)), torch.empty(2, 196, 24)
     assert attention.executes(x, (14, 14)) == "tiled"
     with torch.no_grad():
