@@ -64,7 +64,7 @@ def on_cores(number: int | None) -> Iterator[None]:
 
 
 def without_denormals() -> None:
-    """From here on the CPU takes numbers below 1.2e-38 for 0, on which it would spend a hundred times as long.
+    """From here on the CPU takes numbers below 1.2e-38 for 0, on which one of Intel's spends a hundred times as long.
 
     A steep bias, as psa's at its start, makes weights of that size: a training step of DeiT-Ti took six times as long.
     Torch sets it for this thread and those that it starts, so this comes before anything that several threads share.
