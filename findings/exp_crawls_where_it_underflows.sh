@@ -3,8 +3,8 @@
 #
 # Guess before it was run: exp of a vector is a polynomial, so that its time does not depend on the numbers; what is slow
 #   are denormal results, and torch.set_flush_denormal(True) is there for these.
-# Seen (torch 2.15.0, Intel Xeon, float32, one thread): 0.3 ns an element near 0, 20 ns at -200 (the result is 0), 45 ns at
-#   -95 (the result is denormal), 5 ns at -inf. One element of 64 at -95 makes the whole ten times as slow. All of it is
+# Seen (torch 2.15.0, Intel Xeon, float32, one thread): 0.3 ns an element near 0, 20 ns at -200 (the result is 0), 45 ns
+#   at -95 (the result is denormal), 5 ns at -inf. One element of 64 at -95 makes the whole ten times as slow. All of it is
 #   the same with set_flush_denormal(True). torch.exp is MKL's, which leaves the vector code for such numbers. torch.exp2
 #   and torch.softmax are torch's own: they take the same time for all of them, once denormals are flushed.
 # What it costs: attention that is written by hand (exp of scores with a mask of -inf or with a bias that falls with the

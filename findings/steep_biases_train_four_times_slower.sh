@@ -2,10 +2,11 @@
 # Attention with a bias that falls with the squared distance trains several times slower on a CPU, by the bias's size.
 #
 # Guess before it was run: a bias is one addition; its values do not matter for the time.
-# Seen (torch 2.15.0, Intel Xeon, scaled_dot_product_attention, 14x14 patches, bias -|d|^2 as ConViT starts): forward and
-#   backward take four times as long as with the same bias over 100; a whole training step of DeiT-Ti with this bias in
-#   all layers took six times as long. The weights of pairs at distance nine to ten are denormal numbers (1e-38 to
-#   1e-45), with which this CPU multiplies in microcode; an AMD EPYC hardly notices. With set_flush_denormal(True), called first, both take the same.
+# Seen (torch 2.15.0, Intel Xeon, scaled_dot_product_attention, 14x14 patches, bias -|d|^2 as ConViT starts): forward
+#   and backward take four times as long as with the same bias over 100; a whole training step of DeiT-Ti with this bias
+#   in all layers took six times as long as without a bias. The weights of pairs at distance nine to ten are denormal
+#   numbers (1e-38 to 1e-45), with which this CPU multiplies in microcode. With set_flush_denormal(True), called first,
+#   both take the same time. On an AMD EPYC the whole step took 1.14 of that without a bias: processors differ.
 # What it costs: a benchmark on a CPU says that such a bias is expensive, where it is free on a GPU.
 # What helps: torch.set_flush_denormal(True) before anything else.
 # Exits 0 while this is so, 1 where it has changed.
