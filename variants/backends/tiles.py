@@ -108,12 +108,13 @@ class Tiles:
     def blocks(self, heads: slice, prior: Tensor | None, bias: Tensor | None) -> Iterator[Block]:
         """The rows of these heads; prior and bias are tables over the offsets, [H or 1, 2h-1 or 1, 2w-1 or 1]."""
         (h, w), p = self.fixed.grid, self.prefix
+        prior, bias = (None if t is None else of_heads(t, heads).to(self.dtype) for t in (prior, bias))
+        bias = None if bias is None else bias / LN2  # in the type of the sums: in half precision it would be rounded
         for first in range(0, h, self.tile.rows):
             rows = range(first, min(first + self.tile.rows, h))
             tokens = slice(p + first * w if first else 0, p + rows.stop * w)
             prior_pairs, bias_pairs = (
-                None if t is None else geometry.rising_pairs(of_heads(t, heads).to(self.dtype), self.fixed.grid, rows)
-                for t in (prior, None if bias is None else bias / LN2)
+                None if t is None else geometry.rising_pairs(t, self.fixed.grid, rows) for t in (prior, bias)
             )
             prefix = 0 if first else p
             yield Block(heads, rows, tokens, prefix, prior_pairs, bias_pairs, self._dropped(heads, rows, prefix))
