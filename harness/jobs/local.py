@@ -16,18 +16,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from harness.jobs import processes
 from harness.jobs.cell import Cell, execute, give_up
 from harness.results import source
 from harness.training.checkpoint import Checkpoints
 
 MOST_DEATHS = 3  # of a cell without progress
-IMPORTED = ("torch", "timm", "sklearn.datasets", "sklearn.model_selection", "harness.jobs.plan",
-            "harness.jobs.kinds.training", "harness.jobs.kinds.measured")  # fmt: skip
 LEAVING = 10.0  # seconds for a process to end by itself
 MOST_STARTS = 20  # of processes in a row that died before they had a cell in hand: not the cell's fault, but no use
 
@@ -72,49 +71,6 @@ def without_denormals() -> None:
     import torch
 
     torch.set_flush_denormal(True)
-
-
-def processes() -> Any:
-    """How processes start here: on Linux a server forks them that has imported torch and computed nothing.
-
-    A fork of this process is no way: torch's threads and a GPU do not survive it.
-    """
-    if sys.platform != "linux":
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTED))
-    return context
-
-
-@contextlib.contextmanager
-def without_main() -> Iterator[None]:
-    """Inside, a process that starts does not run the user's script again, which may have no `if __name__ ==` in it.
-
-    Python would import that script for what lies in it; cells need this project alone.
-    """
-    main = sys.modules["__main__"]
-    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
-    main.__spec__ = None
-    vars(main).pop("__file__", None)
-    try:
-        yield
-    finally:
-        vars(main).update(kept)
-
-
-def prepare() -> None:
-    """Lets the server begin to import, on another core, while this process does something else."""
-    if processes().get_start_method() == "forkserver":
-        forkserver.ensure_running()
-
-
-def prepared() -> None:
-    """Waits until the server has imported all, so that it does not disturb what is timed here."""
-    if processes().get_start_method() == "forkserver":
-        first = processes().Process(target=int)
-        with without_main():
-            first.start()
-        first.join()
 
 
 def at_once(cells: list[Cell], folder: Path, bar: Any, jobs: int, plan: Callable[[int], list[Cell]]) -> dict[str, str]:
@@ -196,11 +152,11 @@ class Worker:
 
     @staticmethod
     def start(slot: int, jobs: int, folder: Path, plan: Callable[[int], list[Cell]]) -> Worker:
-        context = processes()
+        context = processes.context()
         ours, theirs = context.Pipe()
         # no daemon, which could not have processes that read pictures; it ends when its pipe does
         process = context.Process(target=serve, args=(slot, jobs, folder, plan, theirs, source.known()))
-        with without_main():
+        with processes.without_main():
             process.start()
         theirs.close()
         return Worker(process, ours)

@@ -79,7 +79,7 @@ def work(
     is counted. With several jobs the trainings run at once; costs and timings come first, alone on the machine. Under
     torchrun, rank 0 alone runs the cells that are no training.
     """
-    from harness.jobs import local
+    from harness.jobs import local, processes
     from harness.run.bar import Bar
 
     steady = 0.1 if sys.stderr.isatty() else 60.0  # in a log, a line a minute is enough
@@ -91,10 +91,10 @@ def work(
         jobs = min(jobs, sum(cell.after is None or cell.after.key not in here for cell in trainings))
         if jobs < 2:
             return local.in_turn([*(first if spoken() else []), *trainings], folder, bar)
-        local.prepare()
+        processes.prepare()
         counted = [cell for cell in first if cell.kind != "speed"]
         failures = local.in_turn(counted, folder, bar)
-        local.prepared()
+        processes.prepared()
         failures |= local.in_turn([cell for cell in first if cell.kind == "speed"], folder, bar)
         return failures | local.at_once(trainings, folder, bar, jobs, plan)
 

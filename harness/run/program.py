@@ -6,6 +6,7 @@ The baseline always takes part. What is recorded is kept: the same command goes 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.jobs import processes
 from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells, plan_run
-from harness.results import targets
+from harness.jobs.study import VARIANTS
+from harness.results import provenance, targets
 from harness.run.console import clock, in_words, progress, rendered, spoken, work, writable
 from harness.run.flags import parser, study_of
 from harness.run.planned import plan_of
@@ -56,6 +59,8 @@ def run(args: argparse.Namespace, command: str) -> int:
     device = args.device
     if args.slurm and device == "auto":
         device = "cuda" if args.slurm_gpus else "cpu"
+    if at_once(args, study, folder):
+        processes.prepare()  # before torch is imported here, so that both import it at a time
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     from harness import distributed
 
@@ -98,6 +103,20 @@ def run(args: argparse.Namespace, command: str) -> int:
 def places(args: argparse.Namespace, study: Study) -> tuple[Path, Path]:
     """The folder of the rows, and the page."""
     return args.output or Path("results") / study.name, args.report or Path("reports") / f"{study.name}.html"
+
+
+def at_once(args: argparse.Namespace, study: Study, folder: Path) -> bool:
+    """Whether several trainings will run at a time, as far as it is known before torch is there.
+
+    No harm is done by a wrong answer: the processes start later, or a server that nobody needs ends with this process.
+    """
+    if args.slurm or args.status or args.dry_run or args.teach or "accuracy" not in study.measure:
+        return False
+    if args.device not in ("auto", "cpu") or (args.device == "auto" and any(Path("/dev").glob("nvidia[0-9]*"))):
+        return False
+    trainings = len(study.seeds) * len({study.baseline, *(args.variants or study.variants or VARIANTS).split(",")})
+    several = study.jobs != 1 and provenance.cores() > study.threads and trainings > 1
+    return several and "WORLD_SIZE" not in os.environ and not (folder / "recipes").exists()
 
 
 def carry_out(

@@ -1,0 +1,64 @@
+"""How processes start: a server that has imported torch forks them. No torch here, so that it starts before torch."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from multiprocessing import forkserver, get_context, resource_tracker
+from typing import Any
+
+IMPORTED = ("torch", "timm", "sklearn.datasets", "sklearn.model_selection", "harness.jobs.plan",
+            "harness.jobs.kinds.training", "harness.jobs.kinds.measured")  # fmt: skip
+
+
+def context() -> Any:
+    """How processes start here: on Linux a server forks them that has imported torch and computed nothing.
+
+    A fork of this process is no way: torch's threads and a GPU do not survive it.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    server = get_context("forkserver")
+    server.set_forkserver_preload(list(IMPORTED))
+    return server
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Inside, a process that starts does not run the user's script again, which may have no `if __name__ ==` in it.
+
+    Python would import that script for what lies in it; cells need this project alone.
+    """
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
+
+
+def prepare() -> None:
+    """Lets the server begin to import, on another core, while this process does something else.
+
+    Ctrl-C reaches it, too, and means this process alone: it would end its imports with a traceback.
+    """
+    if context().get_start_method() == "forkserver":
+        resource_tracker.ensure_running()  # which the server would start, and which unblocks the signal again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def prepared() -> None:
+    """Waits until the server has imported all, so that it does not disturb what is timed here."""
+    if context().get_start_method() == "forkserver":
+        first = context().Process(target=int)
+        with without_main():
+            first.start()
+        first.join()

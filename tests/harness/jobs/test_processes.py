@@ -1,0 +1,87 @@
+import subprocess
+import sys
+
+import pytest
+
+from harness.run import program
+from harness.run.flags import parser, study_of
+from tests.support.paths import ROOT
+
+SCRIPT = """
+import os, signal, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+from harness.jobs import processes
+
+processes.IMPORTED = ("slow",)
+if "unblocked" in sys.argv:
+    signal.pthread_sigmask = lambda *_: None
+processes.prepare()
+while not Path("begun").exists():
+    time.sleep(0.01)
+os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)
+if "unblocked" not in sys.argv:
+    processes.prepared()
+    print("it serves; torch is", "there" if "torch" in sys.modules else "not there")
+"""
+SLOW = "import time; from pathlib import Path; Path('begun').touch(); time.sleep(0.5)"
+
+
+@pytest.mark.parametrize("mutant", [(), ("unblocked",)])
+def test_ctrl_c_while_the_server_imports_is_no_traceback_of_its_own(tmp_path, mutant):
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py", *mutant], cwd=tmp_path, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if mutant:
+        assert "KeyboardInterrupt" in done.stderr
+    else:
+        assert (done.stdout, done.stderr) == ("it serves; torch is not there\n", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "several"),
+    [
+        ([], True),
+        (["--variants", "sp_sa", "--seeds", "0"], True),  # the baseline is the second
+        (["--variants", "sa", "--seeds", "0"], False),
+        (["--jobs", "1"], False),
+        (["--jobs", "2"], True),
+        (["--threads", "4"], False),
+        (["--device", "cuda"], False),
+        (["--dry-run"], False),
+        (["--status"], False),
+        (["--slurm", "cpu"], False),
+        (["--measure", "cost,speed"], False),
+    ],
+)
+def test_the_server_begins_before_torch_where_trainings_will_run_at_once(tmp_path, monkeypatch, flags, several):
+    monkeypatch.setattr(program.provenance, "cores", lambda: 4)
+    monkeypatch.setattr(program.Path, "glob", lambda *_: iter(()))  # no GPU
+    args = parser().parse_args(flags)
+    assert program.at_once(args, study_of(args), tmp_path) is several
+
+
+@pytest.mark.parametrize("why", ["torchrun", "a GPU", "one core", "begun"])
+def test_the_server_waits_where_they_will_not(tmp_path, monkeypatch, why):
+    monkeypatch.setattr(program.provenance, "cores", lambda: 1 if why == "one core" else 4)
+    monkeypatch.setattr(program.Path, "glob", lambda *_: iter(["/dev/nvidia0"] if why == "a GPU" else []))
+    if why == "torchrun":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    if why == "begun":
+        (tmp_path / "recipes").mkdir()
+    args = parser().parse_args([])
+    assert not program.at_once(args, study_of(args), tmp_path)
+
+
+def test_it_begins_before_the_study_is_planned(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "at_once", lambda *_: True)
+    monkeypatch.setattr(program.processes, "prepare", lambda: said.append("server"))
+    monkeypatch.setattr(program, "plan_run", lambda *_: said.append("plan") or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        program.run(parser().parse_args([]), "")
+    assert said == ["server", "plan"]
