@@ -1,37 +1,31 @@
 """The README's part about a study, from its rows: one table and one figure, small enough for a front page.
 
-It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The table is
-led by the setting with the largest images and, among these, the most seeds; two of the study's other settings follow as
-columns of differences. All else is on the page.
+It stands between two marks, and `python -m harness.report results/NAME --readme README.md` writes it anew. The settings
+that lead the study are the columns. All else is on the page.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims, count
+from harness.report.analysis.leading import Column, Found, chosen, factors, listed
 from harness.report.analysis.power_card import cards
-from harness.report.analysis.summary import Summary, summaries
+from harness.report.analysis.summary import summaries
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked
 from harness.report.figures import forest_plot
 from harness.report.figures.style.palette import alone, looks
-from harness.report.study.primary import MANY, delta
-from harness.report.study.recipes import COLUMNS, differing, entry_words
-from harness.report.study.rows import by_number, side
-from harness.report.study.study import Key, Setting, Study, alike
+from harness.report.study.primary import delta
+from harness.report.study.study import Study
 from harness.report.text.formatting import aligned, interval, listing, percent, plural, points, tick
 from harness.results import store
-from harness.results.stats import UNDETERMINED, Difference
+from harness.results.stats import Difference
 
 BEGIN, END = "<!-- study: {} -->", "<!-- end of study -->"
 TUNED = "Each variant is trained with the learning rate that was its best on the validation split. "
-MOST_ROWS, MOST_COLUMNS = 12, 3  # of variants, and of settings
-Found = dict[Key, list[Summary]]
 
 
 @dataclass(frozen=True)
@@ -40,16 +34,6 @@ class Part:
 
     text: str
     figures: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A setting of the table: its heading, whether it is the first of its dataset and share, summaries by variant."""
-
-    words: str
-    first: bool
-    setting: Setting
-    found: Mapping[str, Summary]
 
 
 def write(study: Study, name: str, readme: Path, figures: Path) -> None:
@@ -95,46 +79,6 @@ def powerless(study: Study, found: Found) -> list[str]:
     return ["These settings cannot rank biases:", "", *failed, ""] if failed else []
 
 
-def chosen(study: Study, found: Found) -> list[Column]:
-    """The settings that the table shows, the leading one first, MOST_COLUMNS at most.
-
-    Of the same images and body the recipe with the most variants, then the others that compare many, called by what
-    differs.
-    """
-    bodies = {setting.key.size for setting in study.settings}
-    sides = [dataset for dataset, _ in {(setting.key.dataset, setting.train_px) for setting in study.settings}]
-    ranked = []
-    for _, members in alike(study.settings, "recipe"):
-        many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
-        first, *others = sorted(members, key=lambda s: -many[s.key])
-        shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]
-        for place, setting in enumerate(shown):
-            body = [setting.key.size] if len(bodies) > 1 else []
-            size = [f"{setting.train_px} px"] if sides.count(setting.key.dataset) > 1 else []
-            words = ", ".join([heading(setting), *body, *size, *(apart(setting, first) if place else [])])
-            seeds = max(len(s.seeds) for s in found[setting.key])
-            rank = (-side(setting.train_px), place, -seeds, -by_number(setting.train_fraction)[0])
-            ranked.append((rank, Column(words, place == 0, setting, {s.variant: s for s in found[setting.key]})))
-    return [column for _, column in sorted(ranked, key=lambda one: one[0])][:MOST_COLUMNS]
-
-
-def heading(setting: Setting) -> str:
-    """A setting in words: the dataset and how many images trained it, where the recipe says so."""
-    dataset = setting.key.dataset
-    fraction = by_number(setting.train_fraction or "1")[0]
-    if setting.images:
-        return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
-    return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the images"
-
-
-def apart(setting: Setting, first: Setting) -> list[str]:
-    """The entries of a setting's recipe in which it is not as the first, in words."""
-    if setting.recipe is None or first.recipe is None:
-        return [setting.key.recipe or "recipe as kept"]
-    entries = differing([first.recipe, setting.recipe], {*COLUMNS, "train_images"})
-    return [entry_words(key, setting.recipe.get(key)) for key in entries]
-
-
 def table(study: Study, shown: Sequence[Column]) -> str:
     """Parameters and top-1 in the leading setting, and the difference to the baseline in every setting."""
     lead, minus = shown[0], f"minus {study.baseline}"
@@ -153,28 +97,6 @@ def table(study: Study, shown: Sequence[Column]) -> str:
         ]
         lines.append((variant, values))
     return markdown(Sheet("Variant", [("", words) for words in headings], lines))
-
-
-def listed(shown: Sequence[Column]) -> list[str]:
-    """The variants of the leading setting and those of several others, by falling difference to the baseline.
-
-    Where a variant is not in the leading setting, the first that has it places it, after those before. With the
-    baseline they are MOST_ROWS at most: primary variants stay, then what is decided, then the larger differences.
-    """
-    ranks: dict[str, tuple[int, float]] = {}
-    weights: dict[str, tuple[bool, bool, int, float]] = {}
-    times: dict[str, int] = {}
-    for place, column in enumerate(shown):
-        for s in column.found.values():
-            if s.top1.value is not None and not s.is_baseline:
-                center = s.difference.estimate.center if s.difference else -math.inf
-                ranks.setdefault(s.variant, (place, -center))
-                decided = s.primary and s.difference is not None and s.difference.verdict not in ("", UNDETERMINED)
-                weights.setdefault(s.variant, (not s.primary, not decided, place, -abs(center)))
-                times[s.variant] = times.get(s.variant, 0) + 1
-    known = [v for v in ranks if ranks[v][0] == 0 or times[v] > 1]
-    kept = sorted(known, key=lambda v: weights[v])[: MOST_ROWS - 1]
-    return sorted(kept, key=lambda v: ranks[v])
 
 
 def left_out(shown: Sequence[Column], names: Sequence[str]) -> str:
@@ -216,18 +138,6 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
         f"{left_out(shown, names)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
-
-
-def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
-    """The table's variants in its settings, but for those of another recipe, as a figure's groups."""
-    names, made = listed(shown), []
-    for column in (one for one in shown if one.first):
-        baseline = column.found[column.setting.baseline].seeds
-        arms = [ablation.Arm(v, s, baseline) for v, s in column.found.items() if s.difference and v in names]
-        arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
-        if arms:
-            made.append(ablation.Factor(column.words, arms))
-    return made
 
 
 def finding(one: Claims) -> str:

@@ -21,7 +21,9 @@ def draw(about: Context) -> Drawing | None:
     return draw_factors(of_settings(about.summaries), about.look, about.setting.baseline, f"{about.prefix}ablation")
 
 
-def draw_factors(factors: Sequence[Factor], look: Mapping[str, Look], baseline: str, name: str) -> Drawing | None:
+def draw_factors(
+    factors: Sequence[Factor], look: Mapping[str, Look], baseline: str, name: str, title: str = TITLE
+) -> Drawing | None:
     """Mean paired differences with simultaneous intervals and single seeds; hollow where not resolved."""
     if not factors:
         return None
@@ -39,7 +41,7 @@ def draw_factors(factors: Sequence[Factor], look: Mapping[str, Look], baseline: 
             records.append(one)
     panel = Panel(lines, f"top-1 minus {baseline}, points", "", rows=rows, limits=limits(records),
                   level=Level(0.0, baseline, look.get(baseline)))  # fmt: skip
-    return rows_drawing(name, TITLE, caption(factors, baseline), records, panel)
+    return rows_drawing(name, title, caption(factors, baseline), records, panel)
 
 
 def record(factor: Factor, arm: Arm) -> Record:

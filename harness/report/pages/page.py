@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims
+from harness.report.analysis.leading import chosen, factors
 from harness.report.analysis.low_data import groups, leaders
 from harness.report.analysis.power_card import cards
-from harness.report.analysis.summary import summaries
-from harness.report.figures.style.palette import looks
+from harness.report.analysis.summary import Found, summaries
+from harness.report.figures import forest_plot
+from harness.report.figures.style.chart import Drawing
+from harness.report.figures.style.palette import Look, looks
 from harness.report.pages import appendix
 from harness.report.pages.section import Across, Overview, Section, across, overview, section
 from harness.report.pages.template import fill
@@ -40,6 +43,7 @@ def page(study: Study) -> str:
         "page.html",
         study=study,
         title=listing(study.names),
+        picture=picture(study, found, look),
         sentence=next((one.headline for one in sections if one.headline), ""),
         contents=contents(findings, ablations, overviews, sections),
         cards=cards(study.settings, found),
@@ -62,6 +66,12 @@ def page(study: Study) -> str:
         first=times[0] if times else "",
         newest=times[-1] if times else "",
     )
+
+
+def picture(study: Study, found: Found, look: dict[str, Look]) -> Drawing | None:
+    """The differences of the settings that lead the study, as in a README; None where nothing is compared."""
+    groups = factors(chosen(study, found))
+    return forest_plot.draw_factors(groups, look, study.baseline, "differences", "Differences at a glance")
 
 
 def contents(

@@ -259,7 +259,7 @@ def test_every_number_on_the_page_is_in_the_rows(page, rows):
 
 
 def test_every_number_behind_a_figure_is_in_the_rows(page, rows):
-    assert len(page.tables) == 5
+    assert len(page.tables) == 6
     assert strange_data(page.tables, rows) == []
 
 

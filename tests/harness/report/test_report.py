@@ -72,13 +72,14 @@ def test_the_sections_come_in_order(full):
         text.index(part)
         for part in (
             "whether this setting ranks biases",
+            "Differences at a glance.",
             "Of 7 variants",
             "1 GFLOP here = 1 GMAC",
             "Zero-shot resolution transfer.",
         )
     ]
     places += [text.index(part) for part in ("Failed and refused", "Provenance", "Recipe", "Machine", "Parity")]
-    assert places[:5] == sorted(places[:5])
+    assert places[:6] == sorted(places[:6])
     assert text.rindex("Provenance") > text.rindex("Failed and refused")
 
 
@@ -271,9 +272,13 @@ def test_provenance_is_complete(full):
 def test_each_figure_carries_its_data(full):
     page = Page(full)
     links = [a for a in page.named("a") if a.get("href", "").startswith("data:text/csv")]
-    assert len(links) == len(page.named("figure")) == 2
-    tables = [list(csv.DictReader(io.StringIO(unquote(link["href"].split(",", 1)[1])))) for link in links]
+    assert len(links) == len(page.named("figure")) == 3
+    picture, *tables = [list(csv.DictReader(io.StringIO(unquote(link["href"].split(",", 1)[1])))) for link in links]
     rows = made.study()
+    for line in picture:
+        mine, base = by_seed(rows, line["variant"]), by_seed(rows, "sa")
+        assert float(line["difference"]) == pytest.approx(np.mean([mine[seed] - base[seed] for seed in mine]))
+    assert {line["variant"] for line in picture} == {*made.VARIANTS} - {"sa"}
     sp_sa = next(line for line in tables[0] if line["variant"] == "sp_sa")
     assert float(sp_sa["top1_mean"]) == pytest.approx(np.mean(list(by_seed(rows, "sp_sa").values())))
     assert (float(sp_sa["params"]), float(sp_sa["gmac"])) == (214_400, 0.0132)

@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 
 from harness.report import __main__ as program
 from harness.report import render
+from harness.report.analysis import leading
 from harness.report.analysis.claims import CONTRADICTED, OPEN, REPRODUCED, SAME, SUGGESTED, SUGGESTED_NOT, claims
 from harness.report.analysis.summary import summaries
 from harness.report.export import readme
@@ -174,7 +175,7 @@ def several_recipes():
 
 def columns(study):
     found = {setting.key: summaries(setting) for setting in study.settings}
-    return readme.chosen(study, found), found
+    return leading.chosen(study, found), found
 
 
 def test_a_recipe_that_compares_many_has_a_column_called_by_what_differs(tmp_path):
@@ -194,7 +195,7 @@ def test_the_table_keeps_what_is_decided_and_says_how_many_it_leaves_out(tmp_pat
         row for place, name in enumerate(["sp_sa", *names]) for row in top1(name, planted(3.0 - 0.25 * place))
     ])  # fmt: skip
     shown, _ = columns(study)
-    rows = readme.listed(shown)
+    rows = leading.listed(shown)
     assert len(rows) == 11
     decided = {v for v, s in shown[0].found.items() if s.difference and s.difference.resolved}
     assert "sp_sa" in decided <= set(rows)
@@ -215,7 +216,7 @@ def test_a_variant_of_other_seeds_is_listed_without_a_difference(tmp_path):
     rows += [one | {"seed": one["seed"] + 10} for one in top1("psa", planted(2.0))]
     study = made.take(tmp_path, rows)
     shown, _ = columns(study)
-    assert readme.listed(shown) == ["sp_sa", "psa"]
+    assert leading.listed(shown) == ["sp_sa", "psa"]
     assert next(line for line in readme.table(study, shown).splitlines() if "`psa`" in line).endswith("| — |")
 
 

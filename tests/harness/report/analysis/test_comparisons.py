@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness.report.analysis import leading
 from harness.report.analysis.compare import compare
 from harness.report.analysis.summary import differences_of, summaries
 from harness.report.export import readme
@@ -129,13 +130,13 @@ def two_columns(tmp_path):
                  if r["metric"] == "top1"]  # fmt: skip
     recipes = {lead: made.RECIPE | {"img_size": 9}, other: made.RECIPE}
     study = made.take(tmp_path, rows, recipes)
-    return study, readme.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
+    return study, leading.chosen(study, {setting.key: summaries(setting) for setting in study.settings})
 
 
 def test_readme_and_page_have_one_verdict_for_one_contrast(tmp_path):
     """Ablations are no part of the primary family, which is one over the page: 5 contrasts in each of 2 settings."""
     study, shown = two_columns(tmp_path)
-    column, names = shown[1], readme.listed(shown)
+    column, names = shown[1], leading.listed(shown)
     assert len(names) == 5
     assert {v for v, s in column.found.items() if s.primary} == set(names)
     for name in names:

@@ -55,7 +55,7 @@ def test_the_figures_by_resolution_draw_what_the_rows_say(rows, full):
     page = Page(full)
     links = [a for a in page.named("a") if a.get("href", "").startswith("data:text/csv")]
     named = {link["download"]: link["href"] for link in links}
-    assert len(named) == len(page.named("figure")) == 4
+    assert len(named) == len(page.named("figure")) == 5
     for prefix in ("", "train_"):
         table = list(csv.DictReader(io.StringIO(unquote(named[f"s1-{prefix}time.csv"].split(",", 1)[1]))))
         assert len(table) == 3 * len(made.VARIANTS)
