@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from harness.backbone.sizes import ClassToken, PosEmbed, Precision, in_full, size_of
 from harness.results.metrics import MEASUREMENTS
-from harness.training.recipe import ANNOTATE, Flag, Recipe, at_least, finite
+from harness.training.recipe import ANNOTATE, WEIGHTS, Flag, Recipe, at_least, finite
 
 Match = Literal["params", "gmac"]
 Pixels = int | tuple[int, int]  # a square's side, or (height, width)
@@ -109,12 +109,13 @@ class Study:
     token_labels: Annotated[
         str | None,
         Flag("label maps of the training images: a folder, or annotate:NAME, which makes them first, by a network of "
-             "timm's that is trained here, or annotate:timm:NAME, by a pretrained one", metavar="MAPS"),
+             "timm's that is trained here, annotate:timm:NAME, by a pretrained one, or annotate:FILE, by the weights "
+             "of a study", metavar="MAPS"),
     ] = None  # fmt: skip
     teacher: Annotated[
         str | None,
-        Flag("network of --distill: a convolutional one of timm's, NAME, trained here first, or timm:NAME, pretrained",
-             metavar="MODEL"),
+        Flag("network of --distill: a convolutional one of timm's, NAME, trained here first, or timm:NAME, pretrained; "
+             "or a file of a study's weights", metavar="MODEL"),
     ] = None  # fmt: skip
     tune: Annotated[
         str | None,
@@ -255,8 +256,12 @@ class Study:
         kept["tune_seeds"] = len(self.tuning_seeds) or None
         kept["init_from"] = None if self.init_from is None else contents(self.init_from)
         kept["taught"] = self.taught or None
+        # wherever these lie: `taught` is what is in them
         if self.token_labels is not None and not self.token_labels.startswith(ANNOTATE):
-            kept["token_labels"] = "folder"  # wherever it lies: `taught` is what is in it
+            kept["token_labels"] = "folder"
+        for name in ("token_labels", "teacher"):
+            if str(kept[name]).endswith(WEIGHTS):
+                kept[name] = "weights"
         whole = {name: value for name, value in in_full(kept).items() if name not in YOUNG or value is not None}
         return whole | self.recipe.fixed
 

@@ -20,6 +20,7 @@ from torchvision import transforms
 
 from harness.data import Dataset
 from harness.data.label_maps import FORMAT, LISTED, About, LabelMaps, Writer, top_logits
+from harness.supervision.own import OfPatches, is_own
 from harness.supervision.teacher import Teacher, teacher
 from harness.training.augment import Transformed
 from harness.training.batches import moved
@@ -41,11 +42,15 @@ def annotated(
                          f"keep a label map of; choose a set of images, such as digits")  # fmt: skip
     data = data if data.placed is None else data.placed.originals
     by = teacher(words, data, device, cache, workers, chosen)
+    if isinstance(by.network, OfPatches) and not by.network.speaks_for_patches:
+        raise ValueError(f"{words} says what a picture shows by a class token alone, and nothing of its patches; name "
+                         f"one that was trained with --class-token none or --aux-head")  # fmt: skip
     about = About(
-        len(data.train_y), min(LISTED, by.classes), by.grid, by.classes, f"{words} {by.digest}", data.fingerprint
+        len(data.train_y), min(LISTED, by.classes), by.grid, by.classes, f"{by.words} {by.digest}", data.fingerprint
     )
     key = hashlib.sha256(repr((FORMAT, data.fingerprint, by.digest)).encode()).hexdigest()[:10]
-    writer = Writer(cache / "label_maps" / f"{words.replace(':', '-')}-{key}", about)
+    named = Path(words).stem if is_own(words) else words.replace(":", "-")
+    writer = Writer(cache / "label_maps" / f"{named}-{key}", about)
     missing = writer.missing()
     if missing:
         _write(writer, missing, by, data, device, workers)

@@ -1,7 +1,8 @@
-"""A teacher: a convolutional network that says what a picture shows, as a whole and cell by cell.
+"""A teacher: a network that says what a picture shows, as a whole and cell by cell.
 
-    timm:NAME    timm's pretrained weights as they are
-    NAME         a network of timm's that is trained on the dataset first, and kept in the cache
+    timm:NAME                        timm's pretrained weights as they are
+    NAME                             a network of timm's that is trained on the dataset first, and kept in the cache
+    results/STUDY/weights/CELL.safetensors    what a training of this harness ended with
 
 It takes images as a training's feeds give them. Source: distillation, DeiT, arXiv 2012.12877, section 4, whose teacher
 is a convolutional network too (RegNetY-16GF); token labelling, arXiv 2104.10858, whose annotator is one (NFNet-F6).
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from harness.backbone.start import TIMM
 from harness.data import Dataset, resize
 from harness.data.download import in_one_line
-from harness.supervision import cells, convnet
+from harness.supervision import cells, convnet, own
 from harness.supervision.cells import Size
 
 Moments = tuple[Sequence[float], Sequence[float]]
@@ -85,13 +86,16 @@ class Teacher(nn.Module):
 def teacher(
     words: str, data: Dataset, device: torch.device, cache: Path, workers: int = 0, chosen: Tensor | None = None
 ) -> Teacher:
-    """The teacher timm:NAME, or NAME, which is trained on the training images `chosen`, int64 [n], all by default.
+    """The teacher of these words; NAME is trained on the training images `chosen`, int64 [n], all by default.
 
     Raises ValueError for a name that timm does not have, for a network that is no convolutional one, for pretrained
-    weights of other classes or channels, and where these cannot be downloaded.
+    weights of other classes or channels, where these cannot be downloaded, and for a file as `own.trained`.
     """
     if words.startswith(TIMM):
         return pretrained(words, data).to(device)
+    if own.is_own(words):
+        network, size = own.trained(words, data)
+        return Teacher(Path(words).name, network, data, size, data.channels).to(device)
     chosen = torch.arange(len(data.train_y)) if chosen is None else chosen
     found = convnet.trained(words, data, device, cache, workers, chosen)
     return Teacher(words, found.network, data, found.size, data.channels, validated=found.validated).to(device)

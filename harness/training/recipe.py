@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 Distill = Literal["soft", "hard"]
 ANNOTATE = "annotate:"  # stands before the network that makes label maps
+WEIGHTS = ".safetensors"  # the ending of a file of weights that names a teacher
 
 
 @dataclass(frozen=True)

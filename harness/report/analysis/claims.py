@@ -92,8 +92,7 @@ def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
     together = []
     for name, unsorted in alike(settings, "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
-        pairs = [pair for setting in members for pair in within(found[setting.key])]
-        pairs = list({pair.words: pair for pair in reversed(pairs)}.values())[::-1]  # of one finding the first counts
+        pairs = named([(setting.key.recipe, within(found[setting.key])) for setting in members])
         pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
         enough = [pair for pair in pairs if len(pair.one.keys() & pair.other.keys()) >= FEWEST_SEEDS]
         many = sum(pair.decided is None for pair in enough)
@@ -102,6 +101,18 @@ def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
             levels = sorted({confidence(one.difference.estimate.confidence) for one in tested})
             together.append(Claims(name, " or ".join(levels), tested))
     return together
+
+
+def named(found: Sequence[tuple[str, list[Pair]]]) -> list[Pair]:
+    """The pairs of all recipes, in the order of the findings; of a finding that several can test each says which."""
+    order = [claim.words for claim in WITHIN]
+    every = [pair.words for _, pairs in found for pair in pairs]
+    made = [
+        pair._replace(arms=f"{pair.arms}, {recipe}") if recipe and every.count(pair.words) > 1 else pair
+        for recipe, pairs in found
+        for pair in pairs
+    ]
+    return sorted(made, key=lambda pair: order.index(pair.words))
 
 
 class Pair(NamedTuple):

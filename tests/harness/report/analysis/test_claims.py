@@ -108,6 +108,18 @@ def test_recipes_are_compared_where_one_entry_differs(tmp_path):
     assert words not in judge(made.take(tmp_path / "two", rows, recipes)), "two entries differ, so neither is tested"
 
 
+def test_a_finding_that_several_recipes_test_is_said_of_each(tmp_path):
+    """In one it is so, in the other the contrary: neither stands for both."""
+    rows, recipes = two_recipes(planted(2.0, 3), planted(-2.0, 2))
+    study = made.take(tmp_path, rows, recipes)
+    (part,) = claims(study.settings, {setting.key: summaries(setting) for setting in study.settings})
+    said = {one.arms: one.difference.estimate.center for one in part.tested if one.arms.startswith("sp_sa minus sa")}
+    assert set(said) == {"sp_sa minus sa, class token late", "sp_sa minus sa, class token input"}
+    assert said["sp_sa minus sa, class token late"] > 1.5 and said["sp_sa minus sa, class token input"] < -1.5
+    alone = [one.arms for one in part.tested if "psa" in one.arms.split()]
+    assert alone == ["sp_sa minus psa"], "one recipe alone has psa, so none needs a name"
+
+
 def test_fine_tuning_is_a_difference_of_gains(tmp_path):
     rows = top1("sa", SA) + top1("sp_sa", planted(1.0)) + top1("psa", planted(0.5))
     for variant, gain in (("sa", 2.0), ("sp_sa", 4.5)):
