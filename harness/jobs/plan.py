@@ -55,14 +55,18 @@ class RunPlan:
     def teach(self, slot: int, make: bool) -> RunPlan:
         """The plan with what stands for each arm's label maps or teacher; make: these are made if needed.
 
-        Raises ValueError for what is not available or does not fit the images.
+        On as many cores as a training, so that they are the same wherever they are made. Raises ValueError for what is
+        not available or does not fit the images.
         """
+        from harness.jobs.local import on_cores
+
         arms = []
         for arm in self.arms:
             anew = replace(arm, study=replace(arm.study, taught=""))  # of which any content is right
             experiment = self.experiment(anew, slot, here=not self.place)
             if experiment.words is not None:
-                taught = experiment.lesson.digest if make else experiment.known_lesson
+                with on_cores(experiment.cores):
+                    taught = experiment.lesson.digest if make else experiment.known_lesson
                 arm = replace(arm, study=replace(arm.study, taught=taught))
             arms.append(arm)
         return replace(self, arms=tuple(arms))

@@ -128,3 +128,15 @@ def test_a_cluster_of_gpus_does_not_let_this_machine_make_them(capsys, tmp_path,
     words = ("--teacher", "net", "--distill", "hard", "--slurm", "gpu", "--slurm-gpus", "1")
     assert program.main(command(tmp_path, *words)) == 2
     assert "run the same command with --teach and without --slurm on a machine with a GPU" in capsys.readouterr().err
+
+
+def test_a_teacher_is_made_on_as_many_cores_as_a_training(made, monkeypatch):
+    """Sums depend on how many threads make them, and so does what a network becomes."""
+    seen = []
+    monkeypatch.setattr(sources, "teacher", lambda *_: seen.append(torch.get_num_threads()) or Made("aaaaaaaaaa"))
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        study = replace(TAUGHT, threads=threads)
+        RunPlan((), "cpu", (StudyArm(study, ("sa",)),)).teach(0, make=True)
+    assert seen == [1, 2]
+    assert torch.get_num_threads() == before

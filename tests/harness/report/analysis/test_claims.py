@@ -115,7 +115,8 @@ def test_a_finding_that_several_recipes_test_is_said_of_each(tmp_path):
     (part,) = claims(study.settings, {setting.key: summaries(setting) for setting in study.settings})
     said = {one.arms: one.difference.estimate.center for one in part.tested if one.arms.startswith("sp_sa minus sa")}
     assert set(said) == {"sp_sa minus sa, class token late", "sp_sa minus sa, class token input"}
-    assert said["sp_sa minus sa, class token late"] > 1.5 and said["sp_sa minus sa, class token input"] < -1.5
+    assert said["sp_sa minus sa, class token late"] > 1.5
+    assert said["sp_sa minus sa, class token input"] < -1.5
     alone = [one.arms for one in part.tested if "psa" in one.arms.split()]
     assert alone == ["sp_sa minus psa"], "one recipe alone has psa, so none needs a name"
 
