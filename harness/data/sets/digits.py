@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from harness.data.dataset import Dataset
+from harness.data.dataset import Dataset, moments
 
 
 def digits(data_dir: Path | None, seed: int) -> Dataset:
@@ -23,9 +23,9 @@ def digits(data_dir: Path | None, seed: int) -> Dataset:
     index = range(len(labels))
     rest, test = train_test_split(index, test_size=360, random_state=seed, stratify=labels)
     train, val = train_test_split(rest, test_size=360, random_state=seed, stratify=labels[rest])
-    of_train = images[train].float() / 255
+    mean, std = moments(images[train])
     return Dataset(
         "digits", images[train], labels[train], images[val], labels[val], images[test], labels[test],
         classes=tuple(str(name) for name in bunch.target_names),
-        mean=(float(of_train.mean()),), std=(float(of_train.std()),),
+        mean=mean, std=std,
     )  # fmt: skip

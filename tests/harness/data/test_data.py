@@ -137,3 +137,19 @@ def test_an_unknown_dataset_lists_what_there_is(name):
 def test_names_are_those_that_load_takes():
     assert {"digits", "fashion_mnist", "cifar10", "cifar100", "probes:corner", "folder:PATH"} <= set(data.names())
     assert set(data.DATASETS) < set(data.names())
+
+
+@pytest.mark.parametrize("name", ["digits", "digits:translated", "digits:cluttered", "probes:distance"])
+def test_images_are_the_same_on_any_number_of_threads(name):
+    """To the last bit: what a model sees depends on neither --jobs nor the machine's cores."""
+    before, seen = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found = data.load(name)
+            seen.append([value.hex() for value in (*found.mean, *found.std)])
+            seen.append(found.fingerprint)
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == seen[2] == seen[4]
+    assert seen[1] == seen[3] == seen[5]
