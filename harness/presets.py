@@ -50,8 +50,8 @@ def digits_translated() -> Study:
     Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 10 s a cell. To expect (eight seeds):
     63 % for sa, 74 % for psa, 64 to 66 % for the others; paired differences to sa spread by 1.8 points. Three seeds
     decided at least one comparison in 33 of 40 draws from these eight, five seeds in all of 40, and two in 22. With
-    --patch-size 2 --seeds 0-4, which takes over three times as long, 40 of 40 decided at least two: sa has 45 % there, psa
-    77 %. --epochs 58 trains to the end, as results/translated was: about 88 % for sa, and variants are nearer.
+    --patch-size 2 --seeds 0-4, which takes over three times as long, 40 of 40 decided at least two: there sa has 45 %
+    and psa 77 %. --epochs 58 trains to the end, as results/translated was: about 88 % for sa, and variants are nearer.
     """
     return Study(
         name="digits-translated",
