@@ -70,13 +70,14 @@ def run(args: argparse.Namespace, command: str) -> int:
 
 def experiment(args: argparse.Namespace, size: str, px: str | int) -> Experiment:
     """The experiment of a size and a resolution. Raises ValueError where either is not available."""
+    from harness.jobs import checks
     from harness.jobs.plan import StudyArm, experiment_of
 
     if not str(px).isdecimal():
         raise ValueError(f"--resolutions {px} must be a number of pixels; write 224,384,512")
     size_of(size)
     made = experiment_of(StudyArm(study(size, int(px))), tuple(args.variant_file), "cpu")
-    made.check()
+    checks.check(made)
     return made
 
 

@@ -13,17 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import distributed
 from harness.backbone import sizes, vit
 from harness.data import Dataset, resize, subset
 from harness.jobs.study import Pixels, Study, digest
 from harness.jobs.variant_file import file_of
 from harness.results import metrics, provenance, source, store
-from harness.training.augment import policy
 from harness.training.batches import Batch, Source, shown
 from harness.training.dense import TokenLabels
 from harness.training.objective import Objective
-from harness.training.recipe import ANNOTATE, Recipe
+from harness.training.recipe import Recipe
 from variants.registry import family_of, parse
 
 Size = tuple[int, int]
@@ -81,62 +79,6 @@ class Experiment:
     def images(self) -> int:
         """How many training images the study has."""
         return len(self.own)
-
-    def check(self) -> None:
-        """Raises ValueError where an image cannot be cut into patches or a batch is larger than the training set."""
-        for size in self.resolutions:
-            try:
-                vit.grid_for(size, self.study.patch_size)
-            except ValueError as error:
-                whose = "" if size == self.image else f"--resolutions {px(size)}, given or of the preset: "
-                raise ValueError(f"{whose}{error}") from None
-        if self.study.spatial_layers == 0:
-            raise ValueError("0 spatial layers leave no layer that carries the variant; choose at least 1")
-        wanted, there, classes = self.study.train_images, len(self.data.train_x), len(self.data.classes)
-        if wanted not in (None, there) and not classes <= wanted <= there - classes:
-            raise ValueError(f"--train-images {wanted} is not available: {self.data.name} has {there} in {classes} "
-                             f"classes; choose {classes} to {there - classes}, or {there} for all")  # fmt: skip
-        if not self.data.learnable and "accuracy" in self.study.measure:
-            raise ValueError(
-                f"{self.data.name} has nothing to learn, so no accuracy; write --measure cost,speed, or "
-                f"choose another dataset"
-            )
-        self._check_flags()
-        if self.study.recipe.batch_size > self.images and "accuracy" in self.study.measure:
-            raise ValueError(f"a batch of {self.study.recipe.batch_size} is more than the {self.images} "
-                             f"training images; choose a smaller --batch-size")  # fmt: skip
-        distributed.mine(self.study.recipe.batch_size, distributed.asked())
-        for fraction in self.study.train_fractions:
-            self.chosen(fraction, 0)
-        if self.study.recipe.aa:
-            policy(self.study.recipe, self.image, self.data)
-
-    def _check_flags(self) -> None:
-        """Raises ValueError for settings that this dataset would ignore."""
-        recipe, study = self.study.recipe, self.study
-        own = {name: getattr(recipe, name) for name in ("crop_pad", "hflip", "color_jitter", "aa")}
-        ignored: dict[str, Any] = {}
-        if self.data.fresh is not None:
-            ignored = own | {"train_images": study.train_images, "aug_repeats": recipe.aug_repeats - 1}
-            ignored["train_fractions"] = study.train_fractions != (1.0,)
-            ignored["token_labels"] = study.token_labels is not None
-        elif self.data.streamed:
-            ignored = {"crop_pad": recipe.crop_pad}
-        else:
-            ignored = {"scale": recipe.scale} if recipe.scale != Recipe().scale else {}
-            if self.data.placed is not None:  # a policy works on pictures that are whole, in worker processes
-                ignored |= {"aa": recipe.aa, "color_jitter": recipe.color_jitter}
-                if study.token_labels is not None and recipe.crop_pad:
-                    raise ValueError(f"--crop-pad {recipe.crop_pad} cuts images before they are placed, and token "
-                                     f"labels do not know what is left; leave it out")  # fmt: skip
-        for name, value in ignored.items():
-            if value:
-                flag = name.replace("_", "-")
-                kind = "generator" if self.data.fresh else "tree of pictures" if self.data.streamed else "set in memory"
-                raise ValueError(f"--{flag} means nothing for {self.data.name}, a {kind}; leave it out")
-        if study.finetune_epochs and len(self.resolutions) == 1:
-            raise ValueError(f"--finetune-epochs {study.finetune_epochs} needs a resolution that differs from the "
-                             f"training size; name some with --resolutions")  # fmt: skip
 
     def spec_of(self, variant: str) -> ModelSpec:
         return self.widened.get(variant) or ModelSpec(variant)
@@ -197,26 +139,6 @@ class Experiment:
             raise ValueError(f"{self.words} is {found.digest} here and {self.study.taught} where the study was "
                              f"planned; let all machines share one cache (XDG_CACHE_HOME)")  # fmt: skip
         return found
-
-    @property
-    def known_lesson(self) -> str:
-        """What stands for their content, "" where it is not made yet. Raises ValueError for a folder that is none."""
-        assert self.words is not None
-        made = import_module(SUPERVISION)
-        if self.study.teacher is None:
-            made.check(self.words)
-        return str(made.digest(self.words, self.data, self.own))
-
-    @property
-    def described_lesson(self) -> dict[str, str]:
-        """They as the page says it: what, by whom, how they were made; {} for labels alone."""
-        if self.words is None:
-            return {}
-        what = "token labels" if self.study.teacher is None else f"{self.study.recipe.distill} distillation"
-        by = self.words.removeprefix(ANNOTATE)
-        by = Path(by).resolve().name if self.study.teacher is None and by == self.words else by
-        made = import_module(SUPERVISION).described(self.lesson, self.data)
-        return {"lessons": f"{what} by {by} ({self.study.taught})", "lessons_made": made}
 
     def try_out(self, variant: str) -> None:
         """One image through the variant's model. Raises ValueError where it cannot be built or executed."""

@@ -58,6 +58,7 @@ class RunPlan:
         On as many cores as a training, so that they are the same wherever they are made. Raises ValueError for what is
         not available or does not fit the images.
         """
+        from harness.jobs import lesson
         from harness.jobs.local import on_cores
 
         arms = []
@@ -66,7 +67,7 @@ class RunPlan:
             experiment = self.experiment(anew, slot, here=not self.place)
             if experiment.words is not None:
                 with on_cores(experiment.cores):
-                    taught = experiment.lesson.digest if make else experiment.known_lesson
+                    taught = experiment.lesson.digest if make else lesson.known(experiment)
                 arm = replace(arm, study=replace(arm.study, taught=taught))
             arms.append(arm)
         return replace(self, arms=tuple(arms))
@@ -79,7 +80,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
     """
     quiet()
     from harness import distributed
-    from harness.jobs import memory
+    from harness.jobs import checks, memory
     from harness.jobs.size_matched import widened
     from harness.jobs.variant_file import load
     from variants.registry import canonical
@@ -90,7 +91,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
     arms = []
     for arm in study.arms():
         experiment = experiment_of(StudyArm(arm), files, "cpu" if place else device, distributed.slot())
-        experiment.check()
+        checks.check(experiment)
         check_measurements(experiment)
         if not place:  # what a node of Slurm has is not known here
             memory.check(experiment)

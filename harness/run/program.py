@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.jobs import processes
+from harness.jobs import lesson, processes
 from harness.jobs.lock import taken
 from harness.jobs.plan import RunPlan, cells, plan_run
 from harness.jobs.study import VARIANTS
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, command: str) -> int:
             raise ValueError("--teach makes label maps or a teacher, and the study has none; add --token-labels or "
                              "--teacher")  # fmt: skip
         if spoken():
-            print("; ".join(first.described_lesson.values()))
+            print("; ".join(lesson.described(first).values()))
         return 0
     if distributed.asked() > 1 and (study.at_a_time > 1 or args.slurm):
         raise ValueError("torchrun trains one cell on all its processes; leave out --jobs and --slurm")
@@ -183,7 +183,7 @@ def record(todo: RunPlan, folder: Path, command: str) -> None:
             said: dict[str, Any] = {
                 name: before[name] for name in ("lessons", "lessons_made") if before and name in before
             }
-            described |= said or experiment.described_lesson
+            described |= said or lesson.described(experiment)
             own = [variant for variant in arm.variants if variant not in arm.widened]
             described |= plan_of(arm.study, own, before)
             store.write_recipe(folder, arm.study.recipe_hash, described)

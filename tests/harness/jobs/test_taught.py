@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harness import data
+from harness.jobs import checks, lesson
 from harness.jobs.experiment import Experiment
 from harness.jobs.plan import RunPlan, StudyArm, cells_of
 from harness.presets import digits, preset
@@ -46,7 +47,7 @@ def test_another_content_is_another_study(study, made):
         experiment = Experiment(arm.study, images(), CPU)
         trained = next(cell for cell in cells_of(experiment, ["sa"]) if cell.kind == "training")
         found[made["digest"]] = (arm.study.recipe_hash, trained.key)
-        assert made["digest"] in experiment.described_lesson["lessons"]
+        assert made["digest"] in lesson.described(experiment)["lessons"]
     assert all(one != other for one, other in zip(*found.values(), strict=True))
 
 
@@ -102,15 +103,15 @@ def test_shifts_before_a_canvas_are_refused_with_token_labels():
     """What they cut off, labels would not know."""
     study = replace(preset("digits-translated"), token_labels="annotate:test_resnet", aux_head=True)
     placed = data.load("digits:translated")
-    Experiment(study, placed, CPU).check()
+    checks.check(Experiment(study, placed, CPU))
     with pytest.raises(ValueError, match="--crop-pad 1 cuts images before they are placed"):
-        Experiment(replace(study, recipe=replace(study.recipe, crop_pad=1)), placed, CPU).check()
+        checks.check(Experiment(replace(study, recipe=replace(study.recipe, crop_pad=1)), placed, CPU))
 
 
 def test_generated_images_have_no_label_maps():
     study = replace(LABELLED, dataset="probes:same_row")
     with pytest.raises(ValueError, match="--token-labels means nothing for probes:same_row, a generator"):
-        Experiment(study, data.load("probes:same_row"), CPU).check()
+        checks.check(Experiment(study, data.load("probes:same_row"), CPU))
 
 
 def command(tmp_path, *words):

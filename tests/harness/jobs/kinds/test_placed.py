@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from harness import data
+from harness.jobs import checks
 from harness.results import source, store
 from tests.support.cells import RECIPE, experiment, work
 
@@ -77,7 +78,7 @@ def test_settings_that_a_placed_set_would_ignore_are_refused():
     for name, value in (("aa", "rand-m9-mstd0.5-inc1"), ("color_jitter", 0.4)):
         one = experiment(translated(), recipe=replace(RECIPE, **{name: value}), resolutions=(12,))
         with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} means nothing for digits:translated"):
-            one.check()
+            checks.check(one)
 
 
 def test_keys_hold_the_canvas_and_the_source_that_draws_on_it(monkeypatch):
