@@ -48,10 +48,11 @@ def digits_translated() -> Study:
     """Digits at random places of a 12x12 px canvas, patch 3: a 4x4 grid, two layers, both spatial, average pooling.
 
     Command: python -m harness.run --variants sp_sa,psa,rpe. Two CPU cores, about 10 s a cell. To expect (eight seeds):
-    63 % for sa, 74 % for psa, 64 to 66 % for the others; paired differences to sa spread by 1.8 points. Three seeds
-    decided at least one comparison in 33 of 40 draws from these eight, five seeds in all of 40, and two in 22. With
-    --patch-size 2 --seeds 0-4, which takes over three times as long, 40 of 40 decided at least two: there sa has 45 %
-    and psa 77 %. --epochs 58 trains to the end, as results/translated was: about 88 % for sa, and variants are nearer.
+    63 % for sa, 74 % for psa, 64 to 66 % for the others; paired differences to sa spread by 1.8 points. Of 40 draws
+    from these eight seeds, 33 decided at least one of the four comparisons with three seeds. With five seeds all did,
+    and 22 decided two. With --patch-size 2 --seeds 0-4, which takes over three times as long, all 40 decided at least
+    two: there sa has 45 % and psa 77 %. --epochs 58 trains to the end, as results/translated was: about 88 % for sa,
+    and variants are nearer to each other.
     """
     return Study(
         name="digits-translated",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.jobs.lock import taken
-from harness.jobs.plan import StudyArm, experiment_of, quiet
+from harness.jobs.plan import StudyArm, experiment_of, import_torch
 from harness.jobs.study import Study
 from harness.results import targets
 from harness.run.arguments import Parser, shares, words
@@ -93,7 +93,7 @@ def trained(frame: pd.DataFrame, folder: Path) -> dict[str, list[Trained]]:
 
     Raises ValueError where there is none.
     """
-    quiet()
+    import_torch()
     from harness.binarize.accuracy import Trained
 
     rows = frame[(frame["metric"] == "top1") & frame["value"].notna() & frame["seed"].notna()]

@@ -129,12 +129,12 @@ def pieces(args: argparse.Namespace, device: torch.device, command: str) -> list
         found.append(recorded(name, kind, GUESSED[kind], folder,
                               partial(checks.rows, backend, spec, about(), device), null))  # fmt: skip
     from harness.jobs.cell import execute
-    from harness.jobs.plan import StudyArm, cells_of, experiment_of, quiet
+    from harness.jobs.plan import StudyArm, cells_of, experiment_of, import_torch
     from harness.results import store
     from harness.run.program import plan_of
     from variants.registry import expand
 
-    quiet()
+    import_torch()
     variants = tuple(dict.fromkeys(["sa", *(variant for variant, _ in expand(args.variants))]))
 
     def of_study(study: Study, kind: str) -> Iterator[Piece]:

@@ -249,7 +249,7 @@ class Experiment:
 
     @property
     def _images(self) -> list[Any]:
-        moments = [round(value, 4) for value in (*self.data.mean, *self.data.std)]  # sums depend on the threads
+        moments = [round(value, 4) for value in (*self.data.mean, *self.data.std)]
         return [self.data.fingerprint, moments, self._reading]
 
     @property

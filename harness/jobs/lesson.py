@@ -19,8 +19,7 @@ def known(experiment: Experiment) -> str:
     from harness.supervision import sources
 
     assert experiment.words is not None
-    if experiment.study.teacher is None:
-        sources.check(experiment.words)
+    sources.check(experiment.words, maps=experiment.study.teacher is None)
     return sources.digest(experiment.words, experiment.data, experiment.own)
 
 

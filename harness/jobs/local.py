@@ -206,6 +206,7 @@ def serve(
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # which the server was started with
     threading.Thread(target=orphaned, daemon=True).start()
     without_denormals()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.jobs.processes import uninterrupted
 from harness.jobs.study import VARIANTS, Study
 from harness.results.metrics import MEASUREMENTS
 
@@ -78,7 +79,7 @@ def plan_run(study: Study, files: tuple[Path, ...], device: str, asked: str | No
 
     With a place, the Slurm partition that does it, variants are tried out on the CPU.
     """
-    quiet()
+    import_torch()
     from harness import distributed
     from harness.jobs import checks, memory
     from harness.jobs.size_matched import widened
@@ -160,7 +161,7 @@ def refusals(experiment: Experiment, refused: Mapping[str, str]) -> list[Row]:
 
 def experiment_of(arm: StudyArm, files: tuple[Path, ...], device: str, slot: int = 0) -> Experiment:
     """The experiment of an arm."""
-    quiet()
+    import_torch()
     from harness.jobs.experiment import Experiment
     from harness.jobs.local import without_denormals
     from harness.jobs.variant_file import load
@@ -245,6 +246,17 @@ def device_of(name: str, slot: int = 0) -> torch.device:
     if (device.index or 0) >= torch.cuda.device_count() and device.type == "cuda":
         raise ValueError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
     return device
+
+
+def import_torch() -> None:
+    """Imports torch and timm without their notes; Ctrl-C waits for the end of it.
+
+    In the midst of it Ctrl-C would leave modules half made, or end Python without a word from an extension.
+    """
+    quiet()
+    with uninterrupted():
+        import timm  # noqa: F401
+        import torch  # noqa: F401
 
 
 def quiet() -> None:

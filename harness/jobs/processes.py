@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,18 +42,35 @@ def without_main() -> Iterator[None]:
         vars(main).update(kept)
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside, Ctrl-C waits until the end."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def prepare() -> None:
     """Lets the server begin to import, on another core, while this process does something else.
 
-    Ctrl-C reaches it, too, and means this process alone: it would end its imports with a traceback.
+    Ctrl-C is sent to the server, too. It is for this process, and would end the server's imports with a traceback.
     """
     if context().get_start_method() == "forkserver":
         resource_tracker.ensure_running()  # which the server would start, and which unblocks the signal again
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
+        with uninterrupted():
             forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def dismiss() -> None:
+    """Ends the server where it runs and nobody needs it: in the midst of imports it would keep our output open."""
+    if sys.platform == "linux" and (pid := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def prepared() -> None:

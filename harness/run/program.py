@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.jobs import lesson, processes
 from harness.jobs.lock import taken
-from harness.jobs.plan import RunPlan, cells, plan_run
+from harness.jobs.plan import RunPlan, cells, plan_run, quiet
 from harness.jobs.study import VARIANTS
 from harness.results import provenance, targets
 from harness.run.console import clock, in_words, progress, rendered, spoken, work, writable
@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
     command = f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
-    return in_words("harness.run", lambda: listed(args.variant_file) if args.list else run(args, command))
+    code = in_words("harness.run", lambda: listed(args.variant_file) if args.list else run(args, command))
+    if code:
+        processes.dismiss()
+    return code
 
 
 def listed(files: Sequence[Path]) -> int:
@@ -59,9 +62,12 @@ def run(args: argparse.Namespace, command: str) -> int:
     device = args.device
     if args.slurm and device == "auto":
         device = "cuda" if args.slurm_gpus else "cpu"
-    if at_once(args, study, folder):
-        processes.prepare()  # before torch is imported here, so that both import it at a time
+    if early := at_once(args, study, folder):
+        quiet()
+        processes.prepare()  # before torch is imported here, so that both import it at the same time
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
+    if early and todo.arms[0].study.at_a_time == 1:
+        processes.dismiss()
     from harness import distributed
 
     here = not args.slurm
@@ -108,7 +114,7 @@ def places(args: argparse.Namespace, study: Study) -> tuple[Path, Path]:
 def at_once(args: argparse.Namespace, study: Study, folder: Path) -> bool:
     """Whether several trainings will run at a time, as far as it is known before torch is there.
 
-    No harm is done by a wrong answer: the processes start later, or a server that nobody needs ends with this process.
+    A wrong answer does no harm: the server starts later, or is ended where nobody needs it.
     """
     if args.slurm or args.status or args.dry_run or args.teach or "accuracy" not in study.measure:
         return False

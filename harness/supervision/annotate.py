@@ -43,8 +43,8 @@ def annotated(
     data = data if data.placed is None else data.placed.originals
     by = teacher(words, data, device, cache, workers, chosen)
     if isinstance(by.network, OfPatches) and not by.network.speaks_for_patches:
-        raise ValueError(f"{words} says what a picture shows by a class token alone, and nothing of its patches; name "
-                         f"one that was trained with --class-token none or --aux-head")  # fmt: skip
+        raise ValueError(f"{words} says what a picture shows by a class token, and nothing of its patches; name one "
+                         f"that was trained with --class-token none or --token-labels")  # fmt: skip
     about = About(
         len(data.train_y), min(LISTED, by.classes), by.grid, by.classes, f"{by.words} {by.digest}", data.fingerprint
     )

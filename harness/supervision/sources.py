@@ -22,7 +22,7 @@ from harness import distributed
 from harness.data import Dataset, download
 from harness.data.label_maps import LabelMaps, told_digest
 from harness.results.store import write_bytes
-from harness.supervision import annotate, published
+from harness.supervision import annotate, own, published
 from harness.supervision import teacher as teachers
 from harness.supervision.convnet import digest as of_weights
 from harness.supervision.teacher import Teacher
@@ -66,9 +66,12 @@ def teacher(words: str, data: Dataset, device: torch.device, workers: int, chose
     return made
 
 
-def check(words: str) -> None:
-    """Raises ValueError where words name label maps in a folder that is not there."""
-    if not words.startswith(ANNOTATE) and not Path(words).is_dir():
+def check(words: str, maps: bool = True) -> None:
+    """Raises ValueError where words name label maps in a folder, or weights in a file, that are not there."""
+    if own.is_own(words):
+        own.beside(Path(words.removeprefix(ANNOTATE)))
+        own.content(words.removeprefix(ANNOTATE))
+    elif maps and not words.startswith(ANNOTATE) and not Path(words).is_dir():
         raise ValueError(f"token_labels={words} is no folder; name one of label maps, or write annotate:MODEL")
 
 
@@ -114,8 +117,10 @@ def _check_order(what: str, right: float, data: Dataset) -> None:
 
 
 def _note(words: str, data: Dataset, chosen: Tensor) -> Path:
-    """Where the cache says what was made by these words."""
+    """Where the cache says what was made by these words; files count by what is in them."""
     where = words if words.startswith(ANNOTATE) or not Path(words).is_dir() else str(Path(words).resolve())
+    if own.is_own(words):
+        where = f"{own.content(words.removeprefix(ANNOTATE))} {words.startswith(ANNOTATE)}"
     key = of_weights({f"{where} {data.fingerprint}": chosen})
     return download.cache() / "lessons" / f"{key}.txt"
 

@@ -1,8 +1,8 @@
 """A teacher: a network that says what a picture shows, as a whole and cell by cell.
 
-    timm:NAME                        timm's pretrained weights as they are
-    NAME                             a network of timm's that is trained on the dataset first, and kept in the cache
-    results/STUDY/weights/CELL.safetensors    what a training of this harness ended with
+    timm:NAME            timm's pretrained weights as they are
+    NAME                 a network of timm's that is trained on the dataset first, and kept in the cache
+    FILE.safetensors     what a training of this harness ended with, in its study's folder
 
 It takes images as a training's feeds give them. Source: distillation, DeiT, arXiv 2012.12877, section 4, whose teacher
 is a convolutional network too (RegNetY-16GF); token labelling, arXiv 2104.10858, whose annotator is one (NFNet-F6).
@@ -74,8 +74,10 @@ class Teacher(nn.Module):
 
     @cached_property
     def digest(self) -> str:
-        """Ten hexadecimal digits of its weights, and of how it sees pictures."""
-        seen = repr((convnet.digest(self.network.state_dict()), self.size, self.scale.tolist(), self.shift.tolist()))
+        """Ten hexadecimal digits of its weights, of how it sees pictures, and of what else its words depend on."""
+        about = (self.network.about,) if isinstance(self.network, own.OfPatches) else ()
+        weights = convnet.digest(self.network.state_dict())
+        seen = repr((weights, self.size, self.scale.tolist(), self.shift.tolist(), *about))
         return hashlib.sha256(seen.encode()).hexdigest()[:10]
 
     def _own(self, images: Tensor) -> Tensor:
@@ -94,8 +96,9 @@ def teacher(
     if words.startswith(TIMM):
         return pretrained(words, data).to(device)
     if own.is_own(words):
-        network, size = own.trained(words, data)
-        return Teacher(Path(words).name, network, data, size, data.channels).to(device)
+        network, size = own.trained(words, data, None if chosen is None else len(chosen))
+        named = f"{own.beside(Path(words)).row['variant']} of this harness"
+        return Teacher(named, network, data, size, data.channels).to(device)
     chosen = torch.arange(len(data.train_y)) if chosen is None else chosen
     found = convnet.trained(words, data, device, cache, workers, chosen)
     return Teacher(words, found.network, data, found.size, data.channels, validated=found.validated).to(device)

@@ -92,9 +92,9 @@ def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
     together = []
     for name, unsorted in alike(settings, "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
-        pairs = named([(setting.key.recipe, within(found[setting.key])) for setting in members])
-        pairs += across(members, found) + [pair for setting in members for pair in finetuned(setting)]
-        enough = [pair for pair in pairs if len(pair.one.keys() & pair.other.keys()) >= FEWEST_SEEDS]
+        own = [(one.key.recipe, [*within(found[one.key]), *finetuned(one)]) for one in members]
+        enough = named([(recipe, [*filter(interval_known, pairs)]) for recipe, pairs in own])
+        enough += filter(interval_known, across(members, found))
         many = sum(pair.decided is None for pair in enough)
         tested = [one for pair in enough if (one := judge(pair, many)) is not None]
         if len(tested) > 1:
@@ -103,15 +103,20 @@ def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
     return together
 
 
+def interval_known(pair: Pair) -> bool:
+    """Whether enough seeds have both arms."""
+    return len(pair.one.keys() & pair.other.keys()) >= FEWEST_SEEDS
+
+
 def named(found: Sequence[tuple[str, list[Pair]]]) -> list[Pair]:
-    """The pairs of all recipes, in the order of the findings; of a finding that several can test each says which."""
-    order = [claim.words for claim in WITHIN]
+    """The pairs of all recipes, finding by finding; where several recipes test one, each says which it is."""
     every = [pair.words for _, pairs in found for pair in pairs]
     made = [
         pair._replace(arms=f"{pair.arms}, {recipe}") if recipe and every.count(pair.words) > 1 else pair
         for recipe, pairs in found
         for pair in pairs
     ]
+    order = [claim.words for claim in WITHIN] + every
     return sorted(made, key=lambda pair: order.index(pair.words))
 
 

@@ -93,6 +93,13 @@ def listed(shown: Sequence[Column]) -> list[str]:
     return sorted(kept, key=lambda v: ranks[v])
 
 
+def left_out(shown: Sequence[Column], names: Sequence[str], where: str = "on the page") -> str:
+    """How many variants of the leading setting are not among the names, in words."""
+    more = [v for v, s in shown[0].found.items() if s.top1.value is not None and not s.is_baseline and v not in names]
+    verb = "is" if len(more) == 1 else "are"
+    return f"{plural(len(more), 'more variant')} of this setting {verb} {where}. " if more else ""
+
+
 def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
     """The table's variants in its settings, but for those of another recipe, as a figure's groups."""
     names, made = listed(shown), []

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.report.analysis.claims import Claims, claims, count
-from harness.report.analysis.leading import Column, Found, chosen, factors, listed
+from harness.report.analysis.leading import Column, chosen, factors, left_out, listed
 from harness.report.analysis.power_card import cards
-from harness.report.analysis.summary import summaries
+from harness.report.analysis.summary import Found, summaries
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked
 from harness.report.figures import forest_plot
@@ -99,13 +99,6 @@ def table(study: Study, shown: Sequence[Column]) -> str:
     return markdown(Sheet("Variant", [("", words) for words in headings], lines))
 
 
-def left_out(shown: Sequence[Column], names: Sequence[str]) -> str:
-    """How many variants of the leading setting are not among the names, in words."""
-    more = [v for v, s in shown[0].found.items() if s.top1.value is not None and not s.is_baseline and v not in names]
-    verb = "is" if len(more) == 1 else "are"
-    return f"{plural(len(more), 'more variant')} of this setting {verb} on the page. " if more else ""
-
-
 def difference(found: Difference | None, primary: bool = False) -> Value:
     """ "+1.02 [0.10, 1.94]", a primary one bold where it is better or worse, and equal where it is that."""
     if found is None:
@@ -142,4 +135,5 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
 
 def finding(one: Claims) -> str:
     """How the paper's findings stand, in a sentence; the page has them one by one."""
-    return f"The paper's findings on {marked(one.name)}: {count(one.tested)}."
+    each = "" if len({it.words for it in one.tested}) == len(one.tested) else ", tested in each of its settings"
+    return f"The paper's findings on {marked(one.name)}{each}: {count(one.tested)}."

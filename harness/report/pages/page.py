@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims
-from harness.report.analysis.leading import chosen, factors
+from harness.report.analysis.leading import chosen, factors, left_out, listed
 from harness.report.analysis.low_data import groups, leaders
 from harness.report.analysis.power_card import cards
 from harness.report.analysis.summary import Found, summaries
@@ -70,8 +72,12 @@ def page(study: Study) -> str:
 
 def picture(study: Study, found: Found, look: dict[str, Look]) -> Drawing | None:
     """The differences of the settings that lead the study, as in a README; None where nothing is compared."""
-    groups = factors(chosen(study, found))
-    return forest_plot.draw_factors(groups, look, study.baseline, "differences", "Differences at a glance")
+    shown = chosen(study, found)
+    drawn = forest_plot.draw_factors(factors(shown), look, study.baseline, "differences", "Differences at a glance")
+    if drawn is None:
+        return None
+    more = left_out(shown, listed(shown), "below")
+    return replace(drawn, caption=f"{drawn.caption} {more}".strip())
 
 
 def contents(

@@ -1,8 +1,12 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from harness.jobs import processes
 from harness.run import program
 from harness.run.flags import parser, study_of
 from tests.support.paths import ROOT
@@ -74,6 +78,56 @@ def test_the_server_waits_where_they_will_not(tmp_path, monkeypatch, why):
         (tmp_path / "recipes").mkdir()
     args = parser().parse_args([])
     assert not program.at_once(args, study_of(args), tmp_path)
+
+
+def test_ctrl_c_waits_where_nothing_may_interrupt(monkeypatch):
+    """Python's handler runs at the end, and not in the midst; without the mask it does."""
+    for mutant in (False, True):
+        if mutant:
+            monkeypatch.setattr(processes.signal, "pthread_sigmask", lambda *_: set())
+        reached = []
+
+        def work(reached=reached):
+            with processes.uninterrupted():
+                os.kill(os.getpid(), signal.SIGINT)
+                reached.extend(time.monotonic() for _ in range(1000))
+
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert (len(reached) == 1000) is not mutant
+
+
+def test_a_server_that_nobody_needs_ends_at_once(tmp_path):
+    """Its output is that of the program, so who reads it would wait for the imports."""
+    (tmp_path / "slow.py").write_text(SLOW.replace("0.5", "60"))
+    (tmp_path / "script.py").write_text(
+        "import sys, time; from pathlib import Path; from harness.jobs import processes\n"
+        "processes.IMPORTED = ('slow',); processes.prepare()\n"
+        "while not Path('begun').exists(): time.sleep(0.01)\n"
+        "processes.dismiss()\n"
+    )
+    start = time.monotonic()
+    subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"}, capture_output=True,
+        check=True, timeout=50,
+    )  # fmt: skip
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("asked", [["--variants", "nosuch"], []])
+def test_a_program_that_fails_dismisses_it(monkeypatch, tmp_path, asked):
+    said = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "at_once", lambda *_: True)
+    monkeypatch.setattr(program.processes, "prepare", lambda: said.append("server"))
+    monkeypatch.setattr(program.processes, "dismiss", lambda: said.append("dismissed"))
+    if not asked:  # one training at a time was planned
+        monkeypatch.setattr(program, "cells", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            program.main(["--preset", "digits", "--jobs", "1"])
+    else:
+        assert program.main(asked) == 2
+    assert said == ["server", "dismissed"]
 
 
 def test_it_begins_before_the_study_is_planned(tmp_path, monkeypatch):
