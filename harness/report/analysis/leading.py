@@ -108,5 +108,6 @@ def factors(shown: Sequence[Column]) -> list[ablation.Factor]:
         arms = [ablation.Arm(v, s, baseline) for v, s in column.found.items() if s.difference and v in names]
         arms.sort(key=lambda arm: -(arm.summary.difference.estimate.center if arm.summary.difference else 0.0))
         if arms:
-            made.append(ablation.Factor(column.words, arms))
+            recipe = column.setting.key.recipe  # where others have the same images, the group says which it is
+            made.append(ablation.Factor(f"{column.setting.key.dataset}, {recipe}" if recipe else column.words, arms))
     return made
