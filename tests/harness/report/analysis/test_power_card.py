@@ -114,6 +114,12 @@ def test_a_setting_without_headroom_does_not(tmp_path, why):
     assert text.index(lead) < text.index("Cost and accuracy")
 
 
+def test_a_setting_that_ranks_is_led_by_its_headline(tmp_path):
+    page = render(tmp_path, top1(LEARNED) + validated(LEARNED), figures=False)
+    assert page.count('<p class="headline">') == 1
+    assert page.index('<p class="headline">Of 2 variants') < page.index('id="power"')
+
+
 def test_plain_layers_are_named(tmp_path):
     recipes = {name: recipe | {"spatial_layers": 2} for name, recipe in RECIPES.items()}
     assert dict(card(tmp_path, recipes=recipes)[0].lines)["Attention headroom"].endswith(
