@@ -37,6 +37,10 @@ def seeds(settings: Sequence[Setting]) -> str:
     counts = [str(look.get("seeds")) for look in max((looks(setting) for setting in primary), key=len)]
     dates = sorted({str(look.get("when", ""))[:10] for setting in primary for look in looks(setting)[:1]})
     if len(counts) == 1:
+        each = {one.key.recipe or one.name: str(looks(one)[0].get("seeds")) for one in primary}
+        if len(set(each.values())) > 1:
+            several = listing([f"{count} ({which})" for which, count in each.items()])
+            return f"The numbers of seeds were fixed in advance: {several}, recorded on {listing(dates)}."
         return f"The number of seeds was fixed in advance: {counts[0]}, recorded on {listing(dates)}."
     level = confidence(1 - ALPHA / len(counts))
     return (

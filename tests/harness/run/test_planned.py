@@ -67,6 +67,20 @@ def test_looks_share_the_error_rate_and_are_said(tmp_path):
     assert sentences.seeds(study_with(tmp_path / "none").settings) == sentences.UNPLANNED
 
 
+def test_each_setting_says_how_many_seeds_it_was_planned_with(tmp_path):
+    other = "f" * 16
+    rows = made.accuracy(["sa", "psa", "gpsa"], range(8), [8])
+    rows += [row | {"recipe_hash": other} for row in made.accuracy(["sa", "psa", "gpsa"], range(5), [8])]
+    recipes = {
+        made.HASH: made.RECIPE | {"looks": [{"seeds": 8, "when": "2026-01-02"}]},
+        other: made.RECIPE | {"pos_embed": "none", "looks": [{"seeds": 5, "when": "2026-01-03"}]},
+    }
+    assert sentences.seeds(made.take(tmp_path, rows, recipes).settings) == (
+        "The numbers of seeds were fixed in advance: 8 (position embedding learned) and 5 (position embedding none), "
+        "recorded on 2026-01-02 and 2026-01-03."
+    )
+
+
 def test_two_looks_at_five_percent_err_more_often_and_shared_they_do_not():
     """Five seeds, then eight of which these are the first: a difference that is none, "found" at either look."""
     values = np.random.default_rng(0).standard_normal((20_000, 8))
