@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from harness.jobs.processes import uninterrupted
 from harness.jobs.study import VARIANTS, Study
 from harness.results.metrics import MEASUREMENTS
+from harness.training.recipe import ANNOTATE
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,8 @@ class RunPlan:
     def teach(self, slot: int, make: bool) -> RunPlan:
         """The plan with what stands for each arm's label maps or teacher; make: these are made if needed.
 
-        On as many cores as a training, so that they are the same wherever they are made. Raises ValueError for what is
-        not available or does not fit the images.
+        On as many cores as a training, so that they are the same wherever they are made; what is pretrained learns
+        nothing, and takes all. Raises ValueError for what is not available or does not fit the images.
         """
         from harness.jobs import lesson
         from harness.jobs.local import on_cores
@@ -67,7 +68,8 @@ class RunPlan:
             anew = replace(arm, study=replace(arm.study, taught=""))  # of which any content is right
             experiment = self.experiment(anew, slot, here=not self.place)
             if experiment.words is not None:
-                with on_cores(experiment.cores):
+                pretrained = experiment.words.removeprefix(ANNOTATE).startswith("timm:")
+                with on_cores(None if pretrained else experiment.cores):
                     taught = experiment.lesson.digest if make else lesson.known(experiment)
                 arm = replace(arm, study=replace(arm.study, taught=taught))
             arms.append(arm)
