@@ -66,6 +66,17 @@ def prepare() -> None:
             forkserver.ensure_running()
 
 
+@contextlib.contextmanager
+def early() -> Iterator[None]:
+    """The server begins at once; it is ended where what is inside fails."""
+    prepare()
+    try:
+        yield
+    except BaseException:
+        dismiss()
+        raise
+
+
 def dismiss() -> None:
     """Ends the server where it runs and nobody needs it: in the midst of imports it would keep our output open."""
     if sys.platform == "linux" and (pid := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]

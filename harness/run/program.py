@@ -36,10 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns 0, 1 where a cell failed or a row is damaged, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
     command = f"python -m harness.run {shlex.join(sys.argv[1:] if argv is None else argv)}".rstrip()
-    code = in_words("harness.run", lambda: listed(args.variant_file) if args.list else run(args, command))
-    if code:
-        processes.dismiss()
-    return code
+    return in_words("harness.run", lambda: listed(args.variant_file) if args.list else run(args, command))
 
 
 def listed(files: Sequence[Path]) -> int:
@@ -59,12 +56,20 @@ def run(args: argparse.Namespace, command: str) -> int:
     folder, page = places(args, study)
     writable(folder)
     targets.check({"report": page}, folder, args.force)
+    if "torch" in sys.modules or not at_once(args, study, folder):
+        return planned_run(args, study, folder, page, command)
+    quiet()
+    with processes.early():  # so that this process and the server import torch at the same time
+        return planned_run(args, study, folder, page, command, early=True)
+
+
+def planned_run(
+    args: argparse.Namespace, study: Study, folder: Path, page: Path, command: str, early: bool = False
+) -> int:
+    """What `run` does once its target is known; early: the server of processes was started."""
     device = args.device
     if args.slurm and device == "auto":
         device = "cuda" if args.slurm_gpus else "cpu"
-    if early := at_once(args, study, folder):
-        quiet()
-        processes.prepare()  # before torch is imported here, so that both import it at the same time
     todo = plan_run(study, tuple(args.variant_file), device, args.variants, args.slurm or "")
     if early and todo.arms[0].study.at_a_time == 1:
         processes.dismiss()

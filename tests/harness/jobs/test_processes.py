@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,28 +115,39 @@ def test_a_server_that_nobody_needs_ends_at_once(tmp_path):
     assert time.monotonic() - start < 30
 
 
-@pytest.mark.parametrize("asked", [["--variants", "nosuch"], []])
-def test_a_program_that_fails_dismisses_it(monkeypatch, tmp_path, asked):
-    said = []
+@pytest.fixture
+def said(monkeypatch, tmp_path):
+    """What is asked of the server by a program that has not imported torch."""
+    words = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(program, "at_once", lambda *_: True)
-    monkeypatch.setattr(program.processes, "prepare", lambda: said.append("server"))
-    monkeypatch.setattr(program.processes, "dismiss", lambda: said.append("dismissed"))
-    if not asked:  # one training at a time was planned
-        monkeypatch.setattr(program, "cells", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            program.main(["--preset", "digits", "--jobs", "1"])
-    else:
-        assert program.main(asked) == 2
+    monkeypatch.setattr(program, "sys", SimpleNamespace(modules={}, stderr=sys.stderr))
+    monkeypatch.setattr(processes, "prepare", lambda: words.append("server"))
+    monkeypatch.setattr(processes, "dismiss", lambda: words.append("dismissed"))
+    return words
+
+
+def test_a_program_that_fails_dismisses_it(said):
+    assert program.main(["--variants", "nosuch"]) == 2
     assert said == ["server", "dismissed"]
 
 
-def test_it_begins_before_the_study_is_planned(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "at_once", lambda *_: True)
-    monkeypatch.setattr(program.processes, "prepare", lambda: said.append("server"))
+def test_it_is_dismissed_where_one_training_runs_at_a_time(said, monkeypatch):
+    monkeypatch.setattr(program, "cells", lambda *_: said.append("planned") or [])
+    assert program.main(["--preset", "digits", "--jobs", "1", "--dry-run"]) == 0
+    assert said == ["server", "dismissed", "planned"]
+
+
+def test_where_torch_is_there_already_nothing_is_gained_and_it_does_not_begin(said, monkeypatch):
+    program.sys.modules["torch"] = None
     monkeypatch.setattr(program, "plan_run", lambda *_: said.append("plan") or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         program.run(parser().parse_args([]), "")
-    assert said == ["server", "plan"]
+    assert said == ["plan"]
+
+
+def test_it_begins_before_the_study_is_planned(said, monkeypatch):
+    monkeypatch.setattr(program, "plan_run", lambda *_: said.append("plan") or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        program.run(parser().parse_args([]), "")
+    assert said == ["server", "plan", "dismissed"]
