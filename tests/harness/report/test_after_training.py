@@ -174,7 +174,7 @@ def test_a_control_is_a_label_and_says_how_it_is_paired(page, tmp_path, rows):
 def test_all_at_once_renders(tmp_path):
     page = Page(render(tmp_path, made.everything(NAMES, range(3), (0.1, 1.0), epochs=4)))
     assert not re.search(r"\b(nan|None|inf|undefined|NaN)\b", page.text)
-    assert len(page.named("figure")) == 2 + 2 * 4 + 2
+    assert len(page.named("figure")) == 1 + 2 + 2 * 4 + 2
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [a["href"] for a in page.named("a") if a.get("href", "").startswith("#")]

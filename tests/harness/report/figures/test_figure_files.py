@@ -67,7 +67,7 @@ def test_a_figure_costs_one_file_and_one_line(tmp_path):
 
     assert unlisted == before  # the line is what puts it on the page
     old, new = figures_of(before), figures_of(after)
-    assert list(new) == ["s1-tradeoff", "s1-by-seeds", *list(old)[1:]]
+    assert list(new) == ["differences", "s1-tradeoff", "s1-by-seeds", *list(old)[2:]]
     assert {name: new[name] for name in old} == old
     drawn = new["s1-by-seeds"]
     assert after.replace(drawn, "").split() == before.split()
