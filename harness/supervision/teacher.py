@@ -97,8 +97,7 @@ def teacher(
         return pretrained(words, data).to(device)
     if own.is_own(words):
         network, size = own.trained(words, data, None if chosen is None else len(chosen))
-        named = f"{own.beside(Path(words)).row['variant']} of this harness"
-        return Teacher(named, network, data, size, data.channels).to(device)
+        return Teacher(f"{network.model.spec} of this harness", network, data, size, data.channels).to(device)
     chosen = torch.arange(len(data.train_y)) if chosen is None else chosen
     found = convnet.trained(words, data, device, cache, workers, chosen)
     return Teacher(words, found.network, data, found.size, data.channels, validated=found.validated).to(device)
