@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver, get_context, resource_tracker
 from typing import Any
@@ -44,7 +45,28 @@ def without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Inside, Ctrl-C waits until the end."""
+    """Inside, Ctrl-C waits until the end, and processes that start are not reached by it.
+
+    A mask is of one thread. The system may hand the signal to another one, and Python's handler would then run here.
+    """
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    waits = callable(handler) and threading.current_thread() is threading.main_thread()
+    if waits:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        with _blocked():
+            yield
+    finally:
+        if waits:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _blocked() -> Iterator[None]:
+    """Inside, this thread and the processes that it starts are not sent SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

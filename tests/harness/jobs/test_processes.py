@@ -1,7 +1,7 @@
-import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -81,21 +81,49 @@ def test_the_server_waits_where_they_will_not(tmp_path, monkeypatch, why):
     assert not program.at_once(args, study_of(args), tmp_path)
 
 
-def test_ctrl_c_waits_where_nothing_may_interrupt(monkeypatch):
-    """Python's handler runs at the end, and not in the midst; without the mask it does."""
-    for mutant in (False, True):
-        if mutant:
-            monkeypatch.setattr(processes.signal, "pthread_sigmask", lambda *_: set())
-        reached = []
+@pytest.mark.parametrize("mutant", [None, "handler"])
+def test_ctrl_c_waits_where_nothing_may_interrupt(monkeypatch, mutant):
+    """Whichever thread it is sent to, Python's handler runs once, at the end; without our own it runs in the midst."""
+    if mutant:
+        monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
+    reached, now = [], threading.Event()
+    another = threading.Thread(target=lambda: now.wait() and signal.raise_signal(signal.SIGINT))
+    another.start()  # before, or it would be blocked there, too
 
-        def work(reached=reached):
-            with processes.uninterrupted():
-                os.kill(os.getpid(), signal.SIGINT)
-                reached.extend(time.monotonic() for _ in range(1000))
+    def work():
+        with processes.uninterrupted():
+            now.set()
+            another.join()
+            if not mutant:
+                signal.raise_signal(signal.SIGINT)
+            reached.extend(range(1000))
 
-        with pytest.raises(KeyboardInterrupt):
-            work()
-        assert (len(reached) == 1000) is not mutant
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    another.join()
+    assert (len(reached) == 1000) is (mutant is None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_process_that_starts_there_is_not_reached_by_ctrl_c():
+    """Who runs before has it unblocked, so that it is not this process that blocks it."""
+    show = [sys.executable, "-c", "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"]
+    with processes.uninterrupted():
+        inside = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    outside = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    assert (inside, outside) == ("True\n", "False\n")
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(ignored):
+    """nohup and a shell's & start us so; a handler of ours would be sent it once more."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        with processes.uninterrupted():
+            assert (signal.getsignal(signal.SIGINT) == signal.SIG_IGN) is ignored
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_server_that_nobody_needs_ends_at_once(tmp_path):
