@@ -138,8 +138,8 @@ FIXED = (
 HASHES = {
     "digits-translated": ["9e85691fe7"],
     "digits-translated:position": ["9e85691fe7", "33cf0935a1"],
-    "fashion-cluttered": ["d46d2f0e47"],
-    "fashion-cluttered:position": ["d46d2f0e47", "5ab839e59c"],
+    "fashion-cluttered": ["7ba64dc6e0"],
+    "fashion-cluttered:position": ["7ba64dc6e0", "ec292a3d39"],
     "digits": ["111903f041"],
     "digits:layers": ["0a25926d8d", "111903f041", "7c6dfab246"],
     "digits:token": ["111903f041", "679b163dce", "e3f20376d5"],
