@@ -10,7 +10,7 @@ the narrow windows at its border are small attentions too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -45,17 +45,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms, inner: Inner) -> Tenso
     why = obstacle(terms, q.shape[2])
     if why:
         raise Unsupported(f"the grouped backend works window by window, and {why}; use backend=eager or auto")
+    assert terms.groups is not None
+
+    def within(pieces: Sequence[Tensor], heads: slice, window: Grid) -> Tensor:
+        its_q, its_k, its_v = pieces
+        return inner(its_q, its_k, its_v, _of_window(terms, heads, window))
+
+    return over_windows([q, k, v], terms.groups, terms.grid, within)
+
+
+def over_windows(
+    tensors: Sequence[Tensor], groups: Tensor, grid: Grid, within: Callable[[Sequence[Tensor], slice, Grid], Tensor]
+) -> Tensor:
+    """[B, H, N, D], made of tensors of that shape window by window; the groups are those between cuts.
+
+    within: makes one such piece of pieces [B * windows, H', patches, D], their heads, and (rows, columns) of a window.
+    """
     of_heads = []
-    for layout in _layouts(terms):
-        pieces = [_pieces(x[:, layout.heads], layout, terms.grid) for x in (q, k, v)]
+    for layout in layouts(groups, grid):
+        pieces = [_pieces(x[:, layout.heads], layout, grid) for x in tensors]
         columns = []
         for y, down in enumerate(layout.down):
             row = []
             for x, across in enumerate(layout.across):
-                its_terms = _of_window(terms, layout.heads, (down.side, across.side))
-                its_q, its_k, its_v = (piece[y][x] for piece in pieces)
-                mixed = inner(its_q, its_k, its_v, its_terms)
-                row.append(_together(mixed, down, across))
+                made = within([piece[y][x] for piece in pieces], layout.heads, (down.side, across.side))
+                row.append(_together(made, down, across))
             columns.append(_cat(row, 2))
         of_heads.append(_cat(columns, 1))
     return _cat(of_heads, 3).flatten(1, 2).transpose(1, 2)
@@ -70,17 +84,14 @@ def obstacle(terms: Terms, tokens: int) -> str | None:
         return "the mask does not stop at the windows"
     if tokens != h * w:
         return "a prefix token sees all windows"
-    return None if _layouts(terms) else "these groups are not the rectangles between cuts across the grid"
-
-
-def _layouts(terms: Terms) -> tuple[Layout, ...]:
-    """The windows of every head; empty where they are not rectangles between cuts."""
-    assert terms.groups is not None
-    return _layouts_of(terms.groups, terms.grid)
+    if not layouts(terms.groups, terms.grid):
+        return "these groups are not the rectangles between cuts across the grid"
+    return None
 
 
 @torch.compiler.assume_constant_result  # reads numbers, which no input changes
-def _layouts_of(groups: Tensor, grid: Grid) -> tuple[Layout, ...]:
+def layouts(groups: Tensor, grid: Grid) -> tuple[Layout, ...]:
+    """The windows of every head; empty where they are not rectangles between cuts."""
     with real_numbers():
         groups = groups.cpu()
         return _read(groups.numpy().tobytes(), groups.shape[0], groups.dtype, grid)
@@ -89,7 +100,7 @@ def _layouts_of(groups: Tensor, grid: Grid) -> tuple[Layout, ...]:
 @lru_cache(maxsize=64)
 def _read(groups: bytes, heads: int, dtype: torch.dtype, grid: Grid) -> tuple[Layout, ...]:
     maps = torch.frombuffer(bytearray(groups), dtype=dtype).view(heads, *grid)
-    layouts, first = [], 0
+    found, first = [], 0
     for _, alike in groupby(maps, key=lambda one: one.numpy().tobytes()):
         same = list(alike)
         one = same[0]
@@ -97,9 +108,9 @@ def _read(groups: bytes, heads: int, dtype: torch.dtype, grid: Grid) -> tuple[La
         if len(one.unique()) != len(down) * len(across):
             return ()
         heads_alike = slice(first, first + len(same)) if heads > 1 else slice(None)
-        layouts.append(Layout(heads_alike, _runs(down), _runs(across)))
+        found.append(Layout(heads_alike, _runs(down), _runs(across)))
         first += len(same)
-    return tuple(layouts)
+    return tuple(found)
 
 
 def _sides(cut: Tensor) -> list[int]:

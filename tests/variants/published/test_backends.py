@@ -204,7 +204,7 @@ def test_groups_that_are_no_rectangles_are_refused_by_grouped_and_served_by_auto
 
 def test_windows_are_cut_into_as_few_runs_as_there_are_sizes():
     terms = drawn("swin[window=6]", (24, 24), layer=1).relation.terms((24, 24), torch.device("cpu"), torch.float32)
-    (layout,) = grouped._layouts(terms)
+    (layout,) = grouped.layouts(terms.groups, terms.grid)
     assert layout.down == layout.across == ((1, 3), (3, 6), (1, 3))
 
 

@@ -89,11 +89,47 @@ def equals_conv2d(grid, prefix, change=lambda weight: weight):
     assert not found[:, :, :prefix].any()
 
 
+def tap_by_tap(monkeypatch):
+    monkeypatch.setattr(lepe.LePE, "_convolved", lambda self, pieces, heads, grid: self._by_taps(*pieces, grid))
+
+
+@pytest.fixture(params=["by torch", "by taps"])
+def way(request, monkeypatch):
+    """The two ways in which it is computed where there are no windows."""
+    if request.param == "by taps":
+        tap_by_tap(monkeypatch)
+
+
 @pytest.mark.proof("torch's conv2d", "lepe")
+@pytest.mark.usefixtures("way")
 @at("prefix", 0, 1)
 @on(SQUARE, WIDE, (1, 6), (7, 2))
 def test_without_windows_it_equals_conv2d(grid, prefix):
     equals_conv2d(grid, prefix)
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_both_ways_have_the_same_gradients(prefix, monkeypatch):
+    attention, x = drawn("lepe", WIDE), tokens(WIDE, prefix).requires_grad_()
+    inputs = [x, *attention.parameters()]
+
+    def gradients():
+        return torch.autograd.grad(attention(x, WIDE).square().sum(), inputs)
+
+    whole = gradients()
+    tap_by_tap(monkeypatch)
+    for one, other in zip(whole, gradients(), strict=True):
+        agree(one, other)
+
+
+def test_it_goes_tap_by_tap_where_a_mask_is_no_window(monkeypatch):
+    monkeypatch.setattr(lepe.LePE, "_by_taps", lambda *_: pytest.fail("tap by tap"))
+    x = tokens(SQUARE, 1)
+    for mask in ("", "+swin[window=2]", "+cswin"):
+        drawn(f"lepe{mask}", SQUARE)(x, SQUARE)
+    for mask in ("neighborhood[kernel=2]", "cswin+window"):
+        with pytest.raises(pytest.fail.Exception, match="tap by tap"):
+            drawn(f"lepe+{mask}", SQUARE)(x, SQUARE)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +137,7 @@ def test_without_windows_it_equals_conv2d(grid, prefix):
     [lambda w: w.mT, lambda w: w.flip(-1), lambda w: w.flip(-2), lambda w: w.roll(HEAD_DIM, 0), lambda w: w.roll(1, 0)],
     ids=["axes swapped", "columns flipped", "rows flipped", "heads rolled", "channels rolled"],
 )
+@pytest.mark.usefixtures("way")
 def test_conv2d_rejects_another_weight(change):
     with rejected():
         equals_conv2d(WIDE, 0, change)
@@ -245,11 +282,47 @@ PLANTED = {
 }
 
 
+def _turned(axis):
+    def plant(monkeypatch):
+        true = F.conv2d
+        monkeypatch.setattr(lepe.F, "conv2d", lambda x, weight, *args, **kw: true(x, weight.flip(axis), *args, **kw))
+
+    return plant
+
+
+def _of_the_first_heads(monkeypatch):
+    true = lepe.LePE._convolved
+
+    def convolved(self, pieces, heads, grid):
+        return true(self, pieces, slice(0, heads.stop - heads.start), grid)
+
+    monkeypatch.setattr(lepe.LePE, "_convolved", convolved)
+
+
+def _on_the_whole_grid(monkeypatch):
+    monkeypatch.setattr(lepe.grouped, "over_windows", lambda pieces, groups, grid, of: of(pieces, slice(None), grid))
+
+
+BY_TORCH = {
+    "rows turned": _turned(-2),
+    "columns turned": _turned(-1),
+    "the weights of the first heads": _of_the_first_heads,
+    "windows ignored": _on_the_whole_grid,
+}
+
+
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_loops_reject_a_planted_error(plant, monkeypatch):
     plant(monkeypatch)
     with rejected():
-        agrees_with_equation("lepe+cswin[stripe=2]", SQUARE)
+        agrees_with_equation("lepe+cswin[stripe=2]+window[height=0,width=2]", SQUARE)
+
+
+@pytest.mark.parametrize("plant", BY_TORCH.values(), ids=BY_TORCH)
+def test_loops_reject_an_error_planted_in_torchs_convolution(plant, monkeypatch):
+    plant(monkeypatch)
+    with rejected():
+        agrees_with_equation("lepe+cswin[stripe=2]", WIDE, 1)
 
 
 def test_loops_reject_a_prefix_token_that_is_convolved(monkeypatch):
