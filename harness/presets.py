@@ -1,5 +1,4 @@
-"""The published recipes, and the presets: whole studies, each function a lab note (command, hardware, how long, what
-to expect).
+"""The presets: whole studies, each function a lab note (command, hardware, how long, what to expect).
 
 `--preset NAME` or `--preset NAME:ABLATION`: any preset with one factor of the paper's ablations varied. No torch here.
 """
@@ -8,40 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from math import isqrt
-from typing import Any
 
-from harness.backbone.sizes import size_of
+from harness.ablations import ABLATIONS
 from harness.jobs.study import Study
+from harness.training.published import deit, lv_vit, without_labels
 from harness.training.recipe import Recipe
-
-
-def deit() -> Recipe:
-    """DeiT's recipe for ImageNet-1k (arXiv 2012.12877, table 9): batch 1024, lr 5e-4 x batch/512, no EMA."""
-    return Recipe(
-        epochs=300, batch_size=1024, lr=1e-3, min_lr=1e-5, warmup_lr=1e-6, warmup_epochs=5, weight_decay=0.05,
-        smoothing=0.1, drop_path=0.1, hflip=0.5, color_jitter=0.4, aa="rand-m9-mstd0.5-inc1", aug_repeats=3,
-        reprob=0.25, mixup=0.8, cutmix=1.0,
-    )  # fmt: skip
-
-
-def lv_vit() -> Recipe:
-    """LV-ViT-S's recipe for ImageNet-1k (its main.py and scripts), which SP-ViT takes as it is.
-
-    No mixup, no cutmix, MixToken with Beta(1, 1), token labels as heavy as the image's label, EMA, 300 epochs and 10
-    more at the lowest rate, lr 1.6e-3 at batch 1024, not scaled. Departure: the code takes for the class token's label
-    the mean of the label map, here as in the paper it is the label of the image.
-    """
-    return replace(
-        deit(), cooldown_epochs=10, lr=1.6e-3, aug_repeats=1, mixup=0.0, cutmix=0.0, mixtoken=1.0, model_ema=True,
-        model_ema_decay=0.99992,
-    )  # fmt: skip
-
-
-def without_labels() -> Recipe:
-    """SP-ViT-S's recipe without token labels and MixToken: what the authors' code falls back to without label maps."""
-    return replace(lv_vit(), mixtoken=0.0)
 
 
 def digits_translated() -> Study:
@@ -262,58 +232,6 @@ MADE = (
 )
 PRESETS: dict[str, Callable[[], Study]] = {made.__name__.replace("_", "-"): made for made in MADE}
 PRESETS["lv-vit"] = lv_vit_s
-
-
-def layers(study: Study) -> Study:
-    """How many leading layers are spatial, the class token joining after them; 10 of 12 was the paper's best."""
-    depth = _deep(study)
-    few = tuple(range(1, depth)) if depth <= 6 else (*range(depth - 6, depth, 2), depth - 1)
-    return replace(study, variants="sp_sa", class_token="late", vary=("spatial_layers", few))
-
-
-def token(study: Study) -> Study:
-    """The class token late, from the input on, or none (average pool), the spatial layers being the same."""
-    _deep(study)
-    layers = size_of(study.size).spatial_layers("late")
-    return replace(study, variants="sp_sa", spatial_layers=layers, vary=("class_token", ("late", "input", "none")))
-
-
-def _deep(study: Study) -> int:
-    """The layers of the body. Raises ValueError where so few leave no spatial one before the two plain ones."""
-    depth = size_of(study.size).depth
-    if depth < 4:
-        raise ValueError(f"the body {study.size} has {depth} layers, too few to vary how many are spatial or where the "
-                         f"class token joins; choose a preset with a deeper one, as digits")  # fmt: skip
-    return depth
-
-
-def relations(study: Study) -> Study:
-    """SP-SA against PSA and relative position embeddings, contextual and as biases."""
-    heads = study.num_heads or size_of(study.size).num_heads
-    quadratic = "psa" if isqrt(heads) ** 2 == heads else "psa[init=normal]"  # its local start wants a square of heads
-    return replace(study, variants=f"sp_sa,{quadratic},rpe_1d,rpe_2d,rpe_1d[mode=bias],rpe_2d[mode=bias]")
-
-
-def varied(**factors: Any) -> Callable[[Study], Study]:
-    """An ablation that sets the same factors in every study."""
-    return partial(replace, **factors)
-
-
-ABLATIONS: dict[str, Callable[[Study], Study]] = {
-    "layers": layers,
-    "token": token,
-    # the hidden width of the prior's MLP; the paper found 32 best
-    "hidden": varied(variants="sp_sa[hidden=16],sp_sa,sp_sa[hidden=64]"),
-    # one prior for each head of each layer, for each layer, for the whole network
-    "scope": varied(variants="sp_sa,sp_sa[scope=layer],sp_sa[scope=network]"),
-    # the function of the offset: an MLP, a linear map, a free table
-    "form": varied(variants="sp_sa,sp_sa[form=linear],sp_sa[form=table]"),
-    # the prior multiplied with the score or added to it
-    "combine": varied(variants="sp_sa,sp_sa[combine=add]"),
-    "relations": relations,
-    # each bias with and without a position embedding, on which its gain depends (iRPE, arXiv 2107.14222)
-    "position": varied(variants="paper", vary=("pos_embed", ("learned", "none"))),
-}
 
 
 def preset(name: str) -> Study:

@@ -1,7 +1,7 @@
 """What is held fixed in a study: the recipe of training, the backbone's factors, the data.
 
 Frozen, whole, and hashed by content. No torch here: the command line reads its defaults from this file. The published
-recipes and the presets are in harness/presets.py.
+recipes are in harness/training/published.py, the presets in harness/presets.py.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from harness.ablations import ABLATIONS
 from harness.jobs.study import Pixels, Study
-from harness.presets import ABLATIONS, DEFAULT, PRESETS, preset
+from harness.presets import DEFAULT, PRESETS, preset
 from harness.run.arguments import Parser, pixels, seeds, shares, words
 from harness.training.recipe import Flag, Recipe
 

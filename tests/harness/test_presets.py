@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from harness.ablations import ABLATIONS
 from harness.backbone.sizes import SIZES, in_full
 from harness.backbone.vit import create
 from harness.jobs.study import PLACING, digest
-from harness.presets import ABLATIONS, DEFAULT, PRESETS, deit, digits, lv_vit, preset, sp_vit
+from harness.presets import DEFAULT, PRESETS, digits, preset, sp_vit
 from harness.results import store
 from harness.run import program
+from harness.training.published import deit, lv_vit
 from tests.support.page import undrawn
 
 SHALLOW = [DEFAULT, "fashion-cluttered"]

@@ -58,10 +58,10 @@ def heading(setting: Setting) -> str:
     """A setting in words: the dataset and how many images trained it, where the recipe says so."""
     dataset = setting.key.dataset
     fraction = by_number(setting.train_fraction or "1")[0]
-    if setting.images and math.isfinite(fraction):
-        return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
     if not math.isfinite(fraction):
         return f"{dataset}, {setting.train_fraction} of the images"  # as the rows have it, which is no number
+    if setting.images:
+        return f"{dataset}, {plural(round(setting.images * fraction), 'image')}"
     return dataset if fraction == 1 else f"{dataset}, {100 * fraction:g} % of the images"
 
 

@@ -124,7 +124,8 @@ MEASUREMENT = "def images(n):\n    return n\n\n\ndef measure(subject):\n    yiel
 
 SHOWS = [f"harness/{file}.py" for file in (
     "results/metrics", "results/store", "results/provenance", "results/source", "results/stats", "jobs/plan",
-    "jobs/local", "jobs/slurm", "jobs/estimate", "jobs/cell", "presets", "binarize/accuracy", "search", "costs",
+    "jobs/local", "jobs/slurm", "jobs/estimate", "jobs/cell", "presets", "ablations", "training/published",
+    "binarize/accuracy", "search", "costs",
 )]  # fmt: skip
 SHOWS += [file.relative_to(ROOT).as_posix() for part in ("report", "run")
           for file in (ROOT / "harness" / part).rglob("*.py")]  # fmt: skip

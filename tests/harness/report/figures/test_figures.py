@@ -233,7 +233,8 @@ def test_a_variant_looks_the_same_in_every_study():
 
 
 def test_arms_of_each_ablation_of_the_paper_have_colours_of_their_own():
-    from harness.presets import ABLATIONS, PRESETS
+    from harness.ablations import ABLATIONS
+    from harness.presets import PRESETS
 
     for name in ("hidden", "scope", "form", "combine", "relations"):
         variants = ABLATIONS[name](PRESETS["digits"]()).variants.split(",")
