@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.report.analysis.claims import Claims, claims, count
 from harness.report.analysis.leading import Column, chosen, factors, left_out, listed
-from harness.report.analysis.power_card import cards
+from harness.report.analysis.power_card import Card, cards
 from harness.report.analysis.summary import Found, summaries
 from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked
@@ -74,9 +74,17 @@ def part(study: Study, name: str, folder: str) -> Part:
 
 
 def powerless(study: Study, found: Found) -> list[str]:
-    """The settings that cannot rank biases, and why; the page has their power cards in full."""
-    failed = [f"- {marked(one.name)}: {marked(one.failed)}" for one in cards(study.settings, found) if one.failed]
-    return ["These settings cannot rank biases:", "", *failed, ""] if failed else []
+    """Of each setting whether it can rank biases, and why not; [] where all can. The page has their power cards."""
+    every = cards(study.settings, found)
+    lines = [f"- {marked(one.name)}: {marked(_answer(one))}" for one in every]
+    asked = "Can this setting rank biases?" if len(every) == 1 else "Can these settings rank biases?"
+    return [asked, "", *lines, ""] if any(one.failed for one in every) else []
+
+
+def _answer(card: Card) -> str:
+    if not card.failed:
+        return "yes."
+    return f"{'no' if card.known else 'not known'}, {card.failed}"
 
 
 def table(study: Study, shown: Sequence[Column]) -> str:
