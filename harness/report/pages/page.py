@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.report.analysis import ablation
 from harness.report.analysis.claims import Claims, claims
 from harness.report.analysis.leading import chosen, factors, left_out, listed
 from harness.report.analysis.low_data import groups, leaders
-from harness.report.analysis.power_card import cards
+from harness.report.analysis.power_card import Card, cards
 from harness.report.analysis.summary import Found, summaries
 from harness.report.figures import forest_plot
 from harness.report.figures.style.chart import Drawing
@@ -41,14 +42,17 @@ def page(study: Study) -> str:
         section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
         for setting in study.settings
     ]
+    every = cards(study.settings, found)
+    sentence, leads = opening([(one.name, one.headline) for one in sections], every)
     return fill(
         "page.html",
         study=study,
         title=listing(study.names),
         picture=picture(study, found, look),
-        sentence=next((one.headline for one in sections if one.headline), ""),
+        sentence=sentence,
+        leads=leads,
         contents=contents(findings, ablations, overviews, sections),
-        cards=cards(study.settings, found),
+        cards=every,
         planned=plan.seeds(study.settings),
         findings=findings,
         ablations=ablations,
@@ -68,6 +72,22 @@ def page(study: Study) -> str:
         first=times[0] if times else "",
         newest=times[-1] if times else "",
     )
+
+
+def opening(headlines: Sequence[tuple[str, str]], every: Sequence[Card]) -> tuple[str, bool]:
+    """The headline that a page is known by, and whether it opens with it; headlines: (setting, its headline).
+
+    Where power cards fail, it is that of the first setting whose card does not, which it names. Where all fail, the page
+    opens with that.
+    """
+    said = [(name, words) for name, words in headlines if words]
+    if not any(one.failed for one in every):
+        return (said[0][1], True) if said else ("", False)
+    ranking = [one.name for one in every if not one.failed]
+    for name, words in said:
+        if name in ranking:
+            return f"{name}. {words}", True
+    return (said[0][1] if said else ""), False
 
 
 def picture(study: Study, found: Found, look: dict[str, Look]) -> Drawing | None:

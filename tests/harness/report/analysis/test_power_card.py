@@ -3,8 +3,9 @@
 import pytest
 from scipy import stats as scipy_stats
 
-from harness.report.analysis.power_card import before, cards
+from harness.report.analysis.power_card import Card, before, cards
 from harness.report.analysis.summary import summaries
+from harness.report.pages.page import opening
 from harness.results import stats
 from tests.support import rows as made
 from tests.support.page import Page, render
@@ -118,6 +119,24 @@ def test_a_setting_that_ranks_is_led_by_its_headline(tmp_path):
     page = render(tmp_path, top1(LEARNED) + validated(LEARNED), figures=False)
     assert page.count('<p class="headline">') == 1
     assert page.index('<p class="headline">Of 2 variants') < page.index('id="power"')
+
+
+@pytest.mark.parametrize(
+    ("failing", "expected"),
+    [
+        ("", ("Of 2 ...", True)),
+        ("a", ("b. Of 3 ...", True)),
+        ("b", ("a. Of 2 ...", True)),
+        ("ab", ("Of 2 ...", False)),
+    ],
+)
+def test_a_page_opens_with_the_first_setting_that_ranks(failing, expected):
+    every = [Card(name, [], "why" if name in failing else "") for name in "ab"]
+    assert opening([("first", ""), ("a", "Of 2 ..."), ("b", "Of 3 ...")], every) == expected
+
+
+def test_a_page_of_nothing_opens_with_nothing():
+    assert opening([], []) == ("", False)
 
 
 def test_plain_layers_are_named(tmp_path):
