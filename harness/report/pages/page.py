@@ -77,7 +77,7 @@ def page(study: Study) -> str:
 def opening(headlines: Sequence[tuple[str, str]], every: Sequence[Card]) -> tuple[str, bool]:
     """The headline that a page is known by, and whether it opens with it; headlines: (setting, its headline).
 
-    Where power cards fail, it is that of the first setting whose card does not, which it names. Where all fail, the page
+    Where power cards fail, it is of the first setting whose card does not, and names that. Where all fail, the page
     opens with that.
     """
     said = [(name, words) for name, words in headlines if words]
