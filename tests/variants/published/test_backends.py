@@ -300,7 +300,7 @@ PLANTED = {
         grouped, "_together", lambda true: lambda x, down, across: true(x.flip(0), down, across), "swin[window=2]",
         "grouped"),
     "grouped: the same heads twice": (
-        grouped, "_layouts", lambda true: lambda terms: tuple(x._replace(heads=slice(0, 2)) for x in true(terms)),
+        grouped, "layouts", lambda true: lambda *at: tuple(x._replace(heads=slice(0, 2)) for x in true(*at)),
         "cswin[stripe=1]", "grouped"),
 }  # fmt: skip
 
