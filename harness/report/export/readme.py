@@ -61,7 +61,7 @@ def part(study: Study, name: str, folder: str) -> Part:
     if not shown:
         raise ValueError(f"{name} has no setting with two trained variants, so there is nothing to show")
     look = looks(list(dict.fromkeys(v for s in study.settings for v in s.variants)), study.baseline)
-    lines = [*powerless(study, found), table(study, shown), "", caption(study, shown), ""]
+    lines = [*ranking(study, found), table(study, shown), "", caption(study, shown), ""]
     figures = {}
     groups = factors(shown)
     drawing = forest_plot.draw_factors(groups, look, study.baseline, "differences")
@@ -73,7 +73,7 @@ def part(study: Study, name: str, folder: str) -> Part:
     return Part("\n".join(lines).rstrip(), figures)
 
 
-def powerless(study: Study, found: Found) -> list[str]:
+def ranking(study: Study, found: Found) -> list[str]:
     """Of each setting whether it can rank biases, and why not; [] where all can. The page has their power cards."""
     every = cards(study.settings, found)
     lines = [f"- {marked(one.name)}: {marked(_answer(one))}" for one in every]
