@@ -88,6 +88,13 @@ GROUPS: Mapping[str, Group] = {
         "Calibration",
         f"Lower is better. How well the probabilities{{images}} say how often a model is right.{PAIRS}",
     ),
+    "symmetry": Group(
+        "What symmetry allows",
+        "The highest top-1 that a variant can have on this task, with any weights: pictures that it cannot tell apart "
+        "have one answer, so this is the share of their most frequent label. Computed from the model alone; training "
+        "need not get there.",
+        paired=False,
+    ),
     "corruption": Group(
         "Accuracy on corrupted images",
         f"Higher is more robust. Top-1 of the same weights{{images}}, corrupted after training.{PAIRS}",
@@ -179,6 +186,8 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in [
                  heading=Heading("Expected calibration error", "Mean", "%")),
     _percent("corrupted_top1", group="corruption", kind="corruption", apart=("corruption", "severity"),
              about="of the corrupted test split, mean over seeds", heading=Heading("Top-1", "Mean", "%")),
+    _percent("symmetry_top1", group="symmetry", kind="symmetry", shares=False, about="the highest that it can be",
+             heading=Heading("Top-1", "At most", "%")),
     _saliency("deletion", "1", better=DOWN, digits=3, heading=Heading(AREA, "Deletion"),
               about="area under the probability while patches go, the most relevant first; low is good"),
     _saliency("insertion", "1", better=UP, digits=3, heading=Heading(AREA, "Insertion"),

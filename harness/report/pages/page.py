@@ -11,7 +11,7 @@ from harness.report.analysis.leading import chosen, factors, left_out, listed
 from harness.report.analysis.low_data import groups, leaders
 from harness.report.analysis.power_card import Card, cards
 from harness.report.analysis.summary import Found, summaries
-from harness.report.figures import forest_plot
+from harness.report.figures import forest_plot, relations
 from harness.report.figures.style.chart import Drawing
 from harness.report.figures.style.palette import Look, looks
 from harness.report.pages import appendix
@@ -91,7 +91,12 @@ def opening(headlines: Sequence[tuple[str, str]], every: Sequence[Card]) -> tupl
 
 
 def picture(study: Study, found: Found, look: dict[str, Look]) -> Drawing | None:
-    """The differences of the settings that lead the study, as in a README; None where nothing is compared."""
+    """What each variant learns of generated tasks, or the differences of the settings that lead, as in a README.
+
+    None where nothing is compared.
+    """
+    if (atlas := relations.draw(study, found)) is not None:
+        return atlas
     shown = chosen(study, found)
     drawn = forest_plot.draw_factors(factors(shown), look, study.baseline, "differences", "Differences at a glance")
     if drawn is None:

@@ -11,11 +11,11 @@ PINNED = {
     "digits": "e58a91bf28",
     "noise:10": "065c89775f",
     "noise:1000": "62563f4c2e",
-    "probes:corner": "8bbb1b31dd",
-    "probes:distance": "28acdf3d0d",
-    "probes:mirror": "e8232c6380",
-    "probes:same_row": "36e3ea1873",
-    "probes:texture": "7e9e4089b0",
+    "probes:corner": "783675c814",
+    "probes:distance": "5659f685b9",
+    "probes:mirror": "0e98120823",
+    "probes:same_row": "0ad109b0d8",
+    "probes:texture": "9294177199",
 }
 
 

@@ -1,0 +1,172 @@
+"""Which relation each bias learns: variants by generated tasks, with and without a position embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.report.analysis.learning import learnings, reach
+from harness.report.analysis.summary import Found
+from harness.report.figures.style import labels, svg
+from harness.report.figures.style.chart import Drawing, Record
+from harness.report.figures.style.heatmaps import paper, put
+from harness.report.figures.style.palette import FAINT, THEME, rgb
+from harness.report.study.study import Setting, Study
+from harness.report.text.formatting import grouped, tick
+
+TITLE = "Which relation each bias learns"
+TARGET = 90.0  # % of the validation split
+LEFT, TOP, WIDE, HIGH, GAP, EDGE = 0.95, 0.62, 0.5, 0.36, 0.18, 0.06  # inches
+HUE, STRONGEST = rgb(THEME["c2"][0]), 150  # opacity at 100 %: words on it are readable in both themes
+POSITIONS = {"none": "no position embedding"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant on a task: mean top-1, chance and what symmetry allows, in %; updates to TARGET where seeds get there.
+
+    reached: how many of the seeds do.
+    """
+
+    task: str
+    position: str
+    variant: str
+    top1: float
+    chance: float
+    allowed: float
+    updates: float | None
+    reached: int
+    seeds: int
+
+    @property
+    def learned(self) -> float:
+        """0 at chance or below, 1 at 100 %."""
+        return max(0.0, (self.top1 - self.chance) / (100 - self.chance))
+
+    @property
+    def under(self) -> str:
+        """The second line: updates to TARGET, or the bound that forbids it."""
+        if self.updates is None:
+            return f"≤ {tick(round(self.allowed))}" if self.allowed < TARGET else ""
+        some = "" if self.reached == self.seeds else f" ({self.reached}/{self.seeds})"
+        return grouped(self.updates, 0) + some
+
+
+def draw(study: Study, found: Found) -> Drawing | None:
+    """A column for each task, those of one position embedding together; None where fewer than two tasks are there."""
+    every = [one for setting in study.settings for one in entries(setting, found)]
+    if len({one.task for one in every}) < 2:
+        return None
+    columns = list(dict.fromkeys((one.position, one.task) for one in every))
+    columns.sort(key=lambda column: (column[0] not in POSITIONS.values(), column[0]))
+    scores: dict[str, list[float]] = {}
+    for one in every:
+        scores.setdefault(one.variant, []).append(one.learned)
+    variants = sorted(scores, key=lambda variant: -float(np.mean(scores[variant])))
+    cells = {(one.variant, one.position, one.task): one for one in every}
+    return Drawing(
+        "relations", picture(variants, columns, cells), TITLE, caption(every), table(variants, columns, cells)
+    )
+
+
+def entries(setting: Setting, found: Found) -> list[Entry]:
+    """The variants of a setting of a generated task, which its rows say by what symmetry allows; none of another."""
+    curves = {one.variant: one for one in learnings(setting)}
+    made = []
+    for summary in found[setting.key]:
+        rows = setting.named("symmetry_top1", summary.variant)
+        rows = rows[rows["value"].notna()]
+        if not len(rows) or summary.top1.value is None:
+            continue
+        about: Mapping[str, Any] = rows["params"].iloc[-1]
+        chance, images = about.get("chance"), about.get("epoch_images")
+        if chance is None:
+            continue
+        curve = curves.get(summary.variant)
+        first = None if curve is None else reach(curve, TARGET)
+        updates = None
+        if first is not None and first.epochs.value is not None and setting.recipe is not None and images:
+            updates = first.epochs.value * (int(images) // int(setting.recipe["batch_size"]))
+        task = setting.key.dataset.rpartition(":")[2]
+        allowed = float(rows["value"].iloc[-1])
+        reached, seeds = first.reached if first else 0, len(summary.seeds)
+        made.append(
+            Entry(
+                task,
+                position(setting),
+                summary.variant,
+                summary.top1.value,
+                float(chance),
+                allowed,
+                updates,
+                reached,
+                seeds,
+            )
+        )
+    return made
+
+
+def position(setting: Setting) -> str:
+    """Which position embedding a setting has, in words."""
+    kind = (setting.recipe or {}).get("pos_embed") or "learned"
+    return POSITIONS.get(kind, f"{kind} position embedding")
+
+
+def picture(
+    variants: Sequence[str], columns: Sequence[tuple[str, str]], cells: Mapping[tuple[str, str, str], Entry]
+) -> str:
+    """The SVG: a row a variant, its cells the more orange the more is learned."""
+    groups = list(dict.fromkeys(name for name, _ in columns))
+    lefts = [LEFT + number * WIDE + groups.index(name) * GAP for number, (name, _) in enumerate(columns)]
+    width, height = lefts[-1] + WIDE + 0.4, TOP + len(variants) * HIGH + EDGE
+    with svg.style():
+        figure, ax = paper(width, height)
+        for name in groups:
+            own = [left for left, column in zip(lefts, columns, strict=True) if column[0] == name]
+            middle = (own[0] + own[-1] + WIDE) / 2
+            ax.text(middle, height - 0.14, name, ha="center", va="center", fontsize=9, color=FAINT)
+        for left, (_, task) in zip(lefts, columns, strict=True):
+            ax.text(left + WIDE / 2, height - TOP + 0.07, labels.short(task), ha="center", fontsize=7.6)
+        for row, variant in enumerate(variants):
+            top = height - TOP - row * HIGH
+            ax.text(LEFT - 0.08, top - HIGH / 2, labels.short(variant), ha="right", va="center", fontsize=9)
+            for left, column in zip(lefts, columns, strict=True):
+                one = cells.get((variant, *column))
+                if one is None:
+                    continue
+                shade = np.array([[[*HUE, round(STRONGEST * one.learned)]]], np.uint8)
+                put(ax, shade, (left + 0.015, left + WIDE - 0.015, top - HIGH + 0.015, top - 0.015))
+                middle, lower = left + WIDE / 2, bool(one.under)
+                ax.text(middle, top - HIGH * (0.34 if lower else 0.5), f"{one.top1:.0f}", ha="center", va="center",
+                        fontsize=9)  # fmt: skip
+                if lower:
+                    ax.text(middle, top - HIGH * 0.75, one.under, ha="center", va="center", fontsize=6.6)
+        return svg.inline(figure, "relations", TITLE)
+
+
+def table(
+    variants: Sequence[str], columns: Sequence[tuple[str, str]], cells: Mapping[tuple[str, str, str], Entry]
+) -> list[Record]:
+    return [
+        {"variant": one.variant, "task": one.task, "position": one.position, "top1": one.top1, "chance": one.chance,
+         "allowed": one.allowed, "updates_to_90": one.updates, "seeds_that_reach_90": one.reached, "seeds": one.seeds}
+        for variant in variants
+        for column in columns
+        if (one := cells.get((variant, *column))) is not None
+    ]  # fmt: skip
+
+
+def caption(every: Sequence[Entry]) -> str:
+    seeds = sorted({one.seeds for one in every})
+    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    chances = dict.fromkeys(f"{one.task} {tick(round(one.chance))}" for one in every)
+    return (
+        f"Top-1 on the test split, mean over {number} seeds, %: the more orange, the further from chance "
+        f"({', '.join(chances)}). Under it the updates until {tick(TARGET)} % of the validation split are right, mean "
+        "over the seeds that get there, in brackets how many where not all do. ≤ is the most that the symmetry of a "
+        "variant allows, with any weights. Without a second line, symmetry does not forbid the relation, and it was not "
+        "learned in this time."
+    )
