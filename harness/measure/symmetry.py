@@ -48,7 +48,7 @@ def obstacle(data: Dataset) -> str | None:
 
 
 def measure(subject: Subject) -> Iterator[dict[str, Any]]:
-    """symmetry_top1 in %: what the model can have at most, with any weights; beside it chance, and an epoch's images."""
+    """symmetry_top1 in %: what the model can have at most; beside it chance, and how many images an epoch has."""
     data = subject.data
     if (why := obstacle(data)) is not None:
         raise ValueError(why)
@@ -85,7 +85,7 @@ def unnoticed(model: nn.Module, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     model = model.double().cpu().eval()
     for weight in model.parameters():
-        weight += SHIFT * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        weight.add_(SHIFT * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
     picture = torch.randn(1, CELLS, CELLS, CELL, CELL, generator=generator, dtype=torch.float64)
     tried = permutations()
     shown = torch.cat([picture.flatten(1, 2), picture.flatten(1, 2)[0, tried]])  # [1 + k, 36, 4, 4]

@@ -167,6 +167,6 @@ def caption(every: Sequence[Entry]) -> str:
         f"Top-1 on the test split, mean over {number} seeds, %: the more orange, the further from chance "
         f"({', '.join(chances)}). Under it the updates until {tick(TARGET)} % of the validation split are right, mean "
         "over the seeds that get there, in brackets how many where not all do. ≤ is the most that the symmetry of a "
-        "variant allows, with any weights. Without a second line, symmetry does not forbid the relation, and it was not "
-        "learned in this time."
+        "variant allows, with any weights. Without a second line, symmetry does not forbid the relation, and it was "
+        "not learned in this time."
     )
