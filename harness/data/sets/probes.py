@@ -39,8 +39,8 @@ PROBES = {
     "mirror": ("apart", "mirrored"),
     "texture": ("across", "along"),
 }
-# columns of two marks in a row and their odds in 12: mirrored about the midline; not mirrored, with the same odds of each
-# column. No other choice of such odds gives the offset less to say
+# columns of two marks in a row and their odds in 12: mirrored about the midline; not mirrored, each column as likely.
+# No other choice of such odds gives the offset less to say
 MIRRORED = {(0, 5): 2, (1, 4): 4, (2, 3): 6}
 APART = {(0, 3): 2, (1, 2): 3, (1, 3): 1, (2, 4): 1, (2, 5): 2, (3, 4): 3}
 
