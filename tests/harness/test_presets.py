@@ -16,7 +16,7 @@ from harness.run import program
 from harness.training.published import deit, lv_vit
 from tests.support.page import undrawn
 
-SHALLOW = [DEFAULT, "fashion-cluttered"]
+SHALLOW = [DEFAULT, "fashion-cluttered", "probes"]
 SHAPES = ["layers", "token", "hidden", "scope", "form", "combine", "relations", "position"]
 
 
@@ -142,6 +142,8 @@ HASHES = {
     "digits-translated:position": ["9e85691fe7", "33cf0935a1"],
     "fashion-cluttered": ["7ba64dc6e0"],
     "fashion-cluttered:position": ["7ba64dc6e0", "ec292a3d39"],
+    "probes": ["d5022d9956"],
+    "probes:position": ["d5022d9956", "738f625a2a"],
     "digits": ["111903f041"],
     "digits:layers": ["0a25926d8d", "111903f041", "7c6dfab246"],
     "digits:token": ["111903f041", "679b163dce", "e3f20376d5"],

@@ -24,14 +24,13 @@ from __future__ import annotations
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.dataset import Dataset, moments
+from harness.data.dataset import Dataset
+from harness.data.sets.generated import balanced, generated
 
 CELLS, CELL = 6, 4  # cells on a side, px on a side of a cell
-SPLITS = {"train": 4096, "val": 1024, "test": 2048}
 PROBES = {
     "corner": ("top left", "top right", "bottom left", "bottom right"),
     "same_row": ("one column", "one row"),
@@ -46,31 +45,19 @@ APART = {(0, 3): 2, (1, 2): 3, (1, 3): 1, (2, 4): 1, (2, 5): 2, (3, 4): 3}
 
 
 def probe(task: str, data_dir: Path | None, seed: int) -> Dataset:
-    """The task's training set without end, and samples of it: 4,096 to train, 1,024 to validate, 2,048 to test."""
-    parts = {}
-    for k, (split, n) in enumerate(SPLITS.items()):
-        stream = int(np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0])
-        parts[split] = draw(task, torch.Generator().manual_seed(stream), n)
-    (train_x, train_y, _), (val_x, val_y, _), (test_x, test_y, masks) = parts.values()
-    mean, std = moments(train_x)
-    return Dataset(
-        f"probes:{task}", train_x, train_y, val_x, val_y, test_x, test_y, classes=PROBES[task], mean=mean, std=std,
-        fresh=partial(fresh, task), test_masks=masks,
-    )  # fmt: skip
+    """The task's training set without end, and samples of it."""
+    return generated(f"probes:{task}", PROBES[task], partial(draw, task), partial(fresh, task), seed)
 
 
 def fresh(task: str, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor]:
     """n new images uint8 [n, 1, 24, 24] and labels int64 [n], on the generator's device; each class equally often."""
-    images, labels, _ = draw(task, generator, n)
-    return images, labels
+    labels = balanced(len(PROBES[task]), generator, n)
+    return draw(task, generator, labels)[0], labels
 
 
-def draw(task: str, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Images uint8 [n, 1, 24, 24], labels int64 [n], and bool [n, 24, 24]: the marks, the cell that is asked for."""
-    at = generator.device
-    count = len(PROBES[task])
-    first = torch.randint(count, (1,), generator=generator, device=at)  # where n is no multiple of the classes
-    labels = (torch.randperm(n, generator=generator, device=at) + first) % count
+def draw(task: str, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images uint8 [n, 1, 24, 24] of labels int64 [n], and bool [n, 24, 24]: the marks, the cell that is asked for."""
+    n, at = len(labels), generator.device
     if task == "texture":
         ink, objects = _striped(generator, labels)
     else:
@@ -80,7 +67,7 @@ def draw(task: str, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor,
         cells.scatter_(1, torch.stack([pair // CELLS**2, pair % CELLS**2], 1), True)
         ink = objects = _pixels(cells.view(n, CELLS, CELLS, 1, 1))
     noise = torch.randint(0, 64, ink.shape, generator=generator, device=at, dtype=torch.uint8)
-    return (32 + noise + 128 * ink.to(torch.uint8))[:, None], labels, objects
+    return (32 + noise + 128 * ink.to(torch.uint8))[:, None], objects
 
 
 def _pixels(cells: Tensor) -> Tensor:

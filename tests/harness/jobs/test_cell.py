@@ -228,7 +228,7 @@ def walked(node):
 ast.parse, source._shape = parsed, walked
 for kind in ("cost", "speed", "training", "finetuning", "measured"):
     source.digest([f"harness.jobs.kinds.{kind}", "harness.jobs.experiment"])
-for kind in ("shift", "calibration", "corruption", "maps", "saliency"):
+for kind in ("shift", "calibration", "corruption", "maps", "saliency", "symmetry"):
     source.digest([f"harness.measure.{kind}"])
 for spec in names():
     source.of_classes(part.cls for part in parse(spec))

@@ -60,6 +60,6 @@ def test_a_measurement_of_trained_models_is_a_module_of_its_name(kind):
 
 
 def test_a_metric_of_trained_weights_makes_its_kind_a_measurement():
-    assert set(metrics.MEASUREMENTS) == {"shift", "calibration", "corruption", "maps", "saliency"}
+    assert set(metrics.MEASUREMENTS) == {"shift", "calibration", "corruption", "maps", "saliency", "symmetry"}
     kinds = {metric.kind for metric in metrics.METRICS.values() if metric.trained}
     assert kinds == {*metrics.MEASUREMENTS, *metrics.TRAINING}

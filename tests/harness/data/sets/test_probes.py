@@ -12,14 +12,18 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from harness import data
-from harness.data.sets.probes import CELLS, PROBES, _apart, draw, odds
+from harness.data.sets.generated import balanced
+from harness.data.sets.probes import CELLS, PROBES, _apart, draw, fresh, odds
 
 PAIRS = ("same_row", "distance", "mirror")
 N = 3000
 
 
 def drawn(task, n=N, seed=0):
-    return draw(task, torch.Generator().manual_seed(seed), n)
+    generator = torch.Generator().manual_seed(seed)
+    labels = balanced(len(PROBES[task]), generator, n)
+    images, masks = draw(task, generator, labels)
+    return images, labels, masks
 
 
 def ink(image):
@@ -94,7 +98,7 @@ def test_a_task_is_a_dataset_with_three_streams_and_one_without_end(task):
 @pytest.mark.parametrize("task", PROBES)
 def test_labels_are_balanced_where_they_are_drawn_one_by_one(task):
     generator = torch.Generator().manual_seed(0)
-    counts = torch.bincount(torch.cat([draw(task, generator, 1)[1] for _ in range(400)]))
+    counts = torch.bincount(torch.cat([fresh(task, generator, 1)[1] for _ in range(400)]))
     assert len(counts) == len(PROBES[task])
     assert int(counts.min()) > 0.7 * 400 / len(PROBES[task])
 
