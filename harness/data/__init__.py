@@ -18,7 +18,9 @@ from harness.data.sets.digits import digits
 from harness.data.sets.fashion import fashion_mnist
 from harness.data.sets.folder import ALLOWED, folder
 from harness.data.sets.noise import noise
+from harness.data.sets.pathfinder import STYLES, pathfinder
 from harness.data.sets.probes import PROBES, probe
+from harness.data.sets.sort_of_clevr import QUESTIONS, sort_of_clevr
 from harness.data.sets.timm_sets import timm_set
 from harness.data.subset import subset
 
@@ -30,6 +32,8 @@ DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "cifar10": partial(timm_set, "torch/cifar10"),
     "cifar100": partial(timm_set, "torch/cifar100"),
     **{f"probes:{task}": partial(probe, task) for task in PROBES},
+    **{f"pathfinder:{side}": partial(pathfinder, side) for side in STYLES},
+    **{f"sort_of_clevr:{question}": partial(sort_of_clevr, question) for question in QUESTIONS},
 }
 
 

@@ -98,4 +98,6 @@ def _shapes(centres: Tensor, squares: Tensor) -> Tensor:
     along = torch.arange(SIDE, device=centres.device)
     dy, dx = (along - centres[..., axis, None] for axis in (0, 1))  # [n, 6, 75]
     y, x = dy[..., :, None], dx[..., None, :]
-    return torch.where(squares[..., None, None], torch.maximum(y.abs(), x.abs()) <= HALF, y**2 + x**2 <= HALF**2)
+    return torch.where(
+        squares[..., None, None], torch.maximum(y.abs(), x.abs()) <= HALF, y**2 + x**2 <= HALF * (HALF + 1)
+    )

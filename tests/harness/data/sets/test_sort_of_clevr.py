@@ -1,0 +1,89 @@
+"""Sort-of-CLEVR: answers read off the pixels by loops, and counts that tell nothing."""
+
+import math
+
+import pytest
+import torch
+
+from harness import data
+from harness.data.sets.generated import balanced
+from harness.data.sets.sort_of_clevr import APART, COLOURS, HALF, QUESTIONS, SIDE, draw, fresh
+
+
+def drawn(question, n=200, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = balanced(len(QUESTIONS[question]), generator, n)
+    return *draw(question, generator, labels), labels
+
+
+ROUND = sum(y * y + x * x <= HALF * (HALF + 1) for y in range(-HALF, HALF + 1) for x in range(-HALF, HALF + 1))
+WHOLE = {ROUND: False, (2 * HALF + 1) ** 2: True}  # pixels of an object that nothing covers -> whether it is a square
+
+
+def objects(image):
+    """(y, x, square) of each colour, from the pixels that have it; [] where one object covers a part of another."""
+    found = []
+    for colour in COLOURS:
+        here = (image == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(0).nonzero()
+        if len(here) not in WHOLE:
+            return []
+        y, x = here.double().mean(0).tolist()
+        found.append((y, x, WHOLE[len(here)]))
+    return found
+
+
+def answer(question, image):
+    (y, x, square), *others = objects(image)
+    if question == "count":
+        return sum(one[2] == square for one in others)
+    far = [math.hypot(one[0] - y, one[1] - x) for one in others]
+    return int(others[far.index(min(far) if question == "nearest" else max(far))][2])
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_answers_are_what_the_pictures_show(question):
+    images, _, labels = drawn(question)
+    apart = [image for image in images if objects(image)]
+    assert len(apart) > 80
+    shown = torch.tensor([answer(question, image) for image in apart])
+    wanted = torch.stack([label for image, label in zip(images, labels, strict=True) if objects(image)])
+    assert torch.equal(shown, wanted)
+    assert not torch.equal(shown, wanted.roll(1))  # planted: the answers of other pictures
+
+
+@pytest.mark.parametrize("question", ["nearest", "furthest"])
+def test_the_number_of_squares_does_not_tell_the_answer(question):
+    images, _, _ = drawn(question)
+    counts = {sum(one[2] for one in objects(image)) for image in images if objects(image)}
+    assert counts == {3}
+
+
+def test_the_count_is_of_either_shape():
+    images, _, labels = drawn("count", 300)
+    shapes = torch.tensor([objects(image)[0][2] for image in images if objects(image)])
+    assert 0.35 < float(shapes.double().mean()) < 0.65
+    assert torch.bincount(labels).tolist() == [50] * 6
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_objects_are_inside_and_apart(question):
+    images, masks, _ = drawn(question)
+    for image, mask in zip(images, masks, strict=True):
+        places = [(y, x) for y, x, _ in objects(image)]
+        if places:
+            assert all(math.hypot(a[0] - b[0], a[1] - b[1]) >= APART for k, a in enumerate(places) for b in places[:k])
+            red = (image == torch.tensor(COLOURS[0], dtype=torch.uint8)[:, None, None]).all(0)
+            assert bool(mask[red].all())
+            assert int(mask.sum()) > int(red.sum()) or question == "count"
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_it_is_a_dataset_without_end(question):
+    one = data.load(f"sort_of_clevr:{question}")
+    assert (one.name, one.image_size, one.channels) == (f"sort_of_clevr:{question}", (SIDE, SIDE), 3)
+    assert (len(one.train_y), len(one.val_y), len(one.test_y)) == (4096, 1024, 2048)
+    assert one.classes == QUESTIONS[question]
+    images, labels = fresh(question, torch.Generator().manual_seed(3), 30)
+    assert images.shape == (30, 3, SIDE, SIDE)
+    assert torch.equal(images, fresh(question, torch.Generator().manual_seed(3), 30)[0])
+    assert torch.bincount(labels).tolist() == [30 // len(one.classes)] * len(one.classes)
