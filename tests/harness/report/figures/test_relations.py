@@ -1,0 +1,104 @@
+"""The picture of generated tasks: what stands in a cell is what the rows say, and other studies have no such picture."""
+
+import pytest
+
+from harness.report.analysis.summary import summaries
+from harness.report.figures import relations
+from harness.report.pages.page import picture
+from tests.support import rows as made
+
+TASKS = {"corner": 25.0, "mirror": 50.0}  # chance
+# by variant, then task: validation top-1 of two seeds by epoch, and the bound
+RUNS = {
+    "sa": {"corner": ([[24, 26, 25], [25, 25, 24]], 25.0), "mirror": ([[50, 49, 51], [52, 50, 50]], 50.0)},
+    "psa": {"corner": ([[60, 95, 100], [80, 91, 100]], 100.0), "mirror": ([[50, 60, 92], [50, 55, 61]], 100.0)},
+    "swin": {"corner": ([[60, 70, 75], [60, 70, 74]], 75.0), "mirror": ([[50, 50, 50], [50, 51, 52]], 100.0)},
+}
+
+
+def recipe(task, position):
+    return made.RECIPE | {"dataset": f"probes:{task}", "pos_embed": position, "batch_size": 32, "epochs": 3}
+
+
+def rows(position="none"):
+    found = []
+    for variant, tasks in RUNS.items():
+        for task, (seeds, bound) in tasks.items():
+            name = f"{task}-{position}"
+            about = {"dataset": f"probes:{task}", "recipe_hash": name, "train_px": 24, "unit": "%"}
+            for seed, curve in enumerate(seeds):
+                mine = about | {"seed": seed, "cell": f"{variant}-{seed}-{name}"}
+                for epoch, value in enumerate(curve, 1):
+                    found.append(made.row(variant, "val_top1", value, epoch=epoch, n=1024, **mine))
+                found.append(made.row(variant, "top1", curve[-1], epoch=3, test_px=24, n=2048, **mine))
+                said = {"chance": TASKS[task], "epoch_images": 4096}
+                found.append(made.row(variant, "symmetry_top1", bound, params=said, test_px=24, **mine))
+    return found
+
+
+def drawn(tmp_path, found, positions=("none",)):
+    recipes = {f"{task}-{position}": recipe(task, position) for task in TASKS for position in positions}
+    study = made.take(tmp_path, found, recipes)
+    return study, {setting.key: summaries(setting) for setting in study.settings}
+
+
+def cells(table):
+    return {(one["variant"], one["task"]): one for one in table}
+
+
+def test_cells_hold_means_bounds_and_updates(tmp_path):
+    table = cells(relations.draw(*drawn(tmp_path, rows())).table)
+    assert len(table) == 6
+    one = table["psa", "corner"]
+    assert (one["top1"], one["chance"], one["allowed"]) == (100, 25, 100)
+    assert one["updates_to_90"] == 2 * 4096 / 32  # both seeds in the second epoch
+    assert (one["seeds_that_reach_90"], one["seeds"]) == (2, 2)
+    half = table["psa", "mirror"]
+    assert (half["updates_to_90"], half["seeds_that_reach_90"]) == (3 * 4096 / 32, 1)
+    assert half["top1"] == pytest.approx((92 + 61) / 2)
+    assert table["swin", "corner"]["updates_to_90"] is None
+    assert table["swin", "corner"]["allowed"] == 75
+
+
+def test_variants_are_in_the_order_of_what_they_learned(tmp_path):
+    table = relations.draw(*drawn(tmp_path, rows())).table
+    assert list(dict.fromkeys(one["variant"] for one in table)) == ["psa", "swin", "sa"]
+
+
+def test_the_picture_shows_updates_and_bounds(tmp_path):
+    svg = relations.draw(*drawn(tmp_path, rows())).svg
+    for words in (">256<", "384 (1/2)", "≤ 75", "≤ 25", "no position embedding", ">corner<", ">psa<"):
+        assert words in svg, words
+    assert "learned position embedding" not in svg
+
+
+def test_each_position_embedding_has_its_columns(tmp_path):
+    both = drawn(tmp_path, rows() + rows("learned"), ("none", "learned"))
+    drawing = relations.draw(*both)
+    assert len(drawing.table) == 12
+    assert drawing.svg.index("no position embedding") < drawing.svg.index("learned position embedding")
+
+
+def test_shades_go_from_chance_to_all():
+    def one(top1):
+        return relations.Entry("corner", "", "sa", top1, 25.0, 100.0, None, 0, 3).learned
+
+    assert [one(25), one(62.5), one(100)] == [0, 0.5, 1]
+    assert one(20) == 0
+
+
+def test_the_picture_leads_a_page_of_generated_tasks_alone(tmp_path):
+    assert picture(*drawn(tmp_path, rows()), {}).name == "relations"
+    single = [one for one in rows() if one["dataset"] == "probes:corner"]
+    assert relations.draw(*drawn(tmp_path / "one", single)) is None
+    without = [one for one in rows() if one["metric"] != "symmetry_top1"]
+    assert relations.draw(*drawn(tmp_path / "two", without)) is None
+
+
+def test_rows_that_say_no_chance_are_left_out(tmp_path):
+    bare = rows()
+    for one in bare:
+        if (one["variant"], one["metric"]) == ("sa", "symmetry_top1"):
+            one["params"] = None
+    table = cells(relations.draw(*drawn(tmp_path, bare)).table)
+    assert {variant for variant, _ in table} == {"psa", "swin"}
