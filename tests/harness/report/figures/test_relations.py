@@ -1,4 +1,4 @@
-"""The picture of generated tasks: what stands in a cell is what the rows say, and other studies have no such picture."""
+"""The picture of generated tasks: its cells say what the rows say, and other studies have no such picture."""
 
 import pytest
 
