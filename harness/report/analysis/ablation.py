@@ -17,14 +17,17 @@ from harness.report.study.recipes import COLUMNS, as_json, called, differing, va
 from harness.report.study.rows import by_number, natural
 from harness.report.study.study import Setting, alike
 
+DIGEST = re.compile(r" \([0-9a-f]{10}\)$")
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One value of a factor: how it is called, and the variant's numbers with it."""
+    """One value of a factor: how it is called, and the variant's numbers with it. usual: a recipe need not name it."""
 
     label: str
     summary: Summary
     baseline: Mapping[str, float]  # the baseline's top-1 by seed, %
+    usual: bool = False
 
     @property
     def differences(self) -> dict[str, float]:
@@ -101,16 +104,22 @@ def _of_variant(variant: str, members: Sequence[Setting], found: Found) -> list[
                 by_rest.setdefault(rest, []).append(number)
         for these in by_rest.values():
             if len(these) > 1:
-                words = {number: value_words((recipes[number] or {}).get(entry), entry) for number in these}
+                values = {number: (recipes[number] or {}).get(entry) for number in these}
+                words = told_apart({number: value_words(value, entry) for number, value in values.items()})
                 ordered = sorted(these, key=lambda number: by_number(words[number]))
-                factors.append(
-                    Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])
-                )
+                own = [replace(arms[k], label=words[k], usual=values[k] is None) for k in ordered]
+                factors.append(Factor(f"{variant}: {called(entry)}", own))
                 placed.update(these)
     others = [arm for number, arm in enumerate(arms) if number not in placed]
     if others and len(arms) > 1:
         factors.append(Factor(variant, others if len(others) > 1 else arms))
     return factors
+
+
+def told_apart(words: Mapping[int, str]) -> dict[int, str]:
+    """The words without a digest at their end, where they differ without it, too."""
+    short = {number: DIGEST.sub("", one) for number, one in words.items()}
+    return short if len(set(short.values())) == len(set(words.values())) else dict(words)
 
 
 def baseline_seeds(found: Sequence[Summary]) -> Mapping[str, float]:

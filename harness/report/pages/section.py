@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report import figures
-from harness.report.analysis import ablation, crossover, learning
+from harness.report.analysis import ablation, crossover, interaction, learning
 from harness.report.analysis import low_data as fractions
 from harness.report.analysis.summary import Summary
 from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere
@@ -23,7 +23,7 @@ from harness.report.tables import reached, tuning
 from harness.report.tables.main import Table, level, measured, table
 from harness.report.tables.means import Means, means
 from harness.report.text import pairs, plan, verdict
-from harness.report.text.formatting import plural
+from harness.report.text.formatting import confidence, plural
 
 KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
 
@@ -90,11 +90,15 @@ class Across:
     id: str
     name: str
     drawings: list[Drawing]
+    changes: interaction.Changes | None
+    level: str
 
 
 def across(one: ablation.Recipes, look: dict[str, Look], number: int) -> Across:
     drawing = forest_plot.draw_factors(one.factors, look, one.baseline, f"r{number}-ablation")
-    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [])
+    changes = interaction.changes(one)
+    level = confidence(changes.changes[0].difference.estimate.confidence) if changes else ""
+    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [], changes, level)
 
 
 def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Overview:
