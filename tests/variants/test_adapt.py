@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from timm.layers import Attention as TimmAttention
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from torch import nn
 
 import variants
@@ -262,6 +262,21 @@ def test_what_a_recipe_does_not_decay_timm_does_not():
     decayed = {tuple(p.shape) for group in groups if group["weight_decay"] for p in group["params"]}
     assert tuple(model.blocks[0].attn.spatial.relation.tables[0].shape) not in decayed
     assert "pos_embed" in model.no_weight_decay()
+
+
+@pytest.mark.parametrize("spec", ["rel_bias", "rope_mixed", "sp_sa", "sp_sa[scope=network]", "gpsa"])
+def test_layer_decay_gives_a_term_the_rate_of_its_layer(spec):
+    """What all layers share has the first one's; timm trains its own shared positions at the head's (findings)."""
+    model = adapt(timm.create_model("deit_tiny_patch16_224", **SMALL | {"depth": 3}), spec)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
+    rates = {names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    own = {name: rate for name, rate in rates.items() if ".spatial." in name}
+    assert own
+    for name, rate in own.items():
+        assert rate == rates[f"blocks.{name.split('.')[1]}.mlp.fc1.weight"]
+    assert {name.split(".")[1] for name in own} == ({"0"} if "network" in spec else {"0", "1", "2"})
+    assert len({rates[f"blocks.{k}.mlp.fc1.weight"] for k in range(3)}) == 3
 
 
 def test_seeds_decide_and_nothing_else_is_drawn():
