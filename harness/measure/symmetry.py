@@ -6,9 +6,11 @@ is the label that is most likely there:
 
     symmetry_top1 = sum over orbits of max over labels of P(label, orbit)
 
-This holds for all weights, so no training passes it. Permutations are tried, not proved: those of two cells, of two
-blocks of rows or of columns, and the mirrorings of the grid, on a model whose weights are all shifted at random. What
-is not tried is not used, so the bound is never too low. It does not say that training gets there.
+It is the expected accuracy of the best weights, so no training has more but for the chance of a finite test split.
+Which permutations a model notices is tried, not proved: those of two cells, of two blocks of rows or of columns, and
+the mirrorings of the grid, on models of several random weights, with pictures resized as in training. Whatever one of
+these models notices is not used, and what is not tried is not used, so the bound errs upwards. It does not say that
+training gets there.
 
 For `texture` the one argument is the left-right mirroring: it turns each label into the other, so a model that cannot
 notice it stays at 1/2.
@@ -26,24 +28,28 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from harness.data import Dataset
+from harness.data import Dataset, resize
 from harness.data.sets.probes import CELL, CELLS, PROBES, odds
 from harness.measure.subject import Subject
+from variants import Attention
 
 FROM_PROBABILITIES = True  # no weights are needed: it is of all weights that the model can have
-SHIFT = 0.3  # standard deviation of what is added to every weight, so that no term is at a neutral start
-SAME = 1e-9  # of the logits' spread, in float64
+# (share of its initial value, standard deviation of what is added) of every weight, one model after another: no term is
+# at a neutral start, and none that starts far out stays there
+DRAWS = ((1.0, 0.3), (1.0, 1.0), (0.0, 0.5))
+SAME = 1e-12  # of the logits' spread, in float64: permutations that are not noticed move them by some 1e-15
 
 
 def images(n: int) -> float:
     """How many image forwards it takes."""
-    return float(len(permutations()))
+    return float(len(DRAWS) * len(permutations()))
 
 
 def obstacle(data: Dataset) -> str | None:
     """Why the symmetry says nothing about a dataset, None where it does."""
     if not data.name.startswith("probes:"):
-        return f"--measure symmetry is about generated tasks, not {data.name}; choose probes:same_row, say"
+        return (f"--measure symmetry is about probes, not {data.name}; leave symmetry out of --measure, or choose "
+                "probes:same_row, say")  # fmt: skip
     return None
 
 
@@ -52,7 +58,7 @@ def measure(subject: Subject) -> Iterator[dict[str, Any]]:
     data = subject.data
     if (why := obstacle(data)) is not None:
         raise ValueError(why)
-    kept = unnoticed(subject.build(), subject.seed)
+    kept = unnoticed(subject.build(), subject.image, subject.seed)
     about = {"chance": 100 / len(data.classes), "epoch_images": len(data.train_y)}
     yield {"metric": "symmetry_top1", "value": 100 * highest(data.name.partition(":")[2], kept), "unit": "%",
            "params": about}  # fmt: skip
@@ -77,22 +83,29 @@ def permutations() -> Tensor:
 
 
 @torch.no_grad()
-def unnoticed(model: nn.Module, seed: int = 0) -> Tensor:
+def unnoticed(model: nn.Module, size: tuple[int, int], seed: int = 0) -> Tensor:
     """int64 [k, 36]: those of `permutations` that leave all logits as they are, whatever the weights.
 
-    The model is changed: it is in float64, and its weights are shifted.
+    size: (height, width) of the pictures that the model takes. The model is changed: float64, other weights, eager.
     """
     generator = torch.Generator().manual_seed(seed)
     model = model.double().cpu().eval()
-    for weight in model.parameters():
-        weight.add_(SHIFT * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
-    picture = torch.randn(1, CELLS, CELLS, CELL, CELL, generator=generator, dtype=torch.float64)
-    tried = permutations()
-    shown = torch.cat([picture.flatten(1, 2), picture.flatten(1, 2)[0, tried]])  # [1 + k, 36, 4, 4]
-    pixels = shown.view(-1, CELLS, CELLS, CELL, CELL).transpose(2, 3).reshape(-1, 1, CELLS * CELL, CELLS * CELL)
-    logits = model(pixels)
-    moved = (logits[1:] - logits[0]).abs().amax(1)
-    return tried[moved < SAME * logits[0].std()]
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.backend = "eager"
+    start = [weight.clone() for weight in model.parameters()]
+    kept = permutations()
+    for share, spread in DRAWS:
+        for weight, first in zip(model.parameters(), start, strict=True):
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+            weight.copy_(share * first + spread * noise)
+        picture = torch.randn(CELLS**2, CELL, CELL, generator=generator, dtype=torch.float64)
+        shown = torch.cat([picture[None], picture[kept]]).view(-1, CELLS, CELLS, CELL, CELL)
+        pixels = shown.transpose(2, 3).reshape(-1, 1, CELLS * CELL, CELLS * CELL)
+        logits = model(resize(pixels, size))
+        moved = (logits[1:] - logits[0]).abs().amax(1)
+        kept = kept[moved < SAME * logits[0].std()]
+    return kept
 
 
 def highest(task: str, kept: Tensor) -> float:

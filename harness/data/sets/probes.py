@@ -13,8 +13,8 @@ it either, since each mark lies anywhere equally often whatever the label (in `m
                 each column, the two added, in 3 of 4
     texture     is the cell to the right of the mark striped across or along: what lies at one offset. The cell to the
                 left is striped the other way, and so is the cell below to the one above: what looks alike in opposite
-                directions sees one of each. A place without a mark has the same the other way round, so neither a cell
-                nor a pair of cells tells it without the mark
+                directions sees one of each. A decoy without a mark has the same, with right and left the other way
+                round, so its neighbours alone do not tell it. No object lies at the border
 
 A model that cannot express a relation stays at chance, 1/len(classes).
 """
@@ -78,7 +78,8 @@ def _pixels(cells: Tensor) -> Tensor:
 @cache
 def _odds(task: str, device: str) -> Tensor:
     """[classes * 36 * 36]: label plus the cumulated odds of each pair of cells, given the label."""
-    return torch.cat([label + odds(task, label).flatten().cumsum(0) for label in range(len(PROBES[task]))]).to(device)
+    ends = [odds(task, label).flatten().cumsum(0).clamp(max=1.0) for label in range(len(PROBES[task]))]
+    return torch.cat([label + one for label, one in enumerate(ends)]).to(device)
 
 
 def odds(task: str, label: int) -> Tensor:
@@ -106,13 +107,11 @@ def odds(task: str, label: int) -> Tensor:
 
 @cache
 def _apart() -> Tensor:
-    """int64 [k, 2, 2]: pairs of cells (row, column), none at the border, that share no left, right or own cell."""
+    """int64 [k, 2, 2]: pairs of cells (row, column), none at the border, whose crosses of five cells do not meet."""
     inner = torch.arange(1, CELLS - 1)
     cells = torch.cartesian_prod(inner, inner)
-    first, second = cells.repeat_interleave(len(cells), 0), cells.repeat(len(cells), 1)
-    near = ((first - second)[:, 0] == 0) & ((first - second)[:, 1].abs() <= 2)
-    crossed = ((first - second)[:, 0].abs() == 1) & ((first - second)[:, 1].abs() <= 1)  # with above and below
-    return torch.stack([first, second], 1)[~(near | crossed)]
+    pairs = torch.stack([cells.repeat_interleave(len(cells), 0), cells.repeat(len(cells), 1)], 1)
+    return pairs[(pairs[:, 0] - pairs[:, 1]).abs().sum(1) > 2]
 
 
 def _striped(generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,11 +124,11 @@ def _striped(generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor
 
     places = _apart().to(at)
     places = places[drawn(len(places))]
-    (row, column), (row_2, column_2) = places[:, 0].unbind(1), places[:, 1].unbind(1)
-    along, above = drawn(2, CELLS, CELLS), drawn(2)
-    along[image, row_2, column_2 + 1], along[image, row_2, column_2 - 1] = 1 - labels, labels
-    for down, right, value in ((0, 1, labels), (0, -1, 1 - labels), (-1, 0, above), (1, 0, 1 - above)):
-        along[image, row + down, column + right] = value
+    along = drawn(2, CELLS, CELLS)
+    for (row, column), at_right in ((places[:, 1].unbind(1), 1 - labels), (places[:, 0].unbind(1), labels)):
+        above = drawn(2)
+        for down, right, value in ((0, 1, at_right), (0, -1, 1 - at_right), (-1, 0, above), (1, 0, 1 - above)):
+            along[image, row + down, column + right] = value
     stripes = torch.arange(CELL, device=at) < CELL // 2
     cells = torch.where(along.bool()[..., None, None], stripes, stripes[:, None])
     cells[image, row, column] = True

@@ -9,8 +9,8 @@ least 10 px apart.
     count       how many objects have the red one's shape, itself among them: 1 to 6
 
 Departures: the question is always about the red object, so a picture has one answer and no question has to be put into
-the model. Answers are equally frequent. For nearest and furthest three of the six objects are squares, so their number
-does not tell; no two objects are equally near (or far).
+the model. Answers are equally frequent. For nearest and furthest two or three of the five others are squares, whatever
+the answer, so neither their number nor the shape of one colour tells it; no two objects are equally near (or far).
 """
 
 from __future__ import annotations
@@ -45,32 +45,37 @@ def fresh(question: str, generator: torch.Generator, n: int) -> tuple[Tensor, Te
 
 def draw(question: str, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Images uint8 [n, 3, 75, 75] of answers int64 [n], and bool [n, 75, 75]: the red object, and those that answer."""
-    n, at = len(labels), generator.device
-    centres = _centres(generator, n, question != "count")
-    gaps = (centres[:, 1:] - centres[:, :1]).square().sum(-1)  # of the red one and the others
-    image = torch.arange(n, device=at)
-    squares = torch.zeros(n, len(COLOURS), dtype=torch.bool, device=at)
-    order = torch.rand(n, len(COLOURS), generator=generator, device=at)
-    asked = torch.zeros_like(squares)
-    asked[:, 0] = True
-    if question == "count":
-        first = torch.randint(2, (n,), generator=generator, device=at).bool()
-        order[:, 0] = -1.0  # the red one is the first of those that are alike
-        alike = order.argsort(1).argsort(1) <= labels[:, None]
-        squares, asked = alike == first[:, None], alike
-    else:
-        answer = 1 + (gaps.argmin(1) if question == "nearest" else gaps.argmax(1))
-        asked[image, answer] = True
-        order[image, answer] = 2.0  # the last, which makes up for what the others lack
-        rank = order.argsort(1).argsort(1)
-        squares = rank < 3 - labels[:, None]
-        squares[image, answer] = labels.bool()
+    centres, squares, asked = scenes(question, generator, labels)
     shapes = _shapes(centres, squares)
-    colours = torch.tensor(COLOURS, dtype=torch.uint8, device=at)
-    pictures = torch.full((n, 3, SIDE, SIDE), 255, dtype=torch.uint8, device=at)
-    for k, colour in enumerate(colours):
+    pictures = torch.full((len(labels), 3, SIDE, SIDE), 255, dtype=torch.uint8, device=labels.device)
+    for k, colour in enumerate(torch.tensor(COLOURS, dtype=torch.uint8, device=labels.device)):
         pictures = torch.where(shapes[:, k, None], colour.view(1, 3, 1, 1), pictures)
     return pictures, (shapes & asked[..., None, None]).any(1)
+
+
+def scenes(question: str, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each colour the centre int64 [n, 6, 2], (y, x); bool [n, 6], whether it is a square, and whether it is asked.
+
+    Asked are the red object and those that answer.
+    """
+    n, at = len(labels), generator.device
+    image, answering = torch.arange(n, device=at), question != "count"
+    centres = _centres(generator, n, answering)
+    order = torch.rand(n, len(COLOURS), generator=generator, device=at)
+    first = torch.randint(2, (n,), generator=generator, device=at)
+    if not answering:
+        order[:, 0] = -1.0  # the red one is the first of those that are alike
+        alike = order.argsort(1).argsort(1) <= labels[:, None]
+        return centres, alike == first[:, None].bool(), alike
+    gaps = (centres[:, 1:] - centres[:, :1]).square().sum(-1)  # of the red one and the others
+    answer = 1 + (gaps.argmin(1) if question == "nearest" else gaps.argmax(1))
+    order[:, 0], order[image, answer] = 2.0, 1.0  # behind the four others
+    many = 2 + torch.randint(2, (n,), generator=generator, device=at)  # squares among the five
+    squares = order.argsort(1).argsort(1) < (many - labels)[:, None]
+    squares[image, answer], squares[:, 0] = labels.bool(), first.bool()
+    asked = torch.zeros_like(squares)
+    asked[:, 0] = asked[image, answer] = True
+    return centres, squares, asked
 
 
 def _centres(generator: torch.Generator, n: int, apart: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +16,21 @@ from harness.report.figures.style.chart import Drawing, Record
 from harness.report.figures.style.heatmaps import paper, put
 from harness.report.figures.style.palette import FAINT, THEME, rgb
 from harness.report.study.study import Setting, Study
-from harness.report.text.formatting import grouped, tick
+from harness.report.text.formatting import grouped, plural, tick
 
 TITLE = "Which relation each bias learns"
 TARGET = 90.0  # % of the validation split
 LEFT, TOP, WIDE, HIGH, GAP, EDGE = 0.95, 0.62, 0.5, 0.36, 0.18, 0.06  # inches
 HUE, STRONGEST = rgb(THEME["c2"][0]), 150  # opacity at 100 %: words on it are readable in both themes
-POSITIONS = {"none": "no position embedding"}
+NONE = "no position embedding"
 
 
 @dataclass(frozen=True)
 class Entry:
     """A variant on a task: mean top-1, chance and what symmetry allows, in %; updates to TARGET where seeds get there.
 
-    reached: how many of the seeds do.
+    allowed: None where it is not known. reached: how many of the seeds get there, None where that is not known. seeds:
+    those that were tried. stale: of older source.
     """
 
     task: str
@@ -36,10 +38,11 @@ class Entry:
     variant: str
     top1: float
     chance: float
-    allowed: float
+    allowed: float | None
     updates: float | None
-    reached: int
+    reached: int | None
     seeds: int
+    stale: bool = False
 
     @property
     def learned(self) -> float:
@@ -47,72 +50,71 @@ class Entry:
         return max(0.0, (self.top1 - self.chance) / (100 - self.chance))
 
     @property
-    def under(self) -> str:
-        """The second line: updates to TARGET, or the bound that forbids it."""
-        if self.updates is None:
-            return f"≤ {tick(round(self.allowed))}" if self.allowed < TARGET else ""
+    def upper(self) -> str:
+        return f"{self.top1:.0f}{'*' if self.stale else ''}"
+
+    @property
+    def lower(self) -> str:
+        """Updates to TARGET, the bound that forbids it, or a dash where it is neither forbidden nor reached."""
         some = "" if self.reached == self.seeds else f" ({self.reached}/{self.seeds})"
-        return grouped(self.updates, 0) + some
+        bound = f"≤ {math.ceil(round(self.allowed, 6))}" if self.allowed is not None and self.allowed < TARGET else ""
+        taken = f"{grouped(self.updates, 0)}{some}" if self.updates is not None else "—" if self.reached == 0 else ""
+        return f"{taken}, {bound}" if bound and self.updates is not None else bound or taken
 
 
 def draw(study: Study, found: Found) -> Drawing | None:
-    """A column for each task, those of one position embedding together; None where fewer than two tasks are there."""
+    """A column for each task, those of one position embedding together.
+
+    None where fewer than two tasks are there, and where two settings are of the same task and position embedding.
+    """
     every = [one for setting in study.settings for one in entries(setting, found)]
-    if len({one.task for one in every}) < 2:
+    cells = {(one.variant, one.position, one.task): one for one in every}
+    if len({one.task for one in every}) < 2 or len(cells) < len(every):
         return None
     columns = list(dict.fromkeys((one.position, one.task) for one in every))
-    columns.sort(key=lambda column: (column[0] not in POSITIONS.values(), column[0]))
+    columns.sort(key=lambda column: (column[0] != NONE, column[0]))
     scores: dict[str, list[float]] = {}
     for one in every:
         scores.setdefault(one.variant, []).append(one.learned)
     variants = sorted(scores, key=lambda variant: -float(np.mean(scores[variant])))
-    cells = {(one.variant, one.position, one.task): one for one in every}
     return Drawing(
         "relations", picture(variants, columns, cells), TITLE, caption(every), table(variants, columns, cells)
     )
 
 
 def entries(setting: Setting, found: Found) -> list[Entry]:
-    """The variants of a setting of a generated task, which its rows say by what symmetry allows; none of another."""
+    """The variants of a setting of a probe, which it is where its rows say what symmetry allows."""
+    rows = setting.named("symmetry_top1")
+    rows = rows[rows["value"].notna()]
+    about: Mapping[str, Any] = rows["params"].iloc[-1] if len(rows) else {}
+    if "chance" not in about or "epoch_images" not in about:
+        return []
+    batch = (setting.recipe or {}).get("batch_size")
     curves = {one.variant: one for one in learnings(setting)}
     made = []
     for summary in found[setting.key]:
-        rows = setting.named("symmetry_top1", summary.variant)
-        rows = rows[rows["value"].notna()]
-        if not len(rows) or summary.top1.value is None:
+        if summary.top1.value is None:
             continue
-        about: Mapping[str, Any] = rows["params"].iloc[-1]
-        chance, images = about.get("chance"), about.get("epoch_images")
-        if chance is None:
-            continue
-        curve = curves.get(summary.variant)
-        first = None if curve is None else reach(curve, TARGET)
+        own = rows[rows["variant"] == summary.variant]["value"]
+        first = reach(curves[summary.variant], TARGET) if summary.variant in curves and batch else None
         updates = None
-        if first is not None and first.epochs.value is not None and setting.recipe is not None and images:
-            updates = first.epochs.value * (int(images) // int(setting.recipe["batch_size"]))
-        task = setting.key.dataset.rpartition(":")[2]
-        allowed = float(rows["value"].iloc[-1])
-        reached, seeds = first.reached if first else 0, len(summary.seeds)
+        if first is not None and first.epochs.value is not None:
+            updates = first.epochs.value * (int(about["epoch_images"]) // int(batch))  # type: ignore[arg-type]
+        task, allowed = setting.key.dataset.rpartition(":")[2], float(own.iloc[-1]) if len(own) else None
+        reached, seeds = None if first is None else first.reached, len(summary.seeds) + len(summary.failed_seeds)
         made.append(
-            Entry(
-                task,
-                position(setting),
-                summary.variant,
-                summary.top1.value,
-                float(chance),
-                allowed,
-                updates,
-                reached,
-                seeds,
-            )
-        )
+            Entry(task, position(setting), summary.variant, summary.top1.value, float(about["chance"]), allowed,
+                  updates, reached, seeds, summary.stale)
+        )  # fmt: skip
     return made
 
 
 def position(setting: Setting) -> str:
     """Which position embedding a setting has, in words."""
-    kind = (setting.recipe or {}).get("pos_embed") or "learned"
-    return POSITIONS.get(kind, f"{kind} position embedding")
+    if setting.recipe is None:
+        return "position embedding not known"
+    kind = setting.recipe.get("pos_embed") or "learned"
+    return NONE if kind == "none" else f"{kind} position embedding"
 
 
 def picture(
@@ -139,11 +141,10 @@ def picture(
                     continue
                 shade = np.array([[[*HUE, round(STRONGEST * one.learned)]]], np.uint8)
                 put(ax, shade, (left + 0.015, left + WIDE - 0.015, top - HIGH + 0.015, top - 0.015))
-                middle, lower = left + WIDE / 2, bool(one.under)
-                ax.text(middle, top - HIGH * (0.34 if lower else 0.5), f"{one.top1:.0f}", ha="center", va="center",
-                        fontsize=9)  # fmt: skip
+                middle, lower = left + WIDE / 2, bool(one.lower)
+                ax.text(middle, top - HIGH * (0.34 if lower else 0.5), one.upper, ha="center", va="center", fontsize=9)
                 if lower:
-                    ax.text(middle, top - HIGH * 0.75, one.under, ha="center", va="center", fontsize=6.6)
+                    ax.text(middle, top - HIGH * 0.75, one.lower, ha="center", va="center", fontsize=6.6)
         return svg.inline(figure, "relations", TITLE)
 
 
@@ -161,12 +162,13 @@ def table(
 
 def caption(every: Sequence[Entry]) -> str:
     seeds = sorted({one.seeds for one in every})
-    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    number = plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     chances = dict.fromkeys(f"{one.task} {tick(round(one.chance))}" for one in every)
+    old = " * is of older source." if any(one.stale for one in every) else ""
     return (
-        f"Top-1 on the test split, mean over {number} seeds, %: the more orange, the further from chance "
-        f"({', '.join(chances)}). Under it the updates until {tick(TARGET)} % of the validation split are right, mean "
-        "over the seeds that get there, in brackets how many where not all do. ≤ is the most that the symmetry of a "
-        "variant allows, with any weights. Without a second line, symmetry does not forbid the relation, and it was "
-        "not learned in this time."
+        f"Top-1 on the test split, mean over {number}, %: the more orange, the further from chance "
+        f"({', '.join(chances)}). Under it the updates after which {tick(TARGET)} % of the validation split are right, "
+        "by whole epochs, mean over the seeds that get there; in brackets how many where not all do. ≤ is the most "
+        "that the symmetry of a variant allows, whatever its weights, but for the chance of a finite test split. "
+        f"— is neither forbidden by symmetry nor learned in this time.{old}"
     )

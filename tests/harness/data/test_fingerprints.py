@@ -11,15 +11,15 @@ PINNED = {
     "digits": "e58a91bf28",
     "noise:10": "065c89775f",
     "noise:1000": "62563f4c2e",
-    "pathfinder:16": "37aac0eeea",
+    "pathfinder:16": "376538d84e",
     "probes:corner": "783675c814",
     "probes:distance": "5659f685b9",
     "probes:mirror": "0e98120823",
     "probes:same_row": "0ad109b0d8",
-    "probes:texture": "9294177199",
+    "probes:texture": "771c95accc",
     "sort_of_clevr:count": "f0c5810ce0",
-    "sort_of_clevr:furthest": "e4fad2b980",
-    "sort_of_clevr:nearest": "2ba74c2630",
+    "sort_of_clevr:furthest": "5bfd76dc2c",
+    "sort_of_clevr:nearest": "890d60d1aa",
 }
 
 

@@ -14,6 +14,7 @@ from harness.jobs.experiment import Experiment
 from harness.measure import symmetry
 from harness.presets import digits, preset
 
+SIZE = (24, 24)
 GRID = torch.arange(CELLS**2).view(CELLS, CELLS)
 CHANCE = {task: 1 / len(labels) for task, labels in PROBES.items()}
 
@@ -22,7 +23,7 @@ def bounds(variant, **given):
     """By task, in %; `kept` once, since the classes do not change what a model notices."""
     model = create(variant, size="nano", img_size=24, patch_size=4, in_chans=1, num_classes=4,
                    **{"pos_embed": "none", "seed": 0} | given)  # fmt: skip
-    kept = symmetry.unnoticed(model)
+    kept = symmetry.unnoticed(model, SIZE)
     return {task: symmetry.highest(task, kept) for task in PROBES}
 
 
@@ -53,6 +54,24 @@ def test_windows_that_are_shifted_in_one_layer():
     assert found["corner"] == pytest.approx(3 / 4)
     assert found["same_row"] == pytest.approx(1 / 2)
     assert found["mirror"] == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(("image", "patch"), [(32, 4), (20, 5)])
+def test_pictures_are_resized_as_in_training(image, patch):
+    """Cells that do not fall on patches show where they are: nothing is left that a model does not notice."""
+    model = create("sa", size="nano", img_size=image, patch_size=patch, in_chans=1, num_classes=2, pos_embed="none",
+                   seed=0)  # fmt: skip
+    kept = symmetry.unnoticed(model, (image, image))
+    assert symmetry.highest("same_row", kept) == 1
+    assert len(kept) < 40
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.05, 2.0])
+def test_a_start_far_out_hides_nothing(sigma, monkeypatch):
+    wanted = bounds("gaussian")
+    assert bounds(f"gaussian[sigma={sigma}]") == wanted
+    monkeypatch.setattr(symmetry, "DRAWS", ((1.0, 0.3),))  # planted: around the start alone
+    assert (bounds(f"gaussian[sigma={sigma}]") == wanted) == (sigma == 2.0)
 
 
 def orbits(kept):
@@ -89,7 +108,7 @@ def test_every_candidate_is_a_permutation_and_no_two_are_the_same():
 def test_what_a_model_notices_is_not_kept():
     """Planted: a weight that counts in one place alone is noticed by every permutation that moves that place."""
     model = create("sa", size="nano", img_size=24, patch_size=4, in_chans=1, num_classes=2, pos_embed="none", seed=0)
-    whole = len(symmetry.unnoticed(model))
+    whole = len(symmetry.unnoticed(model, SIZE))
     model = create("sa", size="nano", img_size=24, patch_size=4, in_chans=1, num_classes=2, pos_embed="none", seed=0)
     plain = model.patch_embed.forward
 
@@ -98,7 +117,7 @@ def test_what_a_model_notices_is_not_kept():
         return torch.cat([tokens[:, :1] * 1.001, tokens[:, 1:]], dim=1)
 
     model.patch_embed.forward = marked
-    kept = symmetry.unnoticed(model)
+    kept = symmetry.unnoticed(model, SIZE)
     assert bool((kept[:, 0] == 0).all())
     assert 0 < len(kept) < whole
 
@@ -112,6 +131,9 @@ def test_texture_is_bounded_by_the_mirroring_alone():
 
 def test_other_images_have_no_such_bound():
     study = replace(digits(), measure=("accuracy", "symmetry"))
-    with pytest.raises(ValueError, match="--measure symmetry is about generated tasks, not digits; choose probes:same"):
+    with pytest.raises(
+        ValueError,
+        match="--measure symmetry is about probes, not digits; leave symmetry out of --measure, or choose probes:",
+    ):
         plan.check_measurements(Experiment(study, data.load("digits"), torch.device("cpu")))
     assert symmetry.obstacle(data.load(preset("probes").dataset)) is None

@@ -1,11 +1,13 @@
 """Pathfinder: labels read off the pixels by connected components, discs and ink that tell nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from harness import data
@@ -13,7 +15,7 @@ from harness.data.sets.generated import balanced
 from harness.data.sets.pathfinder import STYLES, draw, fresh
 
 SIDES = list(STYLES)
-AGREE = {32: 0.94, 16: 0.99}  # of the pictures: neighbouring paths may touch in a faint pixel at 32 px
+AGREE = 0.98  # of the pictures: neighbouring paths may touch in a faint pixel
 
 
 def drawn(side, n, seed=0, labels=None):
@@ -42,7 +44,8 @@ def read(picture):
 def test_labels_are_what_the_pictures_show(side):
     images, _, labels = drawn(side, 300)
     shown = np.array([read(image[0].double().numpy()) for image in images])
-    assert np.mean(shown == labels.numpy()) > AGREE[side]
+    for label in range(2):
+        assert np.mean(shown[labels.numpy() == label] == label) > AGREE
     assert np.mean(shown == drawn(side, 300, seed=1)[2].numpy()) < 0.65  # planted: the labels of other pictures
 
 
@@ -60,10 +63,10 @@ def test_the_discs_are_the_same_whatever_the_label(side):
 def test_ink_and_pixels_do_not_tell_the_label(side):
     images, _, labels = drawn(side, 2000)
     pixels = images.flatten(1).double().numpy() / 255
-    assert abs(lift(pixels, labels.numpy())) < 4
+    assert abs(lift(pixels, labels.numpy())) < (4 if side == 32 else 10)  # a weight for each pixel tells some at 16 px
     assert abs(lift(pixels.sum(1, keepdims=True), labels.numpy())) < 4
     brighter = pixels + 0.1 * labels[:, None].numpy()  # planted
-    assert lift(brighter, labels.numpy()) > 8
+    assert lift(brighter, labels.numpy()) > 12
 
 
 def lift(features, labels):
@@ -73,6 +76,35 @@ def lift(features, labels):
         features[half:], labels[half:]
     )  # fmt: skip
     return (score - 0.5) / math.sqrt(0.25 / half)
+
+
+def nearby(images):
+    """[n, 25]: ink in twelve directions within 5 px of each disc, seen from the other one, and their distance."""
+    found = []
+    y, x = np.indices(images.shape[-2:])
+    for image in images[:, 0].double().numpy():
+        one, other = (np.array(at, float) for at in discs(image))
+        line = [np.hypot(*(other - one))]
+        for here, there in ((one, other), (other, one)):
+            dy, dx = y - here[0], x - here[1]
+            turned = np.arctan2(dy, dx) - np.arctan2(*(there - here))
+            sector = np.floor((turned % (2 * np.pi)) / (2 * np.pi) * 12).astype(int).clip(0, 11)
+            ring = (np.hypot(dy, dx) > 2.5) & (np.hypot(dy, dx) < 5)
+            line += np.bincount(sector[ring], image[ring], 12).tolist()
+        found.append(line)
+    return np.array(found)
+
+
+def test_what_lies_around_the_discs_tells_little(monkeypatch):
+    def told():
+        images, _, labels = drawn(32, 1600)
+        features, wanted = nearby(images), labels.numpy()
+        model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(features[:1000], wanted[:1000])
+        return model.score(features[1000:], wanted[1000:])
+
+    assert told() < 0.7
+    monkeypatch.setitem(STYLES, 32, replace(STYLES[32], shared=1))  # planted: a path leaves its disc in any direction
+    assert told() > 0.75
 
 
 @pytest.mark.parametrize("side", SIDES)

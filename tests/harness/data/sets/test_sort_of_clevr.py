@@ -7,7 +7,7 @@ import torch
 
 from harness import data
 from harness.data.sets.generated import balanced
-from harness.data.sets.sort_of_clevr import APART, COLOURS, HALF, QUESTIONS, SIDE, draw, fresh
+from harness.data.sets.sort_of_clevr import APART, COLOURS, HALF, QUESTIONS, SIDE, draw, fresh, scenes
 
 
 def drawn(question, n=200, seed=0):
@@ -51,11 +51,26 @@ def test_answers_are_what_the_pictures_show(question):
     assert not torch.equal(shown, wanted.roll(1))  # planted: the answers of other pictures
 
 
+def shares(squares, labels):
+    """By label, the share of squares at each of [n, 6] objects, and of each number of squares among the five others."""
+    by_label = [squares[labels == label] for label in range(2)]
+    counts = [torch.bincount(one[:, 1:].sum(1), minlength=6).double() / len(one) for one in by_label]
+    return [one.double().mean(0) for one in by_label], counts
+
+
 @pytest.mark.parametrize("question", ["nearest", "furthest"])
-def test_the_number_of_squares_does_not_tell_the_answer(question):
-    images, _, _ = drawn(question)
-    counts = {sum(one[2] for one in objects(image)) for image in images if objects(image)}
-    assert counts == {3}
+def test_neither_a_colour_nor_the_number_of_squares_tells_the_answer(question):
+    generator = torch.Generator().manual_seed(0)
+    labels = balanced(2, generator, 4000)
+    _, squares, _ = scenes(question, generator, labels)
+    noise = math.sqrt(2 * 0.25 / 2000)
+    (one, other), (counts, others) = shares(squares, labels)
+    assert float((one - other).abs().max()) < 5 * noise
+    assert float((counts - others).abs().max()) < 5 * noise
+    assert set(counts.nonzero().flatten().tolist()) == {2, 3}
+    squares[::3, 0] = ~labels[::3].bool()  # planted: the red one has the other shape than the answer more often
+    (one, other), _ = shares(squares, labels)
+    assert float((one - other).abs().max()) > 5 * noise
 
 
 def test_the_count_is_of_either_shape():

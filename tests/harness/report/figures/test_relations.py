@@ -5,6 +5,7 @@ import pytest
 from harness.report.analysis.summary import summaries
 from harness.report.figures import relations
 from harness.report.pages.page import picture
+from harness.report.text.formatting import grouped
 from tests.support import rows as made
 
 TASKS = {"corner": 25.0, "mirror": 50.0}  # chance
@@ -79,9 +80,27 @@ def test_each_position_embedding_has_its_columns(tmp_path):
     assert drawing.svg.index("no position embedding") < drawing.svg.index("learned position embedding")
 
 
+def entry(**given):
+    return relations.Entry(**{"task": "corner", "position": "", "variant": "sa", "top1": 60.0, "chance": 25.0,
+                              "allowed": 100.0, "updates": None, "reached": 0, "seeds": 3} | given)  # fmt: skip
+
+
+SECOND = {  # what stands under the number
+    "—": {}, "": {"reached": None}, "≤ 84": {"allowed": 100 * 5 / 6},
+    f"{grouped(1280, 0)}": {"updates": 1280.0, "reached": 3}, f"{grouped(1280, 0)} (2/3)": {"updates": 1280.0,
+    "reached": 2}, "128, ≤ 50": {"allowed": 50.0, "updates": 128.0, "reached": 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SECOND)
+def test_the_second_line_says_how_fast_or_why_not(words):
+    assert entry(**SECOND[words]).lower == words
+    assert (entry().upper, entry(stale=True).upper) == ("60", "60*")
+
+
 def test_shades_go_from_chance_to_all():
     def one(top1):
-        return relations.Entry("corner", "", "sa", top1, 25.0, 100.0, None, 0, 3).learned
+        return entry(top1=top1).learned
 
     assert [one(25), one(62.5), one(100)] == [0, 0.5, 1]
     assert one(20) == 0
@@ -95,10 +114,23 @@ def test_the_picture_leads_a_page_of_generated_tasks_alone(tmp_path):
     assert relations.draw(*drawn(tmp_path / "two", without)) is None
 
 
-def test_rows_that_say_no_chance_are_left_out(tmp_path):
-    bare = rows()
-    for one in bare:
-        if (one["variant"], one["metric"]) == ("sa", "symmetry_top1"):
-            one["params"] = None
+def test_a_variant_without_a_bound_stays_in_the_picture(tmp_path):
+    bare = [one for one in rows() if (one["variant"], one["metric"]) != ("sa", "symmetry_top1")]
     table = cells(relations.draw(*drawn(tmp_path, bare)).table)
-    assert {variant for variant, _ in table} == {"psa", "swin"}
+    assert {variant for variant, _ in table} == {"psa", "swin", "sa"}
+    assert table["sa", "corner"]["allowed"] is None
+
+
+def test_two_settings_of_one_task_and_position_have_no_picture(tmp_path):
+    twice = rows() + [one | {"recipe_hash": f"again-{one['recipe_hash']}"} for one in rows()]
+    recipes = {f"{again}{task}-none": recipe(task, "none") | {"lr": rate}
+               for task in TASKS for again, rate in (("", 0.1), ("again-", 0.2))}  # fmt: skip
+    study = made.take(tmp_path, twice, recipes)
+    assert relations.draw(study, {setting.key: summaries(setting) for setting in study.settings}) is None
+
+
+def test_without_a_recipe_the_position_is_not_known(tmp_path):
+    study = made.take(tmp_path, rows())
+    drawing = relations.draw(study, {setting.key: summaries(setting) for setting in study.settings})
+    assert {one["position"] for one in drawing.table} == {"position embedding not known"}
+    assert {one["updates_to_90"] for one in drawing.table} == {None}
