@@ -22,12 +22,11 @@ DIGEST = re.compile(r" \([0-9a-f]{10}\)$")
 
 @dataclass(frozen=True)
 class Arm:
-    """One value of a factor: how it is called, and the variant's numbers with it. usual: a recipe need not name it."""
+    """One value of a factor: how it is called, and the variant's numbers with it."""
 
     label: str
     summary: Summary
     baseline: Mapping[str, float]  # the baseline's top-1 by seed, %
-    usual: bool = False
 
     @property
     def differences(self) -> dict[str, float]:
@@ -49,7 +48,7 @@ class Recipes:
     """Settings that differ in their recipe alone: what they have in common, in words, and their factors."""
 
     name: str
-    baseline: str
+    members: list[Setting]
     factors: list[Factor]
 
 
@@ -82,7 +81,7 @@ def of_recipes(settings: Sequence[Setting], found: Found) -> list[Recipes]:
         for variant in dict.fromkeys(v for setting in members for v in setting.variants):
             factors += _of_variant(variant, members, found)
         if factors:
-            together.append(Recipes(name, members[0].baseline, factors))
+            together.append(Recipes(name, members, factors))
     return together
 
 
@@ -104,11 +103,11 @@ def _of_variant(variant: str, members: Sequence[Setting], found: Found) -> list[
                 by_rest.setdefault(rest, []).append(number)
         for these in by_rest.values():
             if len(these) > 1:
-                values = {number: (recipes[number] or {}).get(entry) for number in these}
-                words = told_apart({number: value_words(value, entry) for number, value in values.items()})
+                words = told_apart({k: value_words((recipes[k] or {}).get(entry), entry) for k in these})
                 ordered = sorted(these, key=lambda number: by_number(words[number]))
-                own = [replace(arms[k], label=words[k], usual=values[k] is None) for k in ordered]
-                factors.append(Factor(f"{variant}: {called(entry)}", own))
+                factors.append(
+                    Factor(f"{variant}: {called(entry)}", [replace(arms[k], label=words[k]) for k in ordered])
+                )
                 placed.update(these)
     others = [arm for number, arm in enumerate(arms) if number not in placed]
     if others and len(arms) > 1:

@@ -1,35 +1,47 @@
-"""Whether what a variant gains depends on the recipe: differences of its paired differences to the baseline, by seed.
+"""Whether what a variant gains depends on the recipe: its paired gain with one recipe minus that with another, by seed.
 
-A gain in one recipe beside a gain in another is a contrast of four means, each pair of them with the same seed. All of
-those of a page's part are one family of intervals that hold together, and exploratory.
+A gain is top-1 minus the baseline's, of the same seed and recipe. One recipe of a page's part is the reference, the
+same for all variants: the one at its defaults. The changes of a part are one family, whose intervals hold together, and
+exploratory. Each is judged by its own spread, since spreads differ from recipe to recipe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 
-from harness.report.analysis.ablation import Arm, Factor, Recipes
-from harness.report.text.formatting import interval, points
+from harness.report.analysis.ablation import told_apart
+from harness.report.analysis.summary import Found, Summary
+from harness.report.study.primary import main_variants
+from harness.report.study.recipes import COLUMNS, differing
+from harness.report.study.study import Setting
+from harness.report.text.formatting import interval, points, significant
 from harness.results.family import Rule, contrasts
-from harness.results.stats import BETTER, FEWEST_SEEDS, WORSE, Difference
+from harness.results.stats import BETTER, FEWEST_SEEDS, WORSE, Difference, detectable
 
-WORDS = {BETTER: "gains more", WORSE: "gains less"}
+WORDS = {BETTER: "suggests a larger gain", WORSE: "suggests a smaller gain"}
 OPEN = "undetermined"
 
 
 @dataclass(frozen=True)
 class Change:
-    """What the gain of a variant is with `label`, minus what it is with `usual`, in points."""
+    """A variant's gain with a recipe, and with the reference, on the seeds that both have; points."""
 
     variant: str
-    label: str
-    usual: str
+    recipe: str
+    gain: float
+    reference: float
     difference: Difference
 
     @property
     def words(self) -> str:
         return WORDS.get(self.difference.verdict, OPEN)
+
+    @property
+    def gains(self) -> tuple[str, str]:
+        """With the reference, and with the recipe."""
+        return points(self.reference), points(self.gain)
 
     @property
     def points(self) -> str:
@@ -41,65 +53,89 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Order:
-    """With one value of a factor: the variants from the most accurate on, each with its mean gain, points."""
-
-    label: str
-    gains: list[tuple[str, float]]
-
-    @property
-    def words(self) -> str:
-        return ", ".join(f"{variant} {points(gain)}" for variant, gain in self.gains)
-
-
-@dataclass(frozen=True)
 class Changes:
-    """Of settings that differ in their recipe alone. `family` is the number of intervals that hold together."""
+    """The changes of settings that differ in their recipe alone, and the words about them.
 
+    compared: the number of intervals that hold together, with those that are left out since all seeds are equal.
+    baseline: its mean top-1 with each recipe, %, the reference first.
+    """
+
+    reference: str
     changes: list[Change]
-    orders: list[Order]
+    compared: int
+    baseline: list[tuple[str, str]]
+    notes: list[str]
 
     @property
-    def family(self) -> int:
-        return len(self.changes)
-
-    @property
-    def decided(self) -> int:
+    def apart(self) -> int:
         return sum(one.words != OPEN for one in self.changes)
 
-
-def changes(recipes: Recipes) -> Changes | None:
-    """Each arm beside the usual one of its factor; None where no two arms share enough seeds."""
-    pairs = {}
-    for factor in recipes.factors:
-        usual = usual_of(factor)
-        for arm in factor.arms:
-            shared = [seed for seed in arm.differences if seed in usual.differences]
-            if arm is not usual and len(shared) >= FEWEST_SEEDS:
-                name = (arm.summary.variant, arm.label, usual.label)
-                pairs[name] = {seed: arm.differences[seed] - usual.differences[seed] for seed in shared}
-    found = contrasts(pairs, Rule(len(pairs)))
-    kept = [Change(*name, difference) for name, difference in found.items() if difference.estimate.low is not None]
-    return Changes(kept, orders(recipes)) if kept else None
+    @property
+    def visible(self) -> str:
+        """The median change that such rows would show in 80 % of cases, points."""
+        found = [known for one in self.changes if (known := detectable(one.difference)) is not None]
+        return significant(median(found), 2) if found else ""
 
 
-def usual_of(factor: Factor) -> Arm:
-    """The arm that the others are compared with: the one that the recipe does not name, else that of most seeds."""
-    return max(factor.arms, key=lambda arm: (arm.usual, len(arm.differences)))
+def changes(members: Sequence[Setting], found: Found) -> Changes | None:
+    """Of settings that differ in their recipe alone; None where no variant has enough seeds with two recipes."""
+    reference = reference_of(members)
+    names = told_apart({number: one.key.recipe or "recipe as kept" for number, one in enumerate(members)})
+    labels = {one.key: names[number] for number, one in enumerate(members)}
+    known = gains(reference, found[reference.key])
+    pairs, means = {}, {}
+    for setting in members:
+        for variant, mine in gains(setting, found[setting.key]).items():
+            shared = [seed for seed in mine if seed in known.get(variant, {})]
+            if setting is not reference and len(shared) >= FEWEST_SEEDS:
+                name = (variant, labels[setting.key])
+                pairs[name] = {seed: mine[seed] - known[variant][seed] for seed in shared}
+                means[name] = (fmean(mine[seed] for seed in shared), fmean(known[variant][seed] for seed in shared))
+    rule = Rule(len(pairs))
+    judged = {name: contrasts({name: pair}, rule)[name] for name, pair in pairs.items()}
+    kept = [Change(*name, *means[name], one) for name, one in judged.items() if one.estimate.low is not None]
+    if not kept:
+        return None
+    ordered = [reference, *(one for one in members if one is not reference)]
+    levels = [(labels[one.key], level) for one in ordered if (level := baseline_level(found[one.key]))]
+    return Changes(labels[reference.key], kept, len(pairs), levels, notes(members))
 
 
-def orders(recipes: Recipes) -> list[Order]:
-    """By value of a factor that at least two variants have, the usual one first."""
-    by_label: dict[str, list[tuple[str, float]]] = {}
-    for factor in sorted_first(recipes.factors):
-        usual = usual_of(factor)
-        for arm in [usual, *(one for one in factor.arms if one is not usual)]:
-            if arm.summary.difference is not None:
-                gain = (arm.summary.variant, arm.summary.difference.estimate.center)
-                by_label.setdefault(arm.label, [(recipes.baseline, 0.0)]).append(gain)
-    return [Order(label, sorted(gains, key=lambda one: -one[1])) for label, gains in by_label.items() if len(gains) > 2]
+def reference_of(members: Sequence[Setting]) -> Setting:
+    """The recipe that names the fewest of the entries in which they differ, then the one with the most variants."""
+    recipes = [one.recipe or {} for one in members]
+    entries = differing(recipes, COLUMNS)
+
+    def rank(setting: Setting) -> tuple[int, int, int]:
+        named = sum((setting.recipe or {}).get(entry) is not None for entry in entries)
+        return -named, len(main_variants(setting)), max(map(len, setting.top1.values()), default=0)
+
+    return max(members, key=rank)
 
 
-def sorted_first(factors: Sequence[Factor]) -> list[Factor]:
-    """Those with the most arms first, so that all values are met in one order."""
-    return sorted(factors, key=lambda factor: -len(factor.arms))
+def gains(setting: Setting, found: Sequence[Summary]) -> dict[str, dict[str, float]]:
+    """Points over the baseline by main variant, then seed; of variants that are one model the first."""
+    base = setting.top1.get(setting.baseline, {})
+    own: dict[str, dict[str, float]] = {}
+    main = main_variants(setting)
+    for summary in found:
+        if summary.variant in main and not any(one in own or one == setting.baseline for one in summary.same_as):
+            own[summary.variant] = {seed: value - base[seed] for seed, value in summary.seeds.items() if seed in base}
+    return own
+
+
+def baseline_level(found: Sequence[Summary]) -> str:
+    """The baseline's mean top-1, %; "" where it has none."""
+    values = [one.top1.value for one in found if one.is_baseline]
+    return f"{values[0]:.1f}" if values and values[0] is not None else ""
+
+
+def notes(members: Sequence[Setting]) -> list[str]:
+    """What else differs with the recipe, or does not."""
+    lessons = [str((one.recipe or {}).get("lessons") or "") for one in members]
+    said = []
+    if any(one.startswith("token labels") for one in lessons):
+        said.append("With token labels the model has a head on its patches, too, which counts at the test.")
+    if any(lessons):
+        said.append("There is one teacher of each kind: other seeds are other students alone.")
+    return said

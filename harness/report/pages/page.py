@@ -34,7 +34,8 @@ def page(study: Study) -> str:
     places = {setting.key: number for number, setting in enumerate(study.settings, start=1)}
     overviews = [overview(group, look, number) for number, group in enumerate(together, start=1)]
     ablations = [
-        across(one, look, number) for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
+        across(one, found, look, number)
+        for number, one in enumerate(ablation.of_recipes(study.settings, found), start=1)
     ]
     findings = claims(study.settings, found)
     known = published.read()

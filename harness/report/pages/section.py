@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.report import figures
 from harness.report.analysis import ablation, crossover, interaction, learning
 from harness.report.analysis import low_data as fractions
-from harness.report.analysis.summary import Summary
+from harness.report.analysis.summary import Found, Summary
 from harness.report.analysis.timing import Condition, Elsewhere, chosen, elsewhere
 from harness.report.figures import forest_plot, low_data
 from harness.report.figures.context import Context
@@ -94,9 +94,9 @@ class Across:
     level: str
 
 
-def across(one: ablation.Recipes, look: dict[str, Look], number: int) -> Across:
-    drawing = forest_plot.draw_factors(one.factors, look, one.baseline, f"r{number}-ablation")
-    changes = interaction.changes(one)
+def across(one: ablation.Recipes, found: Found, look: dict[str, Look], number: int) -> Across:
+    drawing = forest_plot.draw_factors(one.factors, look, one.members[0].baseline, f"r{number}-ablation")
+    changes = interaction.changes(one.members, found)
     level = confidence(changes.changes[0].difference.estimate.confidence) if changes else ""
     return Across(f"recipes-{number}", one.name, [drawing] if drawing else [], changes, level)
 

@@ -1,12 +1,10 @@
 """Whether gains depend on the recipe: differences of paired differences, against numpy and scipy."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from harness.report.analysis import ablation, interaction
+from harness.report.analysis import interaction
 from harness.report.analysis.summary import summaries
 from harness.report.pages.page import page
 from tests.support import rows as made
@@ -32,44 +30,85 @@ def rows(seeds=SEEDS):
     return found
 
 
-def recipes(tmp_path, found, lessons=LESSONS):
-    study = made.take(tmp_path, found, {name: made.RECIPE | own for name, own in lessons.items()})
-    return ablation.of_recipes(study.settings, {setting.key: summaries(setting) for setting in study.settings})
-
-
 def changes(tmp_path, found, lessons=LESSONS):
-    (one,) = recipes(tmp_path, found, lessons)
-    return interaction.changes(one)
+    study = made.take(tmp_path, found, {name: made.RECIPE | own for name, own in lessons.items()})
+    return interaction.changes(study.settings, {setting.key: summaries(setting) for setting in study.settings})
+
+
+def expected(variant, seeds=SEEDS, others=SEEDS, compared=2):
+    """Mean and half-width of the change by numpy and scipy: tokens' gains at `seeds`, the plain ones at `others`."""
+    apart = np.array(TOP1["tokens"][variant])[[*seeds]] - np.array(TOP1["plain"][variant])[[*others]]
+    half = stats.t.ppf(1 - 0.05 / 2 / compared, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart))
+    return apart.mean(), half
+
+
+def told(one):
+    low, high = one.difference.estimate.low, one.difference.estimate.high
+    return one.difference.estimate.center, (high - low) / 2
 
 
 def test_a_change_is_the_difference_of_paired_gains(tmp_path):
     found = changes(tmp_path, rows())
-    assert found.family == 2
     by_variant = {one.variant: one for one in found.changes}
+    assert (found.compared, found.reference) == (2, "learning from labels alone")
     for variant, one in by_variant.items():
-        apart = np.subtract(TOP1["tokens"][variant], TOP1["plain"][variant])
-        assert one.difference.estimate.center == pytest.approx(apart.mean())
-        half = stats.t.ppf(1 - 0.05 / 2 / 2, 4) * apart.std(ddof=1) / np.sqrt(5)  # two intervals hold together
-        assert one.difference.estimate.high - one.difference.estimate.center == pytest.approx(half)
-        assert (one.label, one.usual) == ("token labels by net", "labels alone")
-    assert (by_variant["sp_sa"].words, by_variant["psa"].words) == ("gains more", "undetermined")
-    assert found.decided == 1
+        assert told(one) == pytest.approx(expected(variant))
+        assert one.recipe == "learning from token labels by net"
+        assert one.reference == pytest.approx(np.mean(TOP1["plain"][variant]))
+        assert one.gain == pytest.approx(np.mean(TOP1["tokens"][variant]))
+    assert (by_variant["sp_sa"].words, by_variant["psa"].words) == ("suggests a larger gain", "undetermined")
+    assert found.apart == 1
+    assert [name for name, _ in found.baseline] == ["learning from labels alone", "learning from token labels by net"]
 
 
-def test_means_that_are_not_paired_would_say_nothing(tmp_path):
-    """Planted: another seed's gain. The spread of the seeds hides the change."""
-    apart = np.subtract(TOP1["tokens"]["sp_sa"], np.roll(TOP1["plain"]["sp_sa"], 1))
-    (one,) = (one for one in changes(tmp_path, rows()).changes if one.variant == "sp_sa")
-    half = stats.t.ppf(1 - 0.05 / 2 / 2, 4) * apart.std(ddof=1) / np.sqrt(5)
-    assert one.difference.estimate.high - one.difference.estimate.center < 0.7 * half
+def test_seeds_are_paired_by_name_not_by_place(tmp_path):
+    """The reference has seeds 0 to 3, the other recipe 1 to 4: three in common."""
+    some = [one for one in rows() if one["seed"] != (4 if one["recipe_hash"] == "plain" else 0)]
+    (one,) = (one for one in changes(tmp_path, some).changes if one.variant == "sp_sa")
+    assert one.difference.estimate.n == 3
+    assert told(one) == pytest.approx(expected("sp_sa", (1, 2, 3), (1, 2, 3)))
+    assert told(one) != pytest.approx(expected("sp_sa", (1, 2, 3), (0, 1, 2)))  # planted: by place
 
 
-def test_the_order_of_the_variants_is_told_for_each_recipe(tmp_path):
-    orders = changes(tmp_path, rows()).orders
-    assert [(one.label, [name for name, _ in one.gains]) for one in orders] == [
-        ("labels alone", ["psa", "sp_sa", "sa"]), ("token labels by net", ["sp_sa", "psa", "sa"])
-    ]  # fmt: skip
-    assert orders[0].words == "psa +4.12, sp_sa +1.40, sa 0.00"
+def test_a_gain_that_falls_is_a_smaller_one(tmp_path):
+    turned = {"tokens": {}, "plain": LESSONS["tokens"]}
+    found = changes(tmp_path, rows(), turned)
+    assert {one.variant: one.words for one in found.changes}["sp_sa"] == "suggests a smaller gain"
+
+
+@pytest.mark.parametrize("lesson", ["hard distillation by net (0123456789)", "token labels by net (0123456789)"])
+def test_the_reference_is_the_recipe_that_names_nothing(tmp_path, lesson):
+    """Whatever its place in the alphabet."""
+    assert (
+        changes(tmp_path, rows(), {"plain": {}, "tokens": {"lessons": lesson}}).reference
+        == "learning from labels alone"
+    )
+    assert (
+        changes(tmp_path / "b", rows(), {"tokens": {}, "plain": {"lessons": lesson}}).reference
+        == "learning from labels alone"
+    )
+
+
+def test_three_recipes_are_one_family_with_one_reference(tmp_path):
+    third = [
+        one | {"recipe_hash": "soft", "cell": f"soft{one['cell']}"} for one in rows() if one["recipe_hash"] == "tokens"
+    ]
+    lessons = LESSONS | {"soft": {"lessons": "soft distillation by net (0123456789)"}}
+    found = changes(tmp_path, rows() + third, lessons)
+    assert found.compared == 4
+    assert {(one.variant, one.recipe) for one in found.changes} == {
+        (variant, recipe) for variant in ("sp_sa", "psa")
+        for recipe in ("learning from token labels by net", "learning from soft distillation by net")
+    }  # fmt: skip
+    assert told(found.changes[0]) == pytest.approx(expected(found.changes[0].variant, compared=4))
+
+
+def test_what_has_no_spread_counts_and_is_not_shown(tmp_path):
+    flat = [one | {"value": one["value"] - TOP1[one["recipe_hash"]]["psa"][one["seed"]] + 4} if one["variant"] == "psa"
+            else one for one in rows()]  # fmt: skip
+    found = changes(tmp_path, flat)
+    assert (found.compared, [one.variant for one in found.changes]) == (2, ["sp_sa"])
+    assert told(found.changes[0]) == pytest.approx(expected("sp_sa"))  # at the level of two
 
 
 def test_two_seeds_in_common_are_too_few(tmp_path):
@@ -77,26 +116,18 @@ def test_two_seeds_in_common_are_too_few(tmp_path):
     assert changes(tmp_path, few) is None
 
 
-def test_the_usual_value_is_the_one_that_no_recipe_names(tmp_path):
-    (one,) = recipes(tmp_path, rows())
-    assert {interaction.usual_of(factor).label for factor in one.factors} == {"labels alone"}
-    named = replace(one.factors[0], arms=[replace(arm, usual=False) for arm in one.factors[0].arms])
-    longer = [replace(named.arms[0], baseline={}), named.arms[1]]
-    assert interaction.usual_of(replace(named, arms=longer)) is longer[1]  # none: the one with the most seeds
+def test_digests_stay_where_they_tell_recipes_apart(tmp_path):
+    two = {"plain": {"lessons": "token labels by net (aaaaaaaaaa)"},
+           "tokens": {"lessons": "token labels by net (bbbbbbbbbb)"}}  # fmt: skip
+    found = changes(tmp_path, rows(), two)
+    assert {found.reference, found.changes[0].recipe} == {f"learning from {one['lessons']}" for one in two.values()}
 
 
-def test_digests_stay_where_they_tell_arms_apart(tmp_path):
-    two = {
-        "plain": {"lessons": "token labels by net (aaaaaaaaaa)"},
-        "tokens": {"lessons": "token labels by net (bbbbbbbbbb)"},
-    }
-    assert {one.label for one in changes(tmp_path, rows(), two).changes} == {"token labels by net (bbbbbbbbbb)"}
-
-
-def test_the_page_shows_changes_and_orders(tmp_path):
+def test_the_page_says_what_is_compared(tmp_path):
     study = made.take(tmp_path, rows(), {name: made.RECIPE | own for name, own in LESSONS.items()})
     with sketched():
         text = Page(page(study)).text
     assert "Does what a variant gains depend on the recipe?" in text
-    assert "1 of 2 gains do" in text
-    assert "psa +4.12, sp_sa +1.40, sa 0.00" in text
+    assert "Of 2 changes 1 differ from 0." in text
+    assert "a head on its patches" in text
+    assert "suggests a larger gain" in text
