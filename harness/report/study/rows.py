@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -33,10 +34,10 @@ def text(cell: Any) -> str:
     return str(cell)
 
 
-def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+def tidy(frame: pd.DataFrame, recipes: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
     """The rows in order of time, with text columns, `stale` and `part`: the params that tell a metric's numbers apart.
 
-    `round` is the cell of what is comparable within its rounds alone.
+    `round` is the cell of what is comparable within its rounds alone. recipes: by the hash that rows have.
     """
     rows = frame.copy()
     rows.attrs = {}  # which pandas copies deeply into every slice
@@ -50,7 +51,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     rows["samples"] = [cell if isinstance(cell, list | tuple) else [] for cell in frame["samples"]]
     rows = rows.sort_values("when", kind="stable").reset_index(drop=True)
     rows["part"] = [part(metric, params) for metric, params in zip(rows["metric"], rows["params"], strict=True)]
-    rows["stale"] = stale(rows)
+    executed = {name: executes(recipe) for name, recipe in (recipes or {}).items()}
+    rows["stale"] = stale(rows, pd.Series([executed.get(one, "") for one in rows["recipe_hash"]], rows.index, object))
     rows["round"] = rows["cell"].where(rows["metric"].isin(TIMED), "")
     return rows
 
@@ -61,24 +63,31 @@ def part(metric: str, params: dict[str, Any]) -> str:
     return json.dumps(known) if known else ""
 
 
-def stale(rows: pd.DataFrame) -> pd.Series:
+def executes(recipe: Mapping[str, Any]) -> str:
+    """What the trainings of a recipe execute besides: what teaches them, what reads weights that they start from."""
+    taught = bool(recipe.get("token_labels") or recipe.get("teacher"))
+    return f"{'taught' * taught} {'started' * bool(recipe.get('init_from'))}".strip()
+
+
+def stale(rows: pd.DataFrame, executed: pd.Series) -> pd.Series:
     """Whether a row is of other source than the newest that its source hash can be compared with.
 
-    "KIND+VARIANT+WEIGHTS": KIND is compared with the newest row of the same kind of cell on the same dataset, VARIANT
-    with that of the same variant, and WEIGHTS, which not all have, with the KIND of the newest training on the dataset.
-    A hash of one part, or without a kind, hashes the whole source, and is compared with the newest row.
+    "KIND+VARIANT+WEIGHTS": KIND is compared with the newest row of the same kind of cell on the same dataset, whose
+    recipe executes the same (`executed`, row by row), VARIANT with that of the same variant, and WEIGHTS, which not all
+    have, with the KIND of the newest such training on the dataset. A hash of one part, or without a kind, hashes the
+    whole source, and is compared with the newest row.
     """
     found = rows["source_hash"] != rows["source_hash"].iloc[-1]
     parts = pd.DataFrame([[*made.split("+"), "", ""][:3] for made in rows["source_hash"]], index=rows.index)
     parted = (parts[1] != "") & (rows["kind"] != "")
     if not parted.any():
         return found
-    mine, parts = rows[parted], parts[parted]
+    mine, parts, images = rows[parted], parts[parted], (rows["dataset"] + " " + executed)[parted]
     spec = pd.Series([p.get("spec", v) for p, v in zip(mine["params"], mine["variant"], strict=True)], mine.index)
-    of_kind = parts[0] != parts[0].groupby([mine["kind"], mine["dataset"]]).transform("last")
+    of_kind = parts[0] != parts[0].groupby([mine["kind"], images]).transform("last")
     of_variant = parts[1] != parts[1].groupby(spec).transform("last")
-    trained = parts[0][mine["kind"] == "training"].groupby(mine["dataset"]).last()
-    weights = mine["dataset"].map(trained)
+    trained = parts[0][mine["kind"] == "training"].groupby(images).last()
+    weights = images.map(trained)
     of_weights = (parts[2] != "") & weights.notna() & (parts[2] != weights)
     found[parted] = of_kind | of_variant | of_weights
     return found

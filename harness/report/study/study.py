@@ -198,7 +198,7 @@ def study(
 ) -> Study:
     """The study that the rows of `harness.results.store.load` and the recipes, answers and maps beside them make up."""
     known = {name: in_full(recipe) for name, recipe in recipes.items() if isinstance(recipe, dict)}
-    rows = tidy(frame)
+    rows = tidy(frame, known)
     told = {entry for entry, column in COLUMNS.items() if (rows[column] != "").all()}
     rows["recipe"] = rows["recipe_hash"].map(labels(rows, known, told))
     untrained = ~rows["metric"].isin(TRAINED) & (rows["seed"] == "")

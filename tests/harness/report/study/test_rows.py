@@ -54,6 +54,18 @@ def test_what_is_stale(tmp_path, case):
     assert tidied(tmp_path, rows)["stale"].tolist() == expected
 
 
+def test_what_recipes_execute_besides_is_compared_among_their_own(tmp_path):
+    rows = [row("t1+sa1", recipe_hash="plain"), row("d1+sa1", recipe_hash="hard"), row("d1+sa1", recipe_hash="tokens"),
+            row("m1+sa1+t1", "maps", recipe_hash="plain"), row("m1+sa1+d1", "maps", recipe_hash="hard"),
+            row("d2+sa1", recipe_hash="soft")]  # fmt: skip
+    stored = tidied(tmp_path, rows)
+    assert stored["stale"].tolist() == [True, True, True, True, True, False]  # without recipes all are one kind
+    recipes = {"plain": {}, "hard": {"teacher": "net"}, "soft": {"teacher": "net"}, "tokens": {"token_labels": "net"}}
+    assert tidy(store.load(tmp_path), recipes)["stale"].tolist() == [False, True, True, False, True, False]
+    started = {"plain": {"init_from": "weights"}, "hard": {}, "tokens": {}, "soft": {}}
+    assert tidy(store.load(tmp_path), started)["stale"].tolist()[0] is False
+
+
 def corrupted(value, corruption, severity, **columns):
     params = {"corruption": corruption, "severity": severity}
     return made.row("sa", "corrupted_top1", value, seed=0, test_px=8, **({"params": params} | columns))
