@@ -1,7 +1,7 @@
 """The figures, one a file: `draw` makes the drawing, None or [] where there is nothing to draw; `caption` explains it.
 
-FIGURES names the files of a setting's figures. Those of several settings together (low_data, relations), of one variant's
-masks (binarized) and of costs are drawn where their page asks for them.
+FIGURES names the files of a setting's figures. Those of several settings (low_data, relations), of one variant's masks
+(binarized) and of costs are drawn where their page asks for them.
 """
 
 from __future__ import annotations
