@@ -18,8 +18,6 @@ PINNED = {
     "probes:same_row": "0ad109b0d8",
     "probes:texture": "771c95accc",
     "sort_of_clevr:count": "f0c5810ce0",
-    "sort_of_clevr:furthest": "5bfd76dc2c",
-    "sort_of_clevr:nearest": "890d60d1aa",
 }
 
 

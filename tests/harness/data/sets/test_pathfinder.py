@@ -61,7 +61,7 @@ def test_the_discs_are_the_same_whatever_the_label(side):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_ink_and_pixels_do_not_tell_the_label(side):
-    images, _, labels = drawn(side, 2000)
+    images, _, labels = drawn(side, 1200)
     pixels = images.flatten(1).double().numpy() / 255
     assert abs(lift(pixels, labels.numpy())) < (4 if side == 32 else 10)  # a weight for each pixel tells some at 16 px
     assert abs(lift(pixels.sum(1, keepdims=True), labels.numpy())) < 4
@@ -97,10 +97,10 @@ def nearby(images):
 
 def test_what_lies_around_the_discs_tells_little(monkeypatch):
     def told():
-        images, _, labels = drawn(32, 1600)
+        images, _, labels = drawn(32, 1200)
         features, wanted = nearby(images), labels.numpy()
-        model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(features[:1000], wanted[:1000])
-        return model.score(features[1000:], wanted[1000:])
+        model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(features[:800], wanted[:800])
+        return model.score(features[800:], wanted[800:])
 
     assert told() < 0.7
     monkeypatch.setitem(STYLES, 32, replace(STYLES[32], shared=1))  # planted: a path leaves its disc in any direction
