@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.backbone.sizes import SIZES
+from harness.report.analysis.quantity import InPoints
 from harness.report.analysis.summary import Found, Summary
 from harness.report.analysis.transfer import curves
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting, alike
-from harness.report.text.formatting import confidence, interval, points
+from harness.report.text.formatting import confidence
 from harness.results import stats
 from harness.results.stats import FEWEST_SEEDS, Difference, paired_difference
 
@@ -43,21 +44,13 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Tested(InPoints):
     """A finding and what the rows say of it: the difference in points, and the verdict."""
 
     words: str
     arms: str
     difference: Difference
     verdict: str
-
-    @property
-    def points(self) -> str:
-        return points(self.difference.estimate.center)
-
-    @property
-    def ends(self) -> str:
-        return interval(self.difference.estimate.low, self.difference.estimate.high, points)
 
 
 @dataclass(frozen=True)

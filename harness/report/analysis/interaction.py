@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from harness.report.analysis.ablation import told_apart
+from harness.report.analysis.quantity import InPoints
 from harness.report.analysis.summary import Found, Summary
 from harness.report.study.primary import main_variants
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
-from harness.report.text.formatting import interval, points, significant
+from harness.report.text.formatting import confidence, points, significant
 from harness.results.family import Rule, contrasts
 from harness.results.stats import BETTER, FEWEST_SEEDS, WORSE, Difference, detectable
 
@@ -25,7 +26,7 @@ OPEN = "undetermined"
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(InPoints):
     """A variant's gain with a recipe, and with the reference, on the seeds that both have; points."""
 
     variant: str
@@ -43,14 +44,6 @@ class Change:
         """With the reference, and with the recipe."""
         return points(self.reference), points(self.gain)
 
-    @property
-    def points(self) -> str:
-        return points(self.difference.estimate.center)
-
-    @property
-    def ends(self) -> str:
-        return interval(self.difference.estimate.low, self.difference.estimate.high, points)
-
 
 @dataclass(frozen=True)
 class Changes:
@@ -65,6 +58,11 @@ class Changes:
     compared: int
     baseline: list[tuple[str, str]]
     notes: list[str]
+
+    @property
+    def level(self) -> str:
+        """Each interval's, such that all hold together."""
+        return confidence(self.changes[0].difference.estimate.confidence)
 
     @property
     def apart(self) -> int:

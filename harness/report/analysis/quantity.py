@@ -8,9 +8,23 @@ from functools import lru_cache
 
 import pandas as pd
 
-from harness.report.text.formatting import tick
+from harness.report.text.formatting import interval, points, tick
 from harness.results.metrics import METRICS
-from harness.results.stats import FEWEST_SEEDS, UNBOUNDED, Estimate, mean_interval, median_interval
+from harness.results.stats import FEWEST_SEEDS, UNBOUNDED, Difference, Estimate, mean_interval, median_interval
+
+
+class InPoints:
+    """What has a difference of accuracies, in the words of a table."""
+
+    difference: Difference
+
+    @property
+    def points(self) -> str:
+        return points(self.difference.estimate.center)
+
+    @property
+    def ends(self) -> str:
+        return interval(self.difference.estimate.low, self.difference.estimate.high, points)
 
 
 class Untried(str):

@@ -23,7 +23,7 @@ from harness.report.tables import reached, tuning
 from harness.report.tables.main import Table, level, measured, table
 from harness.report.tables.means import Means, means
 from harness.report.text import pairs, plan, verdict
-from harness.report.text.formatting import confidence, plural
+from harness.report.text.formatting import plural
 
 KINDS = {"": "inference", "train_": "training", "latency_": "the latency of a single image"}
 
@@ -91,14 +91,12 @@ class Across:
     name: str
     drawings: list[Drawing]
     changes: interaction.Changes | None
-    level: str
 
 
 def across(one: ablation.Recipes, found: Found, look: dict[str, Look], number: int) -> Across:
     drawing = forest_plot.draw_factors(one.factors, look, one.members[0].baseline, f"r{number}-ablation")
     changes = interaction.changes(one.members, found)
-    level = confidence(changes.changes[0].difference.estimate.confidence) if changes else ""
-    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [], changes, level)
+    return Across(f"recipes-{number}", one.name, [drawing] if drawing else [], changes)
 
 
 def overview(group: fractions.Group, look: dict[str, Look], number: int) -> Overview:
