@@ -13,7 +13,7 @@ from variants.geometry import Grid
 
 GRID = (12, 16)
 SERVED = {
-    "sdpa": ["sa", "psa", "swin", "window", "gpsa"],
+    "sdpa": ["sa", "psa", "swin", "window", "gpsa", "decomposed"],
     "triton": ["sa", "sp_sa", "rel_bias", "sp_sa[scope=layer]+psa", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa"],
     "flex": ["sa", "sp_sa", "sp_sa[scope=layer]+psa", "sp_sa[form=table]", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa"],
     "grouped": ["swin", "cswin", "swin[window=4]+sp_sa"],

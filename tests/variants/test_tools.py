@@ -22,7 +22,7 @@ README = Path(variants.__file__).with_name("README.md")
 GRID = (4, 4)
 NAMED = {  # by backend: variants that it serves, for what they have in common and what they do not
     "eager": ["sa", "sp_sa", "gpsa", "irpe[on=qkv]", "lookhere", "swin"],
-    "sdpa": ["sa", "rel_bias", "lookhere", "swin"],
+    "sdpa": ["sa", "rel_bias", "lookhere", "swin", "decomposed"],
     "grouped": ["swin", "cswin", "swin+log_cpb+cosine"],
     "tiled": ["sp_sa", "rel_bias", "rpe_2d"],
 }

@@ -5,7 +5,7 @@ It does all of what it is asked or raises Unsupported with a sentence; nothing f
 the P prefix tokens in it is neutral: prior 1, bias 0, no keys, kept.
 
     eager    the plain formula; every term, every device
-    sdpa     torch's fused attention; bias, mask and groups as its attn_mask
+    sdpa     torch's fused attention; bias, mask and groups as its attn_mask, keys of rows and columns in wider heads
     tiled    tiles of the map in the cache, the map made again in the backward; all but queries and values
     grouped  windows as a batch of small attentions
     flex     torch's FlexAttention; prior, bias, mask and groups inside one compiled kernel
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from variants.backends import eager, flex, grouped, sdpa, tiled, triton
+from variants.backends import eager, flex, grouped, sdpa, separable, tiled, triton
 from variants.recording import recorded
 from variants.relation import Terms
 
@@ -51,18 +51,20 @@ AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
         ("sdpa", frozenset()),
         ("grouped", OFFSETS | {"groups"}),  # where there are groups, and nothing is in their way
         ("eager", OFFSETS | {"kept", "groups"}),  # where the map is small, see below
+        ("sdpa", frozenset({"keys"})),  # of rows and of columns, where they are fewer than a head has numbers
         ("tiled", frozenset({"prior", "bias", "keys", "kept", "groups"})),
     ],
     "cuda": [
         ("sdpa", frozenset()),
         ("grouped", OFFSETS | {"groups"}),
         ("triton", frozenset({"prior", "bias", "kept", "groups"})),  # in half precision: in float32 it spills registers
-        ("sdpa", frozenset({"bias", "kept", "groups"})),
+        ("sdpa", frozenset({"bias", "keys", "kept", "groups"})),
     ],
 }
 # the scores B H (P+N)^2 up to which the plain formula is the faster one on the CPU: as long as they stay in the cache,
 # 4 MiB a tensor; in training it keeps a few such tensors a layer
 SMALL = {"training": 2**20, "inference": 2**20}
+WIDEST = 256  # of the heads that torch's flash attention takes on CUDA
 
 
 def serving(terms: Terms, tokens: int) -> list[str]:
@@ -70,8 +72,10 @@ def serving(terms: Terms, tokens: int) -> list[str]:
 
     flex and triton have limits beside the terms: no float64; on the CPU flex has no gradients, triton an interpreter.
     """
-    fused = (("sdpa", sdpa), ("tiled", tiled), ("flex", flex), ("triton", triton))
+    fused = (("tiled", tiled), ("flex", flex), ("triton", triton))
     refused = {name for name, module in fused if terms.present & module.BEYOND}
+    if sdpa.beyond(terms):
+        refused.add("sdpa")
     if terms.kept is not None and not triton.by_offset(terms.kept, terms.grid):
         refused.add("triton")
     if grouped.obstacle(terms, tokens):
@@ -95,7 +99,11 @@ def choose(backend: str, like: Tensor, shape: Sequence[int], terms: Terms) -> st
         return backend
     images, heads, tokens, width = shape
     device, scores = like.device, images * heads * tokens**2
-    fits = {"grouped": not grouped.obstacle(terms, tokens)}
+    most = WIDEST if device.type == "cuda" else 2 * width
+    fits = {
+        "grouped": not grouped.obstacle(terms, tokens),
+        "sdpa": not terms.keys or (separable.separable(terms.keys) and separable.width(width, terms) <= most),
+    }
     if recorded():  # for any batch, by operations that every tool knows
         fits["tiled"] = fits["triton"] = False
     else:

@@ -57,9 +57,13 @@ def keep(scores: Tensor, terms: Terms, prefix: int) -> Tensor:
 def contextual(x: Tensor, table: Tensor, grid: geometry.Grid) -> Tensor:
     """<x_i, table_h(Delta_ij)>: x [B, H, N, D], table [H or 1, D, 2h-1 or 1, 2w-1 or 1] -> [B, H, N, N]."""
     h, w = grid
-    places = x.unflatten(2, (h, w))
-    met = torch.einsum("bhyxd,hdyxkl->bhyxkl", places, geometry.windows(table, grid).to(x.dtype))
-    return met.expand(*x.shape[:2], h, w, h, w).reshape(*x.shape[:2], h * w, h * w)
+    return met(x, table, grid).expand(*x.shape[:2], h, w, h, w).reshape(*x.shape[:2], h * w, h * w)
+
+
+def met(x: Tensor, table: Tensor, grid: geometry.Grid) -> Tensor:
+    """The same by places, [B, H, h, w, h or 1, w or 1]: of size 1 where the table is."""
+    places = x.unflatten(2, grid)
+    return torch.einsum("bhyxd,hdyxkl->bhyxkl", places, geometry.windows(table, grid).to(x.dtype))
 
 
 def weighted_values(weights: Tensor, table: Tensor, grid: geometry.Grid) -> Tensor:

@@ -1,5 +1,7 @@
 """sdpa: torch's fused scaled_dot_product_attention, with the bias and the mask as its attn_mask.
 
+Keys of rows and of columns make heads wider, see variants/backends/separable.py.
+
 In half precision torch's CPU kernels take a bias in float32, which they add in float32. CUDA's want it in the precision
 of the queries: there each head's bias is shifted by its largest value, which softmax does not see, so that rounding is
 finest where the attention is.
@@ -15,21 +17,31 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 
 from variants import geometry
+from variants.backends import separable
 from variants.backends.eager import HALF, keep, pad_kept, prefix_of
 from variants.relation import Terms, Unsupported, total_bias
 
-BEYOND = frozenset({"prior", "keys", "queries", "values"})
+BEYOND = frozenset({"prior", "queries", "values"})
+
+
+def beyond(terms: Terms) -> list[str]:
+    """The terms that are more than an addition to the scores, and keys of pairs of a row and a column."""
+    unserved = terms.present & BEYOND
+    return sorted(unserved if separable.separable(terms.keys) else unserved | {"keys"})
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """[B, H, P+N, D]. Raises Unsupported for what is more than an addition to the scores."""
-    beyond = sorted(terms.present & BEYOND)
-    if beyond:
-        raise Unsupported(f"the sdpa backend adds to the scores and cannot serve {', '.join(beyond)}; "
+    """[B, H, P+N, D]. Raises Unsupported for what `beyond` names."""
+    unserved = beyond(terms)
+    if unserved:
+        raise Unsupported(f"the sdpa backend adds to the scores and cannot serve {', '.join(unserved)}; "
                           f"use backend=eager or auto")  # fmt: skip
+    width = q.shape[-1]
     q, k, v, added, autocasts = _operands(q, k, v, terms)
     device = q.device.type
     with nullcontext() if autocasts else torch.autocast(device, enabled=False):
+        if terms.keys:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=width**-0.5)[..., :width]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=added)
 
 
@@ -46,6 +58,8 @@ def kernel(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> str:
 def _operands(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor, Tensor | None, bool]:
     """q, k, v, attn_mask [1, H or 1, P+N, P+N], and whether the call may be made under autocast as it is."""
     p, bias, mask = prefix_of(q.shape[2], terms), total_bias(terms), terms.mask(q.device)
+    if terms.keys:
+        q, k, v = separable.widened(q, k, v, terms)
     if bias is None:
         return q, k, v, None if mask is None else pad_kept(mask, p)[None], True
     pairs = geometry.pad_prefix(geometry.to_pairs(bias, terms.grid), p, neutral=0.0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from variants import Unsupported, backends, build
-from variants.backends import grouped, relative, tiled, tiles
+from variants.backends import grouped, relative, separable, tiled, tiles
 
 from .agreement import SQUARE, WIDE, agree, agrees_with_eager, at, drawn, on, rejected, tokens
 
@@ -28,11 +28,16 @@ WINDOWS = [
     "swin[window=2]+rpe_2d[factorized=True]+sp_sa[form=table,scope=layer]", "gpsa+swin[window=2]",
     "swin[window=2]+rpe_2d[values=True]",
 ]  # fmt: skip
+SEPARABLE = [  # keys of rows and of columns
+    "decomposed", "decomposed[extent=2]", "rpe_2d[factorized=True]", "irpe[method=cross]",
+    "decomposed+rpe_2d[factorized=True]", "decomposed+psa", "decomposed+swin[window=2]",
+    "decomposed+window[height=1,width=1]", "gpsa+decomposed",
+]  # fmt: skip
 VALUED = ["rpe_1d[values=True]", "rpe_2d[values=True]", "gpsa+rpe_2d[mode=bias,values=True]"]
 REFUSED = {
     "sp_sa": "prior", "sp_sa[form=linear]": "prior", "sp_sa[form=table]": "prior", "rpe_1d": "keys", "rpe_2d": "keys",
-    "rpe_2d[factorized=True]": "keys", "rpe_2d[mode=bias,values=True]": "values", "rpe_1d[values=True]": "keys, values",
-    "sp_sa+swin[window=2]": "prior",
+    "rpe_2d+decomposed": "keys", "rpe_2d[mode=bias,values=True]": "values", "rpe_1d[values=True]": "keys, values",
+    "sp_sa+swin[window=2]": "prior", "decomposed+sp_sa": "prior", "irpe[method=cross,on=qk]": "queries",
 }  # fmt: skip
 # scores in a tile, and in a head's map that is one tile: several images a tile, the heads of one, one head, its rows
 SIZES = {"images": (5000, 5000), "heads": (600, 600), "pairs of heads": (300, 300), "a head": (100, 400),
@@ -44,6 +49,32 @@ SIZES = {"images": (5000, 5000), "heads": (600, 600), "pairs of heads": (300, 30
 @pytest.mark.parametrize("spec", ADDED)
 def test_sdpa_is_eager_in_outputs_and_gradients(spec, grid, prefix):
     agrees_with_eager(spec, grid, prefix)
+
+
+@at("prefix", 0, 2)
+@on(SQUARE, WIDE, (3, 1), (1, 4), (1, 1))
+@pytest.mark.parametrize("spec", SEPARABLE)
+def test_sdpa_is_eager_for_keys_of_rows_and_of_columns(spec, grid, prefix):
+    agrees_with_eager(spec, grid, prefix)
+
+
+def test_keys_of_rows_and_columns_make_nothing_of_all_pairs():
+    """A head is wider by a number for each row and each column; what is kept for the backward grows with the tokens."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    grid = (32, 32)
+    attention, x = build("decomposed", 128, 2, grid=grid, backend="sdpa"), torch.randn(1, 1025, 128)
+    q, k, v = attention.project(x, grid)
+    terms = attention.terms(q, grid)
+    assert [one.shape[-1] for one in separable.widened(q, k, v, terms)] == [separable.width(64, terms)] * 3 == [128] * 3
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        backends.BACKENDS["sdpa"](q, k, v, terms)
+    assert sum(kept.values()) < 0.8 * 2 * 1025**2 * x.element_size()  # of one map of the two heads; eager keeps some
+    assert attention.sdpa_kernel(x, grid) == "flash"
 
 
 @at("prefix", 0, 2)
@@ -223,6 +254,14 @@ def test_auto_takes_the_first_backend_of_its_table_that_serves(spec, images, tok
     assert attention.executes(torch.empty(images, tokens, 36), (side, side)) == AUTO[spec, images, tokens]
 
 
+@pytest.mark.parametrize(("width", "backend"), [(27, "tiled"), (28, "sdpa")])
+def test_auto_widens_heads_to_twice_their_width_at_most(width, backend, monkeypatch):
+    """Beyond it tiles are the faster ones."""
+    monkeypatch.setattr(backends, "SMALL", {"training": 0, "inference": 0})
+    attention, x = build("decomposed", 2 * width, 2, grid=(14, 14)), torch.empty(2, 197, 2 * width)
+    assert attention.executes(x, (14, 14)) == backend
+
+
 @pytest.mark.parametrize(("images", "backend"), [(4, "eager"), (5, "tiled")])
 def test_auto_takes_the_plain_formula_for_maps_of_four_mebibytes(images, backend):
     attention, x = build("sp_sa", 24, 6, grid=(14, 14)), torch.empty(images, 196, 24)
@@ -294,6 +333,15 @@ PLANTED = {
         tiles.Tiles, "_exchange", lambda true: lambda self, to, x, block: to.copy_(x), "sp_sa", "tiled"),
     "tiled: a tile left out": (
         tiles.Tiles, "cut", lambda true: lambda self, chunk: [*true(self, chunk)][:1] * 2, "sa", "tiled"),
+    "sdpa: rows and columns exchanged": (
+        separable, "_marks", lambda true: lambda table, grid: true(table.mT, grid[::-1]), "decomposed", "sdpa"),
+    "sdpa: a query's products in the other order": (
+        separable, "met", lambda true: lambda *a: true(*a).flip(4), "decomposed", "sdpa"),
+    "sdpa: half of the gradient of the keys' table lost": (
+        separable, "met", lambda true: lambda x, table, grid: true(x, (table + table.detach()) / 2, grid), "decomposed",
+        "sdpa"),
+    "sdpa: divided by the root of the wider head": (
+        separable, "widened", lambda true: lambda *a: [x * (4 / 12) ** 0.25 for x in true(*a)], "decomposed", "sdpa"),
     "grouped: the tables' corner instead of their middle": (
         grouped, "_middle", lambda true: lambda t, grid: true(t.roll(1, -1), grid), "swin[window=2]+psa", "grouped"),
     "grouped: windows laid down and across exchanged": (
