@@ -1,0 +1,71 @@
+"""The committed study of probes: nobody is better than symmetry allows, and the guide's predictions are the rows'."""
+
+import math
+
+import pytest
+
+from harness.results import store
+from tests.support import markdown
+from tests.support.paths import ROOT
+
+FOLDER = ROOT / "results" / "probes"
+ERRORS = 4.0  # standard errors of a share of the test images
+LEARNED = 90.0  # %
+TITLE, TASKS = "What a term can tell apart", ("corner", "same_row", "distance", "mirror", "texture")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """The rows, with the task and the position embedding of each."""
+    found = store.load(FOLDER)
+    positions = {key: recipe["pos_embed"] or "learned" for key, recipe in store.recipes(FOLDER).items()}
+    return found.assign(position=found["recipe_hash"].map(positions), task=found["dataset"].str.removeprefix("probes:"))
+
+
+def named(rows, metric):
+    """By task, position embedding and variant: the values of its seeds, in %."""
+    own = rows[rows["metric"] == metric]
+    return {key: list(group) for key, group in own.groupby(["task", "position", "variant"])["value"]}
+
+
+def too_good(rows, errors=ERRORS):
+    """Who has more right answers than symmetry allows, by more than a finite test split explains."""
+    allowed, found = named(rows, "symmetry_top1"), []
+    (images,) = set(rows[rows["metric"] == "top1"]["n"])
+    for key, values in named(rows, "top1").items():
+        (bound,) = set(allowed[key])
+        error = 100 * math.sqrt(bound / 100 * (1 - bound / 100) / images)
+        found += [(*key, value, bound) for value in values if value > bound + errors * error + 1e-6]
+    return found
+
+
+def test_nobody_is_better_than_symmetry_allows(rows):
+    assert too_good(rows) == []
+
+
+def test_a_figure_above_the_bound_is_seen(rows):
+    """Planted: plain attention without a position embedding, six points above chance on a task of two classes."""
+    better = rows.copy()
+    one = (rows["metric"] == "top1") & (rows["task"] == "same_row") & (rows["position"] == "none")
+    better.loc[one & (rows["variant"] == "sa"), "value"] = 56.0
+    assert {found[:3] for found in too_good(better)} == {("same_row", "none", "sa")}
+
+
+def test_each_task_is_learned_by_all_seeds_of_some_variant(rows):
+    top1 = named(rows, "top1")
+    for task, position in {key[:2] for key in top1}:
+        learned = [key[2] for key, values in top1.items() if key[:2] == (task, position) and min(values) > LEARNED]
+        assert learned, (task, position)
+
+
+def test_the_guides_bounds_are_those_of_the_rows(rows):
+    """Who is not in its table may have 100 %."""
+    said = {}
+    for variants, *cells in markdown.table(markdown.section(markdown.read("variants/README.md"), TITLE)):
+        for variant in markdown.CODE.findall(variants):
+            said |= {(task, variant): float(cell) for task, cell in zip(TASKS, cells, strict=True)}
+    found = {(task, variant): values for (task, position, variant), values in named(rows, "symmetry_top1").items()
+             if position == "none"}  # fmt: skip
+    assert {task for task, _ in found} == set(TASKS)
+    for key, values in found.items():
+        assert values == pytest.approx([said.get(key, 100.0)] * len(values), abs=0.05), key
