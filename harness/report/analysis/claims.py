@@ -81,9 +81,9 @@ FINETUNED = "fine-tuning at {} px gains more than it does for plain attention"
 
 
 def claims(settings: Sequence[Setting], found: Found) -> list[Claims]:
-    """By what settings have in common beside their recipe; `found` by the key of its setting."""
+    """By what settings have in common beside their recipe, probes left out; `found` by the key of its setting."""
     together = []
-    for name, unsorted in alike(settings, "recipe"):
+    for name, unsorted in alike([one for one in settings if one.probe is None], "recipe"):
         members = sorted(unsorted, key=lambda setting: -len(setting.variants))
         own = [(one.key.recipe, [*within(found[one.key]), *finetuned(one)]) for one in members]
         enough = named([(recipe, [*filter(interval_known, pairs)]) for recipe, pairs in own])

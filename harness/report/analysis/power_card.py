@@ -46,8 +46,8 @@ class Card:
 
 
 def cards(settings: Sequence[Setting], found: Found) -> list[Card]:
-    """One for each setting in which something is decided."""
-    return [card(one, settings, found) for one in settings if one.primary]
+    """One for each setting in which something is decided; a probe asks what can be learned, and ranks nothing."""
+    return [card(one, settings, found) for one in settings if one.primary and one.probe is None]
 
 
 def card(setting: Setting, settings: Sequence[Setting], found: Found) -> Card:

@@ -21,9 +21,11 @@ MARKED = 6  # epochs, at most, at which marks and intervals stand: at each one t
 
 
 def draw(about: Context) -> list[Drawing]:
-    """By epoch, and by seconds where they are known; [] where no variant was validated after several epochs."""
+    """By epoch, and by seconds where they are known and it is no probe; [] where nothing was validated repeatedly."""
     found, drawn = learnings(about.setting), []
     for x, title in TITLES.items():
+        if x == "seconds" and about.setting.probe is not None:  # it asks what can be learned
+            continue
         records = table(found, x)
         lines = read(records, x, "val_top1_mean", about.look)
         if not lines:

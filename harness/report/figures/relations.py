@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,14 @@ from harness.report.figures.style.chart import Drawing, Record
 from harness.report.figures.style.heatmaps import paper, put
 from harness.report.figures.style.palette import FAINT, THEME, rgb
 from harness.report.study.study import Setting, Study
-from harness.report.text.formatting import grouped, plural, tick
+from harness.report.text.formatting import grouped, listing, plural, tick
 
 TITLE = "Which relation each bias learns"
 TARGET = 90.0  # % of the validation split
-LEFT, TOP, WIDE, HIGH, GAP, EDGE = 0.95, 0.62, 0.5, 0.36, 0.18, 0.06  # inches
+LEFT, TOP, WIDE, HIGH, GAP, EDGE = 0.95, 0.62, 0.6, 0.36, 0.18, 0.06  # inches
 HUE, STRONGEST = rgb(THEME["c2"][0]), 150  # opacity at 100 %: words on it are readable in both themes
 NONE = "no position embedding"
+MOST_NAMED = 4  # in the sentence
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Entry:
     def learned(self) -> float:
         """0 at chance or below, 1 at 100 %."""
         return max(0.0, (self.top1 - self.chance) / (100 - self.chance))
+
+    @property
+    def certain(self) -> bool:
+        """Whether every seed learned it."""
+        return self.reached == self.seeds and self.top1 >= TARGET
 
     @property
     def upper(self) -> str:
@@ -82,13 +87,38 @@ def draw(study: Study, found: Found) -> Drawing | None:
     )
 
 
+def sentence(study: Study, found: Found) -> str:
+    """Who learns all relations and who none, by position embedding."""
+    by_position: dict[str, dict[str, list[Entry]]] = {}
+    for one in (one for setting in study.settings for one in entries(setting, found)):
+        by_position.setdefault(one.position, {}).setdefault(one.variant, []).append(one)
+    positions = sorted(by_position, key=lambda position: (position != NONE, position))
+    return " ".join(outcome(position, by_position[position]) for position in positions)
+
+
+def outcome(position: str, by_variant: Mapping[str, Sequence[Entry]]) -> str:
+    tasks = max(len(own) for own in by_variant.values())
+    every = [name for name, own in by_variant.items() if len(own) == tasks and all(one.certain for one in own)]
+    nothing = [name for name, own in by_variant.items() if all(one.reached == 0 for one in own)]
+    lead = "Without a position embedding" if position == NONE else f"With a {position}"
+    words = f"{lead} {who(every, len(by_variant))} all {tasks} relations with every seed"
+    return f"{words}; {who(nothing, len(by_variant))} none." if nothing else f"{words}."
+
+
+def who(names: Sequence[str], of: int) -> str:
+    """ "sa and uniform learn", or how many where they are more than four."""
+    if len(names) > MOST_NAMED:
+        return f"{len(names)} of {of} variants learn"
+    return f"{listing(list(names)) or 'no variant'} {'learn' if len(names) > 1 else 'learns'}"
+
+
 def entries(setting: Setting, found: Found) -> list[Entry]:
-    """The variants of a setting of a probe, which it is where its rows say what symmetry allows."""
+    """The variants of a setting of a probe."""
+    about = setting.probe
+    if about is None:
+        return []
     rows = setting.named("symmetry_top1")
     rows = rows[rows["value"].notna()]
-    about: Mapping[str, Any] = rows["params"].iloc[-1] if len(rows) else {}
-    if "chance" not in about or "epoch_images" not in about:
-        return []
     batch = (setting.recipe or {}).get("batch_size")
     curves = {one.variant: one for one in learnings(setting)}
     made = []

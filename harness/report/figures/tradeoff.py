@@ -58,7 +58,9 @@ def _both(summary: Summary, axis: Axis) -> bool:
 
 
 def draw(about: Context) -> Drawing | None:
-    """A panel a cost, all on one scale of accuracy; None where no variant has a cost and a top-1."""
+    """A panel a cost, all on one scale of accuracy; None for a probe, and where no variant has a cost and a top-1."""
+    if about.setting.probe is not None:  # it asks what can be learned
+        return None
     found, costs = about.summaries, axes_of(about.summaries)
     records = [record(s, costs) for s in found if any(_both(s, axis) for axis in costs)]
     if not records:

@@ -43,12 +43,15 @@ def page(study: Study) -> str:
         section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
         for setting in study.settings
     ]
-    every = cards(study.settings, found)
+    every, atlas = cards(study.settings, found), relations.draw(study, found)
     sentence, leads = opening([(one.name, one.headline) for one in sections], every)
+    if atlas is not None:
+        sentence, leads = relations.sentence(study, found), True
     return fill(
         "page.html",
         study=study,
         title=listing(study.names),
+        atlas=atlas,
         picture=picture(study, found, look),
         sentence=sentence,
         leads=leads,
@@ -92,12 +95,7 @@ def opening(headlines: Sequence[tuple[str, str]], every: Sequence[Card]) -> tupl
 
 
 def picture(study: Study, found: Found, look: dict[str, Look]) -> Drawing | None:
-    """What each variant learns of generated tasks, or the differences of the settings that lead, as in a README.
-
-    None where nothing is compared.
-    """
-    if (atlas := relations.draw(study, found)) is not None:
-        return atlas
+    """The differences of the settings that lead, as in a README; None where nothing is compared."""
     shown = chosen(study, found)
     drawn = forest_plot.draw_factors(factors(shown), look, study.baseline, "differences", "Differences at a glance")
     if drawn is None:

@@ -81,6 +81,13 @@ class Setting:
         """How the primary contrasts are judged: as one family over the page."""
         return primary.rule(self, self.page or [self])
 
+    @cached_property
+    def probe(self) -> Mapping[str, Any] | None:
+        """Of a probe, as its rows of symmetry_top1 say: `chance` in %, and `epoch_images`. None of other images."""
+        rows = self.named("symmetry_top1")
+        about: Mapping[str, Any] = next(iter(rows[rows["value"].notna()]["params"].iloc[::-1]), {})
+        return about if {"chance", "epoch_images"} <= about.keys() else None
+
     @property
     def images(self) -> int | None:
         """How many training images the recipe leaves of the dataset's, before a share is drawn; None for all."""

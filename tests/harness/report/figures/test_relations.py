@@ -4,7 +4,7 @@ import pytest
 
 from harness.report.analysis.summary import summaries
 from harness.report.figures import relations
-from harness.report.pages.page import picture
+from harness.report.pages.page import page
 from harness.report.text.formatting import grouped
 from tests.support import rows as made
 
@@ -106,12 +106,46 @@ def test_shades_go_from_chance_to_all():
     assert one(20) == 0
 
 
-def test_the_picture_leads_a_page_of_generated_tasks_alone(tmp_path):
-    assert picture(*drawn(tmp_path, rows()), {}).name == "relations"
+def test_a_page_of_probes_opens_with_the_picture_and_ranks_nothing(tmp_path):
+    """No power cards, no findings of the paper, no figures of what a training costs."""
+    costly = rows() + [
+        one | {"variant": variant, "metric": metric, "value": value}
+        for one in rows() if one["metric"] == "val_top1" and one["variant"] == "sa"
+        for variant in RUNS for metric, value in (("train_s", 2.0 * one["epoch"]), ("params", 1000), ("gmac", 0.1))
+    ]  # fmt: skip
+    html = page(drawn(tmp_path, costly)[0])
+    assert html.index('id="relations"') < html.index('id="setting-1"')
+    assert (
+        "Without a position embedding no variant learns all 2 relations with every seed; sa and swin learn none."
+        in html
+    )
+    other = page(drawn(tmp_path / "two", [one for one in costly if one["metric"] != "symmetry_top1"])[0])
+    for words in ('id="power"', "Convergence by seconds", "Top-1 accuracy against cost"):
+        assert words in other, words
+        assert words not in html, words
+    assert 'id="relations"' not in other
+
+
+def test_one_task_alone_has_no_picture(tmp_path):
     single = [one for one in rows() if one["dataset"] == "probes:corner"]
-    assert relations.draw(*drawn(tmp_path / "one", single)) is None
-    without = [one for one in rows() if one["metric"] != "symmetry_top1"]
-    assert relations.draw(*drawn(tmp_path / "two", without)) is None
+    assert relations.draw(*drawn(tmp_path, single)) is None
+
+
+def test_the_sentence_names_who_learns_all_and_who_none():
+    def of(variant, *reached, position=relations.NONE):
+        return [entry(variant=variant, position=position, task=str(n), top1=100.0 if one == 3 else 50.0, reached=one)
+                for n, one in enumerate(reached)]  # fmt: skip
+
+    every = {name: of(name, 3, 3) for name in ("psa", "lepe")} | {"sa": of("sa", 0, 0), "swin": of("swin", 1, 0)}
+    assert relations.outcome(relations.NONE, every) == (
+        "Without a position embedding psa and lepe learn all 2 relations with every seed; sa learns none."
+    )
+    many = {f"v{number}": of(f"v{number}", 3, 3) for number in range(5)} | {"w": of("w", 3, 2)}
+    assert relations.outcome("learned position embedding", many) == (
+        "With a learned position embedding 5 of 6 variants learn all 2 relations with every seed."
+    )
+    missing = {"psa": of("psa", 3, 3), "lepe": of("lepe", 3)}
+    assert "psa learns all 2" in relations.outcome(relations.NONE, missing)
 
 
 def test_a_variant_without_a_bound_stays_in_the_picture(tmp_path):
