@@ -1,6 +1,7 @@
 """The committed study of probes: nobody is better than symmetry allows, and the guide's predictions are the rows'."""
 
 import math
+import re
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_a_figure_above_the_bound_is_seen(rows):
     one = (rows["metric"] == "top1") & (rows["task"] == "same_row") & (rows["position"] == "none")
     better.loc[one & (rows["variant"] == "sa"), "value"] = 56.0
     assert {found[:3] for found in too_good(better)} == {("same_row", "none", "sa")}
+
+
+def test_the_readme_says_who_learns_all_and_who_none(rows):
+    top1 = {key[::2]: values for key, values in named(rows, "top1").items() if key[1] == "none"}
+    by_task = {variant: [top1[task, variant] for task in TASKS] for _, variant in top1}
+    text = " ".join(markdown.read("README.md").split())
+    said = re.search(r"without a position embedding, ([^;.]*) learns all with every seed; ([^;.]*) learn none\.", text)
+    every, nothing = (set(markdown.CODE.findall(part)) for part in said.groups())
+    assert every == {variant for variant, tasks in by_task.items() if min(map(min, tasks)) > LEARNED}
+    assert nothing == {variant for variant, tasks in by_task.items() if max(map(max, tasks)) < LEARNED}
 
 
 def test_each_task_is_learned_by_all_seeds_of_some_variant(rows):
