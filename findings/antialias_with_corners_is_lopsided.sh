@@ -8,7 +8,7 @@
 #   resized to 7 (bilinear), goes from 0.80 to 12.73: mirrored, it gives another image. To 24 places it goes from 0 to
 #   12.78. Bicubic leans as much. The ONNX file says align_corners, and onnxruntime gives 0.33 to 12.67 and 0 to 13, which
 #   is the same from both sides. So an exported model has other tables: up to 0.64 of a step of the ramp away.
-# What helps: one of the two flags, never both.
+# What helps: antialias without align_corners.
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 place=$(mktemp -d)

@@ -2,12 +2,12 @@
 # load_state_dict(assign=True) leaves a table that layers share with one storage and many parameters: AdamW steps on each.
 #
 # Guess before it was run: the layers share the table still, or each has its own afterwards.
-# Seen (torch 2.15.0, timm 1.0.31): a BEiT whose 12 layers share one table of relative position biases, as BEiT's own
-#   use_shared_rel_pos_bias does, has 12 parameters for it after load_state_dict(assign=True), the way to fill a model that
-#   was made on the meta device. All lie in the same storage, since the file keeps shared tensors shared. So the layers
-#   agree after each step and nothing looks wrong. But an optimizer has 12 parameters there, and the table moves by up to
-#   12 learning rates a step; weight decay and gradient clipping count it 12 times as well. Without assign it is one
-#   parameter, and moves by one.
+# Seen (torch 2.15.0, timm 1.0.31): a BEiT where 12 layers were made to share one table of relative position biases, by
+#   assignment, has 12 parameters for it after load_state_dict(assign=True), the way to fill a model that was made on the
+#   meta device. All lie in the same storage, since the file keeps shared tensors shared. So the layers agree after each
+#   step and nothing looks wrong. But an optimizer has 12 parameters there, and the table moves by up to 12 learning rates
+#   a step. Without assign it is one parameter, and moves by one. A table that lies in one module which all layers ask, as
+#   with BEiT's own use_shared_rel_pos_bias, has one name, and stays one parameter.
 # What helps: share it again after loading, before the optimizer is made.
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail

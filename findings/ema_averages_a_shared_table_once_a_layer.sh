@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# timm's moving average of weights (--model-ema) averages a tensor that layers share once a layer: it hardly averages it.
+# timm's moving average of weights (--model-ema) averages a tensor once for each of its names, so a shared one too fast.
 #
 # Guess before it was run: each parameter of a model moves towards its weights once a step, shared or not.
 # Seen (timm 1.0.31): ModelEmaV3 walks over the state_dict, where a parameter stands under each of its names. In a BEiT
-#   whose 12 layers share one table of relative position biases, as BEiT's own use_shared_rel_pos_bias does, a step with
-#   decay 0.9998 keeps 0.9998 of every other tensor and 0.9998 ** 12 = 0.9976 of the table: an average over 417 steps
-#   instead of 5,000. The older ModelEmaV2 does the same. exclude_buffers=True goes over parameters and buffers instead,
-#   each once, and copies buffers. torch's AveragedModel goes over parameters, too.
+#   where 12 layers were made to share one table of relative position biases, by assignment, a step with decay 0.9998
+#   keeps 0.9998 of every other tensor and 0.9998 ** 12 = 0.9976 of the table: an average over 417 steps instead of 5,000.
+#   The older ModelEmaV2 does the same. exclude_buffers=True goes over parameters and buffers instead, each once, and
+#   copies buffers. torch's AveragedModel goes over parameters, too. BEiT's own use_shared_rel_pos_bias has one module
+#   with one name, and is averaged as the rest.
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 place=$(mktemp -d)
@@ -51,6 +52,11 @@ ways = {
         lambda ema, model: (ema.n_averaged.fill_(1), ema.update_parameters(model))),
 }
 found = {name: kept(*way) for name, way in ways.items()}
+own_way = timm.create_model("beit_base_patch16_224", embed_dim=48, num_heads=2, depth=12, use_shared_rel_pos_bias=True,
+                            use_abs_pos_emb=False, use_rel_pos_bias=False)
+names = [name for name in own_way.state_dict() if name.endswith("relative_position_bias_table")]
+print("with use_shared_rel_pos_bias the table is", names)
+assert len(names) == 1
 for name, (shared, own) in found.items():
     print(f"{name}: keeps {shared:.6f} of the shared table, {own:.6f} of a layer's own")
 first, second, *others = found.values()

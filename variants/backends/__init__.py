@@ -51,7 +51,7 @@ AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
         ("sdpa", frozenset()),
         ("grouped", OFFSETS | {"groups"}),  # where there are groups, and nothing is in their way
         ("eager", OFFSETS | {"kept", "groups"}),  # where the map is small, see below
-        ("sdpa", frozenset({"keys"})),  # of rows and of columns, where they are fewer than a head has numbers
+        ("sdpa", frozenset({"keys"})),  # of rows and of columns; heads twice as wide at most
         ("tiled", frozenset({"prior", "bias", "keys", "kept", "groups"})),
     ],
     "cuda": [
@@ -99,7 +99,7 @@ def choose(backend: str, like: Tensor, shape: Sequence[int], terms: Terms) -> st
         return backend
     images, heads, tokens, width = shape
     device, scores = like.device, images * heads * tokens**2
-    most = WIDEST if device.type == "cuda" else 2 * width
+    most = 2 * width if device.type == "cpu" else WIDEST
     fits = {
         "grouped": not grouped.obstacle(terms, tokens),
         "sdpa": not terms.keys or (separable.separable(terms.keys) and separable.width(width, terms) <= most),

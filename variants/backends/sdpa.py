@@ -22,12 +22,13 @@ from variants.backends.eager import HALF, keep, pad_kept, prefix_of
 from variants.relation import Terms, Unsupported, total_bias
 
 BEYOND = frozenset({"prior", "queries", "values"})
+TOGETHER = "keys of row and column together"
 
 
 def beyond(terms: Terms) -> list[str]:
     """The terms that are more than an addition to the scores, and keys of pairs of a row and a column."""
     unserved = terms.present & BEYOND
-    return sorted(unserved if separable.separable(terms.keys) else unserved | {"keys"})
+    return sorted(unserved if separable.separable(terms.keys) else unserved | {TOGETHER})
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:

@@ -4,7 +4,8 @@
     a_i[y] = <q_i, K^y(y - y_i)>,   b_i[x] = <q_i, K^x(x - x_i)>
 
 So a query gets h + w numbers more, a key marks its row and its column among as many, and nothing is made of all pairs.
-A prefix token has zeros there. Values are filled up with zeros, since fused kernels want one width of all three.
+A prefix token has zeros there. Values are filled up with zeros, since fused kernels want one width of all three, and
+all up to a multiple of 8, since some of CUDA's kernels want that.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ def separable(keys: tuple[Tensor, ...]) -> bool:
     return all(1 in table.shape[-2:] for table in keys)
 
 
-def width(width: int, terms: Terms) -> int:
-    """The numbers of a head of so many, once it is widened."""
-    return width + (sum(terms.grid) if terms.keys else 0)
+def width(numbers: int, terms: Terms) -> int:
+    """How many numbers a head of so many has, at most, once it is widened."""
+    return numbers + sum(terms.grid) + _short(numbers + sum(terms.grid)) if terms.keys else numbers
 
 
 def widened(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v [B, H, P+N, D + h + w or less]; their product divides by the root of D still."""
+    """q, k and v [B, H, P+N, width or less], with queries that are not yet scaled: by the root of D still."""
     prefix = prefix_of(q.shape[2], terms)
     rows = [table for table in terms.keys if table.shape[-2] > 1]
     others = [table for table in terms.keys if table.shape[-2] == 1]
@@ -40,9 +41,15 @@ def widened(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tens
             table = sum(tables[1:], start=tables[0])
             products.append(met(q[:, :, prefix:], table, terms.grid).flatten(4).flatten(2, 3))
             marks.append(_marks(table, terms.grid))
-    asked = F.pad(torch.cat(products, -1).to(q.dtype), (0, 0, prefix, 0))
-    marked = F.pad(torch.cat(marks, -1).to(k.dtype), (0, 0, prefix, 0)).expand(*k.shape[:3], -1)
+    asked, marked = torch.cat(products, -1).to(q.dtype), torch.cat(marks, -1).to(k.dtype)
+    room = (0, _short(q.shape[-1] + asked.shape[-1]), prefix, 0)
+    asked, marked = F.pad(asked, room), F.pad(marked, room).expand(*k.shape[:3], -1)
     return torch.cat([q, asked], -1), torch.cat([k, marked], -1), F.pad(v, (0, asked.shape[-1]))
+
+
+def _short(numbers: int) -> int:
+    """What so many lack to a multiple of 8."""
+    return -numbers % 8
 
 
 def _marks(table: Tensor, grid: Grid) -> Tensor:

@@ -35,12 +35,13 @@ def chosen(study: Study, found: Found) -> list[Column]:
     """The settings that the table shows, the leading one first, MOST_COLUMNS at most.
 
     Of the same images and body the recipe with the most variants, then the others that compare many, called by what
-    differs.
+    differs. Probes come only where nothing else is there.
     """
-    bodies = {setting.key.size for setting in study.settings}
-    sides = [dataset for dataset, _ in {(setting.key.dataset, setting.train_px) for setting in study.settings}]
+    settings = [setting for setting in study.settings if setting.probe is None] or study.settings
+    bodies = {setting.key.size for setting in settings}
+    sides = [dataset for dataset, _ in {(setting.key.dataset, setting.train_px) for setting in settings}]
     ranked = []
-    for _, members in alike(study.settings, "recipe"):
+    for _, members in alike(settings, "recipe"):
         many = {s.key: sum(one.difference is not None for one in found[s.key]) for s in members}
         first, *others = sorted(members, key=lambda s: -many[s.key])
         shown = [s for s in (first, *others) if many[s.key] >= (1 if s is first else MANY)]

@@ -21,7 +21,7 @@ TITLE = "Which relation each bias learns"
 TARGET = 90.0  # % of the validation split
 LEFT, TOP, WIDE, HIGH, GAP, EDGE = 0.95, 0.62, 0.6, 0.36, 0.18, 0.06  # inches
 HUE, STRONGEST = rgb(THEME["c2"][0]), 150  # opacity at 100 %: words on it are readable in both themes
-NONE = "no position embedding"
+NONE, UNKNOWN = "no position embedding", "position embedding not known"
 MOST_NAMED = 4  # in the sentence
 
 
@@ -88,21 +88,30 @@ def draw(study: Study, found: Found) -> Drawing | None:
 
 
 def sentence(study: Study, found: Found) -> str:
-    """Who learns all relations and who none, by position embedding."""
+    """Who learns all relations and who none, by position embedding; "" where nothing is known of probes."""
     by_position: dict[str, dict[str, list[Entry]]] = {}
     for one in (one for setting in study.settings for one in entries(setting, found)):
         by_position.setdefault(one.position, {}).setdefault(one.variant, []).append(one)
     positions = sorted(by_position, key=lambda position: (position != NONE, position))
-    return " ".join(outcome(position, by_position[position]) for position in positions)
+    return " ".join(filter(None, (outcome(position, by_position[position]) for position in positions)))
 
 
 def outcome(position: str, by_variant: Mapping[str, Sequence[Entry]]) -> str:
-    tasks = max(len(own) for own in by_variant.values())
-    every = [name for name, own in by_variant.items() if len(own) == tasks and all(one.certain for one in own)]
-    nothing = [name for name, own in by_variant.items() if all(one.reached == 0 for one in own)]
-    lead = "Without a position embedding" if position == NONE else f"With a {position}"
-    words = f"{lead} {who(every, len(by_variant))} all {tasks} relations with every seed"
-    return f"{words}; {who(nothing, len(by_variant))} none." if nothing else f"{words}."
+    """Of one position embedding; a variant counts where it was tried on all tasks and its epochs are known."""
+    tasks = list(dict.fromkeys(one.task for own in by_variant.values() for one in own))
+    whole = {
+        name: own
+        for name, own in by_variant.items()
+        if len(own) == len(tasks) and all(one.reached is not None for one in own)
+    }
+    if not whole:
+        return ""
+    every = [name for name, own in whole.items() if all(one.certain for one in own)]
+    nothing = [name for name, own in whole.items() if all(one.reached == 0 for one in own)]
+    lead = {NONE: "Without a position embedding", UNKNOWN: "With a position embedding that is not known"}
+    it, none_of_it = (tasks[0], "it with no seed") if len(tasks) == 1 else (f"all {len(tasks)} relations", "none")
+    words = f"{lead.get(position, f'With a {position}')}, {who(every, len(whole))} {it} with every seed"
+    return f"{words}; {who(nothing, len(whole))} {none_of_it}." if nothing else f"{words}."
 
 
 def who(names: Sequence[str], of: int) -> str:
@@ -142,7 +151,7 @@ def entries(setting: Setting, found: Found) -> list[Entry]:
 def position(setting: Setting) -> str:
     """Which position embedding a setting has, in words."""
     if setting.recipe is None:
-        return "position embedding not known"
+        return UNKNOWN
     kind = setting.recipe.get("pos_embed") or "learned"
     return NONE if kind == "none" else f"{kind} position embedding"
 

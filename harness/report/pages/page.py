@@ -45,8 +45,8 @@ def page(study: Study) -> str:
     ]
     every, atlas = cards(study.settings, found), relations.draw(study, found)
     sentence, leads = opening([(one.name, one.headline) for one in sections], every)
-    if atlas is not None:
-        sentence, leads = relations.sentence(study, found), True
+    if learned := relations.sentence(study, found):
+        sentence, leads = f"{learned} {sentence}".strip(), True
     return fill(
         "page.html",
         study=study,

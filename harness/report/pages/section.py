@@ -140,7 +140,7 @@ def section(
             )
             if part
         ),
-        headline=verdict.headline(setting, found),
+        headline=verdict.headline(setting, found) if setting.probe is None else "",
         verdicts=verdict.verdicts(found, setting.baseline, delta(setting)),
         bars=verdict.axis_words(found, setting.baseline),
         pairs=pairs.pairs(found),

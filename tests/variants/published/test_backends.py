@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from variants import Unsupported, backends, build
-from variants.backends import grouped, relative, separable, tiled, tiles
+from variants.backends import grouped, relative, sdpa, separable, tiled, tiles
 
 from .agreement import SQUARE, WIDE, agree, agrees_with_eager, at, drawn, on, rejected, tokens
 
@@ -35,8 +35,9 @@ SEPARABLE = [  # keys of rows and of columns
 ]  # fmt: skip
 VALUED = ["rpe_1d[values=True]", "rpe_2d[values=True]", "gpsa+rpe_2d[mode=bias,values=True]"]
 REFUSED = {
-    "sp_sa": "prior", "sp_sa[form=linear]": "prior", "sp_sa[form=table]": "prior", "rpe_1d": "keys", "rpe_2d": "keys",
-    "rpe_2d+decomposed": "keys", "rpe_2d[mode=bias,values=True]": "values", "rpe_1d[values=True]": "keys, values",
+    "sp_sa": "prior", "sp_sa[form=linear]": "prior", "sp_sa[form=table]": "prior", "rpe_1d": sdpa.TOGETHER,
+    "rpe_2d": sdpa.TOGETHER, "rpe_2d+decomposed": sdpa.TOGETHER, "rpe_2d[mode=bias,values=True]": "values",
+    "rpe_1d[values=True]": f"{sdpa.TOGETHER}, values",
     "sp_sa+swin[window=2]": "prior", "decomposed+sp_sa": "prior", "irpe[method=cross,on=qk]": "queries",
 }  # fmt: skip
 # scores in a tile, and in a head's map that is one tile: several images a tile, the heads of one, one head, its rows
@@ -341,7 +342,7 @@ PLANTED = {
         separable, "met", lambda true: lambda x, table, grid: true(x, (table + table.detach()) / 2, grid), "decomposed",
         "sdpa"),
     "sdpa: divided by the root of the wider head": (
-        separable, "widened", lambda true: lambda *a: [x * (4 / 12) ** 0.25 for x in true(*a)], "decomposed", "sdpa"),
+        separable, "widened", lambda true: lambda *a: [x * (4 / 16) ** 0.25 for x in true(*a)], "decomposed", "sdpa"),
     "grouped: the tables' corner instead of their middle": (
         grouped, "_middle", lambda true: lambda t, grid: true(t.roll(1, -1), grid), "swin[window=2]+psa", "grouped"),
     "grouped: windows laid down and across exchanged": (

@@ -1,5 +1,7 @@
 """The picture of generated tasks: its cells say what the rows say, and other studies have no such picture."""
 
+import re
+
 import pytest
 
 from harness.report.analysis.summary import summaries
@@ -115,10 +117,9 @@ def test_a_page_of_probes_opens_with_the_picture_and_ranks_nothing(tmp_path):
     ]  # fmt: skip
     html = page(drawn(tmp_path, costly)[0])
     assert html.index('id="relations"') < html.index('id="setting-1"')
-    assert (
-        "Without a position embedding no variant learns all 2 relations with every seed; sa and swin learn none."
-        in html
-    )
+    lead = "Without a position embedding, no variant learns all 2 relations with every seed; sa and swin learn none."
+    assert f'<p class="headline">{lead}</p>' in html
+    assert "The largest gain" not in html
     other = page(drawn(tmp_path / "two", [one for one in costly if one["metric"] != "symmetry_top1"])[0])
     for words in ('id="power"', "Convergence by seconds", "Top-1 accuracy against cost"):
         assert words in other, words
@@ -138,14 +139,37 @@ def test_the_sentence_names_who_learns_all_and_who_none():
 
     every = {name: of(name, 3, 3) for name in ("psa", "lepe")} | {"sa": of("sa", 0, 0), "swin": of("swin", 1, 0)}
     assert relations.outcome(relations.NONE, every) == (
-        "Without a position embedding psa and lepe learn all 2 relations with every seed; sa learns none."
+        "Without a position embedding, psa and lepe learn all 2 relations with every seed; sa learns none."
     )
     many = {f"v{number}": of(f"v{number}", 3, 3) for number in range(5)} | {"w": of("w", 3, 2)}
     assert relations.outcome("learned position embedding", many) == (
-        "With a learned position embedding 5 of 6 variants learn all 2 relations with every seed."
+        "With a learned position embedding, 5 of 6 variants learn all 2 relations with every seed."
     )
-    missing = {"psa": of("psa", 3, 3), "lepe": of("lepe", 3)}
-    assert "psa learns all 2" in relations.outcome(relations.NONE, missing)
+    single = {"psa": of("psa", 3), "sa": of("sa", 0)}
+    assert relations.outcome(relations.UNKNOWN, single) == (
+        "With a position embedding that is not known, psa learns 0 with every seed; sa learns it with no seed."
+    )
+
+
+def test_the_sentence_leaves_out_who_was_not_tried_on_all_and_whose_epochs_are_not_known():
+    def of(*reached):
+        return [entry(task=str(n), top1=100.0 if one == 3 else 50.0, reached=one) for n, one in enumerate(reached)]
+
+    some = {"psa": of(3, 3), "lepe": of(3), "sa": of(0), "swin": of(0, 0), "cswin": of(0, None)}
+    assert relations.outcome(relations.NONE, some) == (
+        "Without a position embedding, psa learns all 2 relations with every seed; swin learns none."
+    )
+    assert relations.outcome(relations.NONE, {"psa": of(None), "lepe": of(3, None)}) == ""
+
+
+def test_a_page_of_probes_and_other_images_opens_with_both(tmp_path):
+    digits = [one | {"dataset": "digits", "recipe_hash": "digits", "cell": f"d{one['cell']}"}
+              for one in made.accuracy(["sa", "psa"], range(3), (8,))]  # fmt: skip
+    recipes = {f"{task}-none": recipe(task, "none") for task in TASKS} | {"digits": made.RECIPE}
+    html = page(made.take(tmp_path, rows() + digits, recipes))
+    (lead,) = re.findall('<p class="headline">(Without a position.*?)</p>', html, re.DOTALL)
+    assert "learn none. " in lead
+    assert "compared with sa" in lead
 
 
 def test_a_variant_without_a_bound_stays_in_the_picture(tmp_path):
