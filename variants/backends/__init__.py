@@ -102,7 +102,7 @@ def choose(backend: str, like: Tensor, shape: Sequence[int], terms: Terms) -> st
     most = 2 * width if device.type == "cpu" else WIDEST
     fits = {
         "grouped": not grouped.obstacle(terms, tokens),
-        "sdpa": not terms.keys or (separable.separable(terms.keys) and separable.width(width, terms) <= most),
+        "sdpa": len(terms.keys) == 0 or (separable.separable(terms.keys) and separable.width(width, terms) <= most),
     }
     if recorded():  # for any batch, by operations that every tool knows
         fits["tiled"] = fits["triton"] = False

@@ -41,7 +41,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     q, k, v, added, autocasts = _operands(q, k, v, terms)
     device = q.device.type
     with nullcontext() if autocasts else torch.autocast(device, enabled=False):
-        if terms.keys:
+        if len(terms.keys):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=width**-0.5)[..., :width]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=added)
 
@@ -59,7 +59,7 @@ def kernel(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> str:
 def _operands(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor, Tensor | None, bool]:
     """q, k, v, attn_mask [1, H or 1, P+N, P+N], and whether the call may be made under autocast as it is."""
     p, bias, mask = prefix_of(q.shape[2], terms), total_bias(terms), terms.mask(q.device)
-    if terms.keys:
+    if len(terms.keys):
         q, k, v = separable.widened(q, k, v, terms)
     if bias is None:
         return q, k, v, None if mask is None else pad_kept(mask, p)[None], True

@@ -27,7 +27,8 @@ def separable(keys: tuple[Tensor, ...]) -> bool:
 
 def width(numbers: int, terms: Terms) -> int:
     """How many numbers a head of so many has, at most, once it is widened."""
-    return numbers + sum(terms.grid) + _short(numbers + sum(terms.grid)) if terms.keys else numbers
+    whole = numbers + sum(terms.grid)
+    return whole + _short(whole) if len(terms.keys) else numbers
 
 
 def widened(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor]:

@@ -159,6 +159,7 @@ def test_published_weight_decay_exemptions():
     [
         ("sp_sa", {}),
         ("rpe_2d", {}),
+        ("decomposed", {"backend": "sdpa"}),
         ("swin", {"pos_embed": "sincos"}),
         ("gpsa", {"pos_embed": "none", "class_token": "late", "spatial_layers": 1}),
     ],
