@@ -100,7 +100,7 @@ def choose(backend: str, like: Tensor, shape: Sequence[int], terms: Terms) -> st
     images, heads, tokens, width = shape
     device, scores = like.device, images * heads * tokens**2
     most = 2 * width if device.type == "cpu" else WIDEST
-    fits = {
+    fits = {  # keys are counted, since Dynamo has no `not` of a tuple
         "grouped": not grouped.obstacle(terms, tokens),
         "sdpa": len(terms.keys) == 0 or (separable.separable(terms.keys) and separable.width(width, terms) <= most),
     }
