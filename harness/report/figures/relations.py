@@ -67,12 +67,16 @@ class Entry:
         return f"{taken}, {bound}" if bound and self.updates is not None else bound or taken
 
 
-def draw(study: Study, found: Found) -> Drawing | None:
+def entries(study: Study, found: Found) -> list[Entry]:
+    """The variants of all settings of probes."""
+    return [one for setting in study.settings for one in entries_of(setting, found)]
+
+
+def draw(every: Sequence[Entry]) -> Drawing | None:
     """A column for each task, those of one position embedding together.
 
     None where fewer than two tasks are there, and where two settings are of the same task and position embedding.
     """
-    every = [one for setting in study.settings for one in entries(setting, found)]
     cells = {(one.variant, one.position, one.task): one for one in every}
     if len({one.task for one in every}) < 2 or len(cells) < len(every):
         return None
@@ -87,10 +91,10 @@ def draw(study: Study, found: Found) -> Drawing | None:
     )
 
 
-def sentence(study: Study, found: Found) -> str:
+def sentence(every: Sequence[Entry]) -> str:
     """Who learns all relations and who none, by position embedding; "" where nothing is known of probes."""
     by_position: dict[str, dict[str, list[Entry]]] = {}
-    for one in (one for setting in study.settings for one in entries(setting, found)):
+    for one in every:
         by_position.setdefault(one.position, {}).setdefault(one.variant, []).append(one)
     positions = sorted(by_position, key=lambda position: (position != NONE, position))
     return " ".join(filter(None, (outcome(position, by_position[position]) for position in positions)))
@@ -121,7 +125,7 @@ def who(names: Sequence[str], of: int) -> str:
     return f"{listing(list(names)) or 'no variant'} {'learn' if len(names) > 1 else 'learns'}"
 
 
-def entries(setting: Setting, found: Found) -> list[Entry]:
+def entries_of(setting: Setting, found: Found) -> list[Entry]:
     """The variants of a setting of a probe."""
     about = setting.probe
     if about is None:

@@ -43,15 +43,15 @@ def page(study: Study) -> str:
         section(setting, found[setting.key], look, places[setting.key], places[first[setting.key].key], known)
         for setting in study.settings
     ]
-    every, atlas = cards(study.settings, found), relations.draw(study, found)
+    every, probes = cards(study.settings, found), relations.entries(study, found)
     sentence, leads = opening([(one.name, one.headline) for one in sections], every)
-    if learned := relations.sentence(study, found):
+    if learned := relations.sentence(probes):
         sentence, leads = f"{learned} {sentence}".strip(), True
     return fill(
         "page.html",
         study=study,
         title=listing(study.names),
-        atlas=atlas,
+        atlas=relations.draw(probes),
         picture=picture(study, found, look),
         sentence=sentence,
         leads=leads,

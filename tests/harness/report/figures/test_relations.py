@@ -49,8 +49,13 @@ def cells(table):
     return {(one["variant"], one["task"]): one for one in table}
 
 
+def picture(study, found):
+    """The drawing of a study."""
+    return relations.draw(relations.entries(study, found))
+
+
 def test_cells_hold_means_bounds_and_updates(tmp_path):
-    table = cells(relations.draw(*drawn(tmp_path, rows())).table)
+    table = cells(picture(*drawn(tmp_path, rows())).table)
     assert len(table) == 6
     one = table["psa", "corner"]
     assert (one["top1"], one["chance"], one["allowed"]) == (100, 25, 100)
@@ -64,12 +69,12 @@ def test_cells_hold_means_bounds_and_updates(tmp_path):
 
 
 def test_variants_are_in_the_order_of_what_they_learned(tmp_path):
-    table = relations.draw(*drawn(tmp_path, rows())).table
+    table = picture(*drawn(tmp_path, rows())).table
     assert list(dict.fromkeys(one["variant"] for one in table)) == ["psa", "swin", "sa"]
 
 
 def test_the_picture_shows_updates_and_bounds(tmp_path):
-    svg = relations.draw(*drawn(tmp_path, rows())).svg
+    svg = picture(*drawn(tmp_path, rows())).svg
     for words in (">256<", "384 (1/2)", "≤ 75", "≤ 25", "no position embedding", ">corner<", ">psa<"):
         assert words in svg, words
     assert "learned position embedding" not in svg
@@ -77,7 +82,7 @@ def test_the_picture_shows_updates_and_bounds(tmp_path):
 
 def test_each_position_embedding_has_its_columns(tmp_path):
     both = drawn(tmp_path, rows() + rows("learned"), ("none", "learned"))
-    drawing = relations.draw(*both)
+    drawing = picture(*both)
     assert len(drawing.table) == 12
     assert drawing.svg.index("no position embedding") < drawing.svg.index("learned position embedding")
 
@@ -129,7 +134,7 @@ def test_a_page_of_probes_opens_with_the_picture_and_ranks_nothing(tmp_path):
 
 def test_one_task_alone_has_no_picture(tmp_path):
     single = [one for one in rows() if one["dataset"] == "probes:corner"]
-    assert relations.draw(*drawn(tmp_path, single)) is None
+    assert picture(*drawn(tmp_path, single)) is None
 
 
 def test_the_sentence_names_who_learns_all_and_who_none():
@@ -174,7 +179,7 @@ def test_a_page_of_probes_and_other_images_opens_with_both(tmp_path):
 
 def test_a_variant_without_a_bound_stays_in_the_picture(tmp_path):
     bare = [one for one in rows() if (one["variant"], one["metric"]) != ("sa", "symmetry_top1")]
-    table = cells(relations.draw(*drawn(tmp_path, bare)).table)
+    table = cells(picture(*drawn(tmp_path, bare)).table)
     assert {variant for variant, _ in table} == {"psa", "swin", "sa"}
     assert table["sa", "corner"]["allowed"] is None
 
@@ -184,11 +189,11 @@ def test_two_settings_of_one_task_and_position_have_no_picture(tmp_path):
     recipes = {f"{again}{task}-none": recipe(task, "none") | {"lr": rate}
                for task in TASKS for again, rate in (("", 0.1), ("again-", 0.2))}  # fmt: skip
     study = made.take(tmp_path, twice, recipes)
-    assert relations.draw(study, {setting.key: summaries(setting) for setting in study.settings}) is None
+    assert picture(study, {setting.key: summaries(setting) for setting in study.settings}) is None
 
 
 def test_without_a_recipe_the_position_is_not_known(tmp_path):
     study = made.take(tmp_path, rows())
-    drawing = relations.draw(study, {setting.key: summaries(setting) for setting in study.settings})
+    drawing = picture(study, {setting.key: summaries(setting) for setting in study.settings})
     assert {one["position"] for one in drawing.table} == {"position embedding not known"}
     assert {one["updates_to_90"] for one in drawing.table} == {None}
