@@ -244,6 +244,11 @@ def total_bias(terms: Terms) -> Tensor | None:
     return sum(terms.bias[1:], start=terms.bias[0]) if terms.bias else None
 
 
+def total_keys(terms: Terms) -> Tensor:
+    """[H or 1, D, 2h-1 or 1, 2w-1 or 1]: the keys added, of terms that have some."""
+    return sum(terms.keys[1:], start=terms.keys[0])
+
+
 def resolution_rules(relations: Iterable[SpatialRelation]) -> str:
     """The words of several relations, each once, in their order: "fixed, resampled"."""
     words = [word for relation in relations for word in relation.resolution_rule().split(", ") if word]

@@ -16,27 +16,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from string import digits
 from typing import Any
 
-from harness.gpu.roofline import CARDS, Layer, flops, moved, occupancy, ratio
+from harness.gpu.roofline import CARDS, Layer, flops, moved, occupancy, ratio, ratio_with_keys
 from harness.results.store import write_bytes
 from variants.backends.triton import tiles
 from variants.backends.triton.tiles import Tile
 
 PREDICTED = {14: 64, 24: 16, 32: 16, 64: 4}  # sides of a grid, and images
 CAPABILITIES = (80, 90)  # A100, H100 and H200
-# what a layer may have: nothing, sp_sa's, all at once
-TERMS = {"plain": (), "prior": ("prior",), "all": ("prior", "bias", "groups")}
-TRIED = {"bfloat16": tuple(TERMS), "float16": ("all",), "float32": ("all",)}
+# what a layer may have: nothing, sp_sa's, all numbers at once; rpe_2d's vectors, and with them all of these
+TERMS = {
+    "plain": (), "prior": ("prior",), "all": ("prior", "bias", "groups"),
+    "keys": ("context",), "all and keys": ("prior", "bias", "groups", "context"),
+}  # fmt: skip
+TRIED = {"bfloat16": tuple(TERMS), "float16": ("all", "all and keys"), "float32": ("all", "all and keys")}
+LEARNED = {
+    "tables": "prior",
+    "contexts": "context",
+}  # the kernels of a table's gradient, and which they cannot do without
 SHARED = {80: 99 * 1024, 90: 227 * 1024}  # of a program; 80 stands for RTX cards as well, which have no more
 REGISTERS = 255
 OUTPUT = Path("results/kernels/ahead.json")
 
 _POINTERS = {
-    **dict.fromkeys(("lse", "delta", "prior", "bias", "of_prior", "of_bias"), "fp32"),
+    **dict.fromkeys(("lse", "delta", "prior", "bias", "of_prior", "of_bias", "of_context"), "fp32"),
     **dict.fromkeys(("place", "token", "groups", "lists", "counts", "which", "pairs", "first", "spans"), "i32"),
 }
-_NUMBERS = frozenset({"q", "k", "v", "out", "above", "dq", "dk", "dv"})
+_NUMBERS = frozenset({"q", "k", "v", "out", "above", "dq", "dk", "dv", "context"})
 _ALIGNED = re.compile(r"(q|k|v|out|above|dq|dk|dv)_(image|head|token)|width")  # multiples of 16 in a model
 _TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
@@ -53,7 +61,8 @@ class Case:
 
     @property
     def tile(self) -> Tile:
-        return tiles.tile(self.kernel, self.width, self.dtype != "float32", self.capability)
+        half, context = self.dtype != "float32", "context" in TERMS[self.terms]
+        return tiles.tile(self.kernel, self.width, half, self.capability, context)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def cases() -> Iterator[Case]:
             for width in tiles.WIDTHS:  # one of 96 is in a block of 128
                 for dtype, of_type in TRIED.items():
                     for terms in of_type:
-                        if kernel != "tables" or terms != "plain":
+                        if LEARNED.get(kernel.rstrip(digits), "") in ("", *TERMS[terms]):
                             yield Case(kernel, width, dtype, terms, capability)
 
 
@@ -101,15 +110,17 @@ def compiled(case: Case, tile: Tile | None = None) -> Binary:
 
     if triton.knobs.runtime.interpret:
         raise RuntimeError("TRITON_INTERPRET is set, and the interpreter compiles nothing; unset it")
-    from variants.backends.triton import kernels
-    from variants.backends.triton.operator import width_of_block
+    from variants.backends.triton import gradients, kernels
+    from variants.backends.triton.operator import COMPILED, width_of_block
 
     tile = tile or case.tile
     terms = TERMS[case.terms]
-    kernel = getattr(kernels, case.kernel)
+    name = case.kernel.rstrip(digits)  # of columns
+    kernel = getattr(gradients if name in LEARNED else kernels, name)
     constants: dict[str, Any] = {
         "WIDTH": width_of_block(case.width), "QUERIES": tile.queries, "KEYS": tile.keys,
-        "PRIOR": "prior" in terms, "BIAS": "bias" in terms, "GROUPS": "groups" in terms, "LISTS": "groups" in terms,
+        "PRIOR": "prior" in terms, "BIAS": "bias" in terms, "CONTEXT": "context" in terms,
+        "GROUPS": "groups" in terms, "LISTS": "groups" in terms,
         "WANTED": True, "OF_PRIOR": "prior" in terms, "OF_BIAS": "bias" in terms,
         "DOT": getattr(tl, case.dtype), "PRECISION": "tf32x3",
     }  # fmt: skip
@@ -128,7 +139,7 @@ def compiled(case: Case, tile: Tile | None = None) -> Binary:
     found = triton.compile(
         ASTSource(kernel, signature, constexprs=constants, attrs=hints),
         target=GPUTarget("cuda", case.capability, 32),
-        options={"num_warps": tile.warps, "num_stages": tile.stages},
+        options={"num_warps": tile.warps, "num_stages": tile.stages, **COMPILED},
     )
     ptx = found.asm["ptx"]
     registers, stack = _usage(found.asm["cubin"], Path(triton.__file__).parent)
@@ -151,7 +162,8 @@ def _usage(cubin: bytes, triton: Path) -> tuple[int, int]:
 def source() -> str:
     """A digest of what decides the binaries: the kernels and the sizes of their blocks."""
     folder = Path(tiles.__file__).parent
-    whole = b"".join((folder / name).read_bytes() for name in ("kernels.py", "tiles.py"))
+    names = ("blocks.py", "kernels.py", "gradients.py", "tiles.py")
+    whole = b"".join((folder / name).read_bytes() for name in names)
     return hashlib.blake2b(whole, digest_size=8).hexdigest()
 
 
@@ -178,8 +190,9 @@ def table(found: Mapping[Case, Binary]) -> str:
         )
     lines += [
         "",
-        "| grid, images | card | GFLOP forward | MB forward | forward | training step |",
-        "|---|---|--:|--:|--:|--:|",
+        "| grid, images | card | GFLOP forward | MB forward | prior: forward | prior: training step | keys: forward "
+        "| keys: training step |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for side, images in PREDICTED.items():
         layer = Layer(images, 6, (side, side))
@@ -187,7 +200,8 @@ def table(found: Mapping[Case, Binary]) -> str:
             lines.append(
                 f"| {side} x {side}, {images} | {name} | {flops('forward', layer) / 1e9:.1f} "
                 f"| {moved('forward', layer, True) / 1e6:.1f} | {ratio('forward', layer, card):.3f} "
-                f"| {ratio('training', layer, card):.2f} |"
+                f"| {ratio('training', layer, card):.2f} | {ratio_with_keys('forward', layer, name):.1f} "
+                f"| {ratio_with_keys('training', layer, name):.1f} |"
             )
     return "\n".join(lines)
 
@@ -202,9 +216,10 @@ The first table says what each kernel becomes: registers of a thread, bytes of i
 memory of a program, and the share of a multiprocessor's threads in use. Heads of 96 numbers are in a block of 128.
 
 The second table is a prediction by roofline for a layer of six heads of 64 in half precision. It divides the time of a
-learned prior (`sp_sa`) by the time of plain flash attention. The backward makes the map again for queries, for keys
-and for tables, so that every sum has one order. So where tensor cores are the limit, a training step costs 11 products
-where plain attention costs 7.
+learned prior (`sp_sa`), or of general keys (`rpe_2d`), by the time of plain flash attention. The backward makes the map
+again for queries, for keys and for tables, so that every sum has one order. So where tensor cores are the limit, a
+training step with a prior costs 11 products where plain attention costs 7. Keys cost more: a query meets the vectors of
+all offsets between two blocks, of which each pair takes one.
 
 {table(found)}
 """

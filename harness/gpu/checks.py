@@ -14,12 +14,13 @@ from variants.geometry import Grid
 GRID = (12, 16)
 SERVED = {
     "sdpa": ["sa", "psa", "swin", "window", "gpsa", "decomposed"],
-    "triton": ["sa", "sp_sa", "rel_bias", "sp_sa[scope=layer]+psa", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa"],
+    "triton": ["sa", "sp_sa", "rel_bias", "sp_sa[scope=layer]+psa", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa",
+               "rpe_2d", "rpe_1d+sp_sa", "decomposed"],
     "flex": ["sa", "sp_sa", "sp_sa[scope=layer]+psa", "sp_sa[form=table]", "swin+sp_sa", "window+sp_sa", "gpsa+sp_sa"],
     "grouped": ["swin", "cswin", "swin[window=4]+sp_sa"],
     "tiled": ["sp_sa+psa", "rpe_2d", "window+sp_sa"],
     "auto": ["sa", "sp_sa", "psa", "gpsa", "rpe_1d", "rpe_2d", "swin", "cswin", "window", "swin+sp_sa"],
-}
+}  # fmt: skip
 LIMITS = {"float32": 2e-3, "bfloat16": 6e-2}
 LEAST = 1e-4  # a gradient smaller than this is rounding
 

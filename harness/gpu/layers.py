@@ -23,6 +23,7 @@ BASELINE, AGAIN = ("sa", "sdpa"), ("sa", "again")
 SUBJECTS = (
     BASELINE, ("sa", "triton"), ("sp_sa", "triton"), ("sp_sa", "flex"), ("rel_bias", "triton"), ("rel_bias", "flex"),
     ("rel_bias", "sdpa"), ("swin", "triton"), ("swin", "grouped"), ("swin", "flex"),
+    ("rpe_2d", "triton"), ("rpe_2d", "eager"), ("decomposed", "sdpa"), ("decomposed", "triton"),
 )  # fmt: skip
 IMAGES = {14: 64, 24: 16, 32: 16, 64: 4}  # by the side of the grid, as DeiT-S has them at 224, 384, 512 and 1024 px
 HEADS, WIDTH = 6, 64

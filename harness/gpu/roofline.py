@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from variants.backends.triton.tiles import Tile
+from variants import geometry
+from variants.backends.triton.tiles import Tile, contexts_of, tile
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ REGISTERS, THREADS, WARP = 65536, 2048, 32  # of a multiprocessor, of all three 
 PRODUCTS = {"forward": 2, "backward_queries": 3, "backward_keys": 4, "tables": 2, "plain backward": 5}
 TENSORS = {"forward": 4, "backward_queries": 6, "backward_keys": 6, "tables": 4, "plain backward": 8}
 OURS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "tables")}
+# With keys, whose gradient has a kernel of its own: how often a query meets vectors in each.
+KEYS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "contexts")}
+VECTORS = {"forward": 1, "backward_queries": 2, "backward_keys": 1}
 PLAIN = {"forward": ("forward",), "training": ("forward", "plain backward")}
 
 
@@ -62,6 +66,45 @@ def moved(kernel: str, layer: Layer, tables: bool) -> int:
     """Bytes from and to memory: tensors of tokens in half precision, sums of softmax and tables in float32."""
     tokens = layer.images * layer.heads * layer.tokens
     return 2 * TENSORS[kernel] * tokens * layer.width + 4 * tokens + (4 * layer.heads * layer.entries if tables else 0)
+
+
+def products_with_keys(kernel: str, layer: Layer, capability: int) -> float:
+    """Products over all pairs where a layer has keys: more than one for each of VECTORS, by the blocks of the card.
+
+    A query meets whole runs of vectors: a run is as long as a block of keys, and the offsets between two blocks are
+    the tokens in both and the gaps between their rows.
+    """
+    if kernel == "contexts":
+        (high, wide), of_row = layer.grid, tile(contexts_of(layer.grid[1]), layer.width, True, capability, True)
+        blocks = -(-wide // of_row.queries)
+        runs = -(-(2 * wide - 1) // of_row.keys)
+        met = runs if blocks == 1 else 2 * blocks**2  # a pair of blocks has two runs
+        pairs = met * of_row.queries**2
+        return high**2 * (2 * pairs + 2 * met * of_row.queries * of_row.keys) / layer.tokens**2
+    of_kernel = tile(kernel, layer.width, True, capability, True)
+    place, _ = geometry.places(layer.grid)
+    far_q, far_k = (
+        [int(block[-1] - block[0]) for block in place.split(size)] for size in (of_kernel.queries, of_kernel.keys)
+    )
+    runs = sum(-(-(one + other + 1) // of_kernel.keys) for one in far_q for other in far_k)
+    made = runs * of_kernel.queries * of_kernel.keys / layer.tokens**2
+    return PRODUCTS[kernel] + VECTORS[kernel] * made
+
+
+def seconds_with_keys(kernel: str, layer: Layer, card: Card, capability: int) -> float:
+    """Vectors are read once, in half precision; their gradients are written once, in float32."""
+    products = products_with_keys(kernel, layer, capability)
+    vectors = layer.heads * layer.entries * layer.width
+    tokens = "tables" if kernel == "contexts" else kernel  # which reads the same tensors
+    bytes_moved = moved(tokens, layer, False) + 2 * vectors + (4 * vectors if kernel == "contexts" else 0)
+    return max(products * flops("forward", layer) / PRODUCTS["forward"] / card.flops, bytes_moved / card.memory)
+
+
+def ratio_with_keys(phase: str, layer: Layer, name: str) -> float:
+    """The time with keys over that of plain flash attention on a card of CARDS."""
+    card = CARDS[name]
+    ours = sum(seconds_with_keys(kernel, layer, card, CAPABILITY[name]) for kernel in KEYS[phase])
+    return ours / sum(seconds(kernel, layer, card, tables=False) for kernel in PLAIN[phase])
 
 
 def seconds(kernel: str, layer: Layer, card: Card, tables: bool) -> float:

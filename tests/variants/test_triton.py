@@ -1,6 +1,6 @@
 """The triton backend against eager in float64, its kernels run by Triton's interpreter (tests/conftest.py)."""
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     not triton.INSTALLED or torch.cuda.is_available(), reason="without Triton, or with a GPU, nothing is interpreted"
 )
 if triton.INSTALLED:
-    from variants.backends.triton import kernels, operator
+    from variants.backends.triton import gradients, kernels, operator
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +57,8 @@ def _patched_once():
 SERVED = [
     "sa", "sp_sa", "rel_bias", "sp_sa[scope=layer]+psa", "rpe_2d[factorized=True,mode=bias]", "swin[window=2]",
     "swin[window=3]+sp_sa", "cswin[stripe=1]+sp_sa", "window[height=1,width=2]+sp_sa", "gpsa+sp_sa",
-    "swin[window=4]+window[height=2,width=2]",
+    "swin[window=4]+window[height=2,width=2]", "rpe_2d", "rpe_1d+sp_sa", "decomposed", "irpe[mode=contextual,on=k]",
+    "swin[window=3]+rpe_2d+gpsa", "window[height=1,width=2]+rpe_2d+sp_sa",
 ]  # fmt: skip
 GRIDS = {(1, 1): 0, (1, 17): 0, (7, 7): 1, (3, 5): 2, (8, 12): 1}  # and prefix tokens: N of 1, 17, 50, 17, 97
 SIXTEEN = 16  # numbers a head
@@ -115,22 +116,25 @@ def test_every_variant_is_served_or_refused(name):
 
 
 @pytest.mark.parametrize("width", [32, 64, 96, 128])
-def test_heads_of_the_usual_widths(width):
+@pytest.mark.parametrize("spec", ["sp_sa+rel_bias", "rpe_2d"])
+def test_heads_of_the_usual_widths(spec, width):
     settings = {"heads": 1, "width": width, "images": 1}
-    expected = step("sp_sa+rel_bias", "eager", (4, 4), 1, torch.float64, **settings)
-    assert furthest(step("sp_sa+rel_bias", "triton", (4, 4), 1, **settings), expected) < LIMIT
+    expected = step(spec, "eager", (4, 4), 1, torch.float64, **settings)
+    assert furthest(step(spec, "triton", (4, 4), 1, **settings), expected) < LIMIT
 
 
-def test_224_pixels():
-    expected = step("sp_sa", "eager", (14, 14), 0, torch.float64, images=1, heads=1)
-    assert furthest(step("sp_sa", "triton", (14, 14), 0, images=1, heads=1), expected) < LIMIT
+@pytest.mark.parametrize("spec", ["sp_sa", "rpe_2d"])
+def test_224_pixels(spec):
+    expected = step(spec, "eager", (14, 14), 0, torch.float64, images=1, heads=1)
+    assert furthest(step(spec, "triton", (14, 14), 0, images=1, heads=1), expected) < LIMIT
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)], ids=str)
-def test_half_precision_sums_in_float32(dtype, limit):
+@pytest.mark.parametrize("spec", ["sp_sa+rel_bias", "rpe_2d"])
+def test_half_precision_sums_in_float32(spec, dtype, limit):
     """As far off as rounding the inputs and outputs is: the interpreter truncates where a card rounds."""
     grid = (3, 5)
-    attention = layer("sp_sa+rel_bias", "triton", grid)
+    attention = layer(spec, "triton", grid)
     q, k, v = (torch.randn(2, 4, 16, SIXTEEN, dtype=dtype).requires_grad_() for _ in range(3))
     terms = attention.terms(q, grid)
     exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
@@ -144,8 +148,9 @@ def test_half_precision_sums_in_float32(dtype, limit):
 def recorded(monkeypatch):
     """The names of the kernels that are launched, in their order."""
     launched = []
-    for name in ("forward", "backward_queries", "backward_keys", "tables", "collect"):
-        true = getattr(kernels, name)
+    for name in ("forward", "backward_queries", "backward_keys", "tables", "collect", "contexts"):
+        module = kernels if hasattr(kernels, name) else gradients
+        true = getattr(module, name)
 
         class Told:
             def __init__(self, name, true):
@@ -155,7 +160,7 @@ def recorded(monkeypatch):
                 launched.append(self.name)
                 return self.true[grid]
 
-        monkeypatch.setattr(kernels, name, Told(name, true))
+        monkeypatch.setattr(module, name, Told(name, true))
     return launched
 
 
@@ -163,6 +168,7 @@ def recorded(monkeypatch):
     ("needed", "expected"),
     [
         ("qkv prior bias", ["forward", "backward_queries", "backward_keys", "tables", "collect", "collect"]),
+        ("keys", ["forward", "backward_queries", "contexts"]),
         ("q", ["forward", "backward_queries"]),
         ("k", ["forward", "backward_queries", "backward_keys"]),
         ("bias", ["forward", "backward_queries", "tables", "collect"]),
@@ -171,16 +177,18 @@ def recorded(monkeypatch):
 )
 def test_only_the_gradients_that_are_needed_are_computed(needed, expected, monkeypatch):
     launched = recorded(monkeypatch)
-    q, k, v = (torch.randn(1, 2, 12, SIXTEEN, requires_grad=name in needed) for name in "qkv")
-    tables = {name: torch.randn(2, 5, 7, requires_grad=name in needed) for name in ("prior", "bias")}
-    out = triton.attend(q, k, v, Terms((3, 4), prior=(tables["prior"],), bias=(tables["bias"],)))
+    of_tokens = needed.split()[:1] if needed != "keys" else ""
+    q, k, v = (torch.randn(1, 2, 12, SIXTEEN, requires_grad=any(name in one for one in of_tokens)) for name in "qkv")
+    sizes = {"prior": (2, 5, 7), "bias": (2, 5, 7), "keys": (1, SIXTEEN, 5, 7)}
+    tables = {name: torch.randn(size, requires_grad=name in needed.split()) for name, size in sizes.items()}
+    out = triton.attend(q, k, v, Terms((3, 4), **{name: (table,) for name, table in tables.items()}))
     if needed:
         out.sum().backward()
     assert launched == expected
 
 
 def trained():
-    return step("sp_sa+rel_bias+swin[window=3]", "triton", (6, 12), 1, images=5, heads=1)
+    return step("sp_sa+rel_bias+rpe_2d+swin[window=3]", "triton", (6, 12), 1, images=5, heads=1)
 
 
 def test_gradients_have_the_same_bits_in_any_order_of_the_programs(monkeypatch):
@@ -218,13 +226,14 @@ def test_blocks_without_a_kept_pair_are_left_out(monkeypatch):
 
 
 def test_no_tensor_of_all_pairs_is_made(monkeypatch):
-    """Neither forward nor backward: on one row of 256 patches the tables have 511 entries, and pairs are 65,536."""
+    """Neither forward nor backward: on one row of 256 patches tables have 511 entries, and pairs are 65,536."""
     made, true = [], torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, **k: made.append(true(*a, **k)) or made[-1])
     q, k, v = (torch.randn(1, 1, 256, SIXTEEN, requires_grad=True) for _ in range(3))
-    bias = torch.randn(1, 1, 511, requires_grad=True)
-    triton.attend(q, k, v, Terms((1, 256), bias=(bias,))).sum().backward()
+    bias, keys = torch.randn(1, 1, 511, requires_grad=True), torch.randn(1, SIXTEEN, 1, 511, requires_grad=True)
+    triton.attend(q, k, v, Terms((1, 256), bias=(bias,), keys=(keys,))).sum().backward()
     assert made
+    assert keys.grad.any()
     assert max(x.numel() for x in made) < 256 * 256 / 8
 
 
@@ -247,32 +256,52 @@ PLANTED = {
     "only the first pair of blocks is collected": ("for step in range(0, tl.load(counts + part)):",
                                                    "for step in range(0, 1):"),
     "dk is not scaled": ("of_keys * scale", "of_keys"),
+    "only the first run of offsets meets the queries": ("found += tl.where(here, tl.gather",
+                                                        "found = found if part else tl.where(here, tl.gather"),
+    "a prefix token meets vectors": ("here = patches & (own >= 0)", "here = (own >= 0)"),
+    "a pair picks an offset of another run": ("tl.where(here, own, 0), 0 if", "tl.where(here, 0, 0), 0 if"),
+    "dq has nothing of the vectors": ("sums += tl.dot(laid.to(DOT), vectors", "tl.dot(laid.to(DOT), vectors"),
+    "only the first run gives dq": ("for part in range(0, tl.cdiv(span, KEYS)):", "for part in range(0, 1):"),
+    "the gradient of vectors is not scaled": ("total * scale, WIDTH)", "total, WIDTH)"),
+    "only the first row gives vectors": ("tl.minimum(high, high - down)):", "tl.maximum(0, -down) + 1):"),
+    "another block of a row is left out": ("range(nearest, furthest + 1)", "range(nearest, nearest + 1)"),
+    "rows of offsets are upside down": ("(down + high - 1) * (2 * wide - 1)", "(high - 1 - down) * (2 * wide - 1)"),
+    "the prior reaches the gradient of vectors": ("_, slopes, _, _ = remade(", "_, _, slopes, _ = remade("),
 }  # fmt: skip
 OF_IMAGES = {"another chunk of images is left out"}  # seen only with several chunks
+OF_WIDTH = {"another block of a row is left out"}  # and with rows of more than sixteen
+FILES = ("blocks", "kernels", "gradients")
 
 
 @pytest.mark.parametrize("error", PLANTED)
 def test_a_planted_error_is_seen(error, tmp_path, monkeypatch):
     right, wrong = PLANTED[error]
-    source = Path(kernels.__file__).read_text()
-    assert source.count(right) >= 1
-    file = tmp_path / "planted.py"
-    file.write_text(source.replace(right, wrong))
-    spec = importlib.util.spec_from_file_location("planted", file)
-    planted = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "planted", planted)
-    spec.loader.exec_module(planted)
-    monkeypatch.setattr(operator, "kernels", planted)
+    folder, here, times = Path(kernels.__file__).parent, tmp_path / "planted", 0
+    here.mkdir()
+    for name in FILES:
+        source = (folder / f"{name}.py").read_text()
+        times += source.count(right)
+        planted = source.replace(right, wrong).replace("variants.backends.triton.", "planted.")
+        (here / f"{name}.py").write_text(planted)
+    assert times >= 1
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("kernels", "gradients"):
+        monkeypatch.setattr(operator, name, importlib.import_module(f"planted.{name}"))
     images = 5 if error in OF_IMAGES else 1  # the interpreter is slow
-    spec, grid, settings = "swin[window=6]+sp_sa+rel_bias", (6, 13), {"images": images, "heads": 1}
+    grid, settings = (2, 18) if error in OF_WIDTH else (6, 13), {"images": images, "heads": 1}
+    spec = "swin[window=6]+sp_sa+rel_bias+rpe_2d"
     expected = step(spec, "eager", grid, 1, torch.float64, **settings)
-    assert not furthest(step(spec, "triton", grid, 1, **settings), expected) < 1e-3
+    try:
+        assert not furthest(step(spec, "triton", grid, 1, **settings), expected) < 1e-3
+    finally:
+        for name in ("planted", *(f"planted.{name}" for name in FILES)):
+            sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
     ("spec", "dtype", "width", "words"),
     [
-        ("rpe_2d", torch.float32, 16, "cannot serve keys; use backend=eager or auto"),
+        ("irpe[on=qk]", torch.float32, 16, "cannot serve queries; use backend=eager or auto"),
         ("sp_sa", torch.float64, 16, "has no float64; use backend=eager or auto"),
         ("sp_sa", torch.float32, 144, "heads of up to 128 numbers, and these have 144"),
         ("neighborhood", torch.float32, 16, "masks by offset and windows, and this mask is neither"),
@@ -313,7 +342,11 @@ class Card(torch.Tensor):
         ("rel_bias", torch.float32, "sdpa"),
         ("rel_bias", torch.float64, "sdpa"),
         ("sp_sa", torch.float64, "eager"),
-        ("rpe_2d", torch.bfloat16, "eager"),
+        ("rpe_2d", torch.bfloat16, "triton"),
+        ("rpe_2d", torch.float32, "eager"),
+        ("rpe_2d+sp_sa", torch.bfloat16, "triton"),
+        ("decomposed", torch.bfloat16, "sdpa"),
+        ("decomposed+rel_bias", torch.bfloat16, "triton"),
         ("neighborhood", torch.bfloat16, "sdpa"),
         ("swin[window=2]", torch.bfloat16, "grouped"),
     ],
@@ -329,7 +362,7 @@ def test_torch_knows_the_operator():
     """Its schema, its shapes without numbers, its gradient: torch's own checks."""
     given = (*(torch.randn(1, 2, 13, SIXTEEN, requires_grad=True) for _ in range(3)),
              torch.randn(2, 35, requires_grad=True), torch.randn(1, 35, requires_grad=True),
-             None, None, [3, 4], 1)  # fmt: skip
+             torch.randn(1, 35, SIXTEEN, requires_grad=True), None, None, [3, 4], 1)  # fmt: skip
     torch.library.opcheck(operator.attention, given)
 
 
@@ -350,20 +383,21 @@ def test_a_compiled_layer_is_one_graph(mask):
 def test_the_forward_can_be_exported():
     class Model(torch.nn.Module):
         def forward(self, q, k, v, bias):
-            return operator.attention(q, k, v, None, bias, None, None, [3, 4], 0)[0]
+            return operator.attention(q, k, v, None, bias, None, None, None, [3, 4], 0)[0]
 
     given = (*(torch.randn(1, 2, 12, SIXTEEN) for _ in range(3)), torch.randn(2, 35))
     exported = torch.export.export(Model(), given)
     assert torch.equal(exported.module()(*given), Model()(*given))
 
 
-def test_torch_counts_its_operations():
-    """As it counts its own attention: two products forward, five more backward."""
+@pytest.mark.parametrize(("keys", "times"), [((), 7), ((torch.randn(1, SIXTEEN, 5, 7, requires_grad=True),), 11)])
+def test_torch_counts_its_operations(keys, times):
+    """As it counts its own attention: two products forward, five more backward; with keys three and eight."""
     q, k, v = (torch.randn(2, 3, 12, SIXTEEN, requires_grad=True) for _ in range(3))
     product = 2 * 2 * 3 * 12 * 12 * SIXTEEN
     with FlopCounterMode(display=False) as counter:
-        triton.attend(q, k, v, Terms((3, 4))).sum().backward()
-    assert counter.get_total_flops() == 7 * product
+        triton.attend(q, k, v, Terms((3, 4), keys=keys)).sum().backward()
+    assert counter.get_total_flops() == times * product
 
 
 @pytest.mark.parametrize(("spec", "given"), [("window[height=1,width=2]", True), ("neighborhood", False)])
@@ -404,6 +438,13 @@ def given(**settings):
 def test_shapes_that_a_kernel_would_read_beyond_are_refused(settings, heads, words):
     with pytest.raises(ValueError, match=words):
         triton.attend(*given(**settings), Terms((3, 4), bias=(torch.randn(heads, 5, 7),)))
+
+
+@pytest.mark.parametrize(("shape", "words"), [((2, 8, 5, 7), "keys of 8 numbers meet queries of 16"),
+                                              ((3, 16, 5, 7), "3 heads meets queries of 2")])  # fmt: skip
+def test_keys_that_a_kernel_would_read_beyond_are_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        triton.attend(*given(), Terms((3, 4), keys=(torch.randn(shape),)))
 
 
 def test_derivatives_that_it_does_not_have_are_refused():

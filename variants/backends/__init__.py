@@ -44,8 +44,8 @@ BACKENDS: dict[str, AttentionFunction] = {
 
 OFFSETS = frozenset({"prior", "bias", "keys", "queries", "values"})
 # What `auto` takes: the first on the device's list whose terms include all that a layer has. Measured on the CPU
-# (tests/benchmarks); on CUDA no order has been measured yet: torch's own kernel serves plain attention, ours what is
-# read by offset, whose dense mask would be a tensor of all pairs.
+# (tests/benchmarks); on CUDA no order has been measured yet: torch's own kernel serves plain attention and wider heads,
+# ours what is read by offset, whose dense mask would be a tensor of all pairs.
 AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
     "cpu": [
         ("sdpa", frozenset()),
@@ -57,7 +57,11 @@ AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
     "cuda": [
         ("sdpa", frozenset()),
         ("grouped", OFFSETS | {"groups"}),
-        ("triton", frozenset({"prior", "bias", "kept", "groups"})),  # in half precision: in float32 it spills registers
+        ("sdpa", frozenset({"keys"})),
+        (
+            "triton",
+            frozenset({"prior", "bias", "keys", "kept", "groups"}),
+        ),  # in half precision: else it spills registers
         ("sdpa", frozenset({"bias", "keys", "kept", "groups"})),
     ],
 }

@@ -17,6 +17,8 @@ AGAIN = [  # compiled anew by the test: what the report has of them
     Case("forward", 64, "bfloat16", "prior", 90),
     Case("tables", 64, "bfloat16", "all", 90),
     Case("backward_keys", 64, "bfloat16", "prior", 80),
+    Case("forward", 64, "bfloat16", "keys", 90),
+    Case("contexts16", 64, "bfloat16", "keys", 80),
 ]
 
 
@@ -66,7 +68,7 @@ print(json.dumps([asdict(one) for one in binaries]))
 """
     clean = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     clean["TRITON_CACHE_DIR"] = str(tmp_path)
-    told = subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True)
+    told = subprocess.run([sys.executable, "-W", "error", "-c", script], env=clean, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     *again, large = [Binary(**one) for one in json.loads(told.stdout.splitlines()[-1])]
     for case, binary in zip(AGAIN, again, strict=True):
@@ -87,8 +89,12 @@ def test_where_kernels_are_interpreted_nothing_is_compiled():
 
 
 def test_every_kernel_has_a_tile_for_every_width():
-    for table in (tiles.HOPPER, tiles.OTHERS, tiles.FLOAT32):
-        assert table.keys() == set(tiles.KERNELS)
-        assert all(len(row) == len(tiles.WIDTHS) for row in table.values())
+    for without, with_keys in (tiles.HOPPER, tiles.OTHERS, tiles.FLOAT32):
+        assert with_keys.keys() == set(tiles.KERNELS)
+        assert without.keys() == {name for name in tiles.KERNELS if not name.startswith("contexts")}
+        assert all(len(row) == len(tiles.WIDTHS) for table in (without, with_keys) for row in table.values())
     assert tiles.tile("forward", 96, True, 90) == tiles.tile("forward", 128, True, 90)
     assert tiles.tile("forward", 64, True, 90) != tiles.tile("forward", 64, True, 80)
+    assert [tiles.contexts_of(wide) for wide in (1, 16, 17, 32, 33, 100)] == [
+        "contexts16", "contexts16", "contexts32", "contexts32", "contexts64", "contexts64",
+    ]  # fmt: skip

@@ -2,7 +2,18 @@
 
 import pytest
 
-from harness.gpu.roofline import CARDS, Layer, flops, moved, occupancy, programs, ratio, seconds
+from harness.gpu.roofline import (
+    CARDS,
+    Layer,
+    flops,
+    moved,
+    occupancy,
+    products_with_keys,
+    programs,
+    ratio,
+    ratio_with_keys,
+    seconds,
+)
 from variants.backends.triton.tiles import Tile
 
 DEIT_S = Layer(images=64, heads=6, grid=(14, 14))
@@ -26,6 +37,27 @@ def test_a_prior_costs_nothing_forward_and_four_more_products_in_training():
     large, card = Layer(4, 6, (64, 64)), CARDS["H100"]
     assert ratio("forward", large, card) == pytest.approx(1, abs=0.01)
     assert ratio("training", large, card) == pytest.approx(11 / 7)
+
+
+def test_keys_cost_products_with_runs_of_vectors(monkeypatch):
+    """With rows of 64 blocks of 64 are rows. The offsets between two are 127, which are two runs of 64."""
+    blocks = {"contexts64": Tile(64, 128, 8, 2)}
+    monkeypatch.setattr("harness.gpu.roofline.tile", lambda kernel, *_: blocks.get(kernel, Tile(64, 64, 8, 2)))
+    wide = Layer(4, 6, (64, 64))
+    found = {kernel: products_with_keys(kernel, wide, 90) for kernel in (*blocks, "forward", "backward_queries",
+                                                                         "backward_keys")}  # fmt: skip
+    assert found["forward"] == 2 + 2
+    assert found["backward_queries"] == 3 + 2 * 2
+    assert found["backward_keys"] == 4 + 2
+    assert products_with_keys("contexts", wide, 90) == 2 + 2 * 2
+
+
+def test_keys_cost_more_than_a_prior_forward_and_in_training():
+    for side, images in ((14, 64), (24, 16), (64, 4)):
+        layer = Layer(images, 6, (side, side))
+        for name, card in CARDS.items():
+            for phase in ("forward", "training"):
+                assert ratio_with_keys(phase, layer, name) > ratio(phase, layer, card)
 
 
 def test_programs_at_once_by_what_runs_out_first():

@@ -1,6 +1,6 @@
 """triton: flash attention with tables that are read by offset, forward and backward, in Triton kernels.
 
-    logit = prior_h(Delta) <q_i, k_j> / sqrt(D) + bias_h(Delta)
+    logit = prior_h(Delta) <q_i, k_j> / sqrt(D) + bias_h(Delta) + <q_i, keys_h(Delta)> / sqrt(D)
 
 Nothing of B x H x N x N is made, neither forward nor backward. Masks by offset are a bias of -inf, windows are groups;
 pairs of blocks that are wholly masked are left out. All gradients are sums in a fixed order, those of the tables too:
@@ -9,7 +9,9 @@ two runs give the same bits. It has no second derivative.
 On CUDA, in float32, float16 and bfloat16. Without a GPU Triton's interpreter runs the same kernels, slowly, where
 TRITON_INTERPRET=1 was in the environment from the start. Method: Dao, FlashAttention-2, arXiv 2307.08691.
 
-    kernels    what runs on the card
+    blocks     what the kernels share
+    kernels    what runs on the card: forward, and the gradients of q, k and v
+    gradients  and those of the tables
     tiles      the sizes of their blocks
     layout     places, groups, and which blocks meet, by grid and mask
     operator   the operators of torch that launch them
@@ -30,9 +32,9 @@ from variants import geometry
 from variants.backends.eager import prefix_of
 from variants.geometry import Grid
 from variants.recording import real_numbers
-from variants.relation import Terms, Unsupported, total_bias, total_prior
+from variants.relation import Terms, Unsupported, total_bias, total_keys, total_prior
 
-BEYOND = frozenset({"keys", "queries", "values"})
+BEYOND = frozenset({"queries", "values"})
 INSTALLED = importlib.util.find_spec("triton") is not None
 WIDEST = 128  # of a head
 _known: Any = WeakTensorKeyDictionary()  # by_offset, of masks, which live as long as their layer remembers them
@@ -53,7 +55,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
         q, k, v = (x.to(torch.get_autocast_dtype("cuda")) for x in (q, k, v))
     tables = (total_prior(terms), total_bias(terms))
     prior, bias = (None if x is None else geometry.flat(x, terms.grid).float().contiguous() for x in tables)
-    return attention(q, k, v, prior, bias, terms.kept, terms.groups, list(terms.grid), prefix)[0]
+    context = None
+    if len(terms.keys):
+        context = geometry.flat(total_keys(terms), terms.grid).mT.to(q.dtype).contiguous()
+    return attention(q, k, v, prior, bias, context, terms.kept, terms.groups, list(terms.grid), prefix)[0]
 
 
 def obstacle(terms: Terms, device: torch.device, dtype: torch.dtype, width: int) -> str | None:
@@ -87,7 +92,10 @@ def _check(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> None:
     """Raises ValueError for shapes that a kernel would read beyond."""
     if not q.shape == k.shape == v.shape:
         raise ValueError(f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} are to have one shape")
-    for term in (*terms.prior, *terms.bias, terms.kept, terms.groups):
+    for table in terms.keys:
+        if table.shape[1] != q.shape[3]:
+            raise ValueError(f"keys of {table.shape[1]} numbers meet queries of {q.shape[3]}; they are to have as many")
+    for term in (*terms.prior, *terms.bias, *terms.keys, terms.kept, terms.groups):
         if term is not None and len(term) not in (1, q.shape[1]):
             raise ValueError(f"a term of {len(term)} heads meets queries of {q.shape[1]}; it is of one or of as many")
 

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 
 class Tile(NamedTuple):
-    """Tokens in a block of queries and of keys; warps of a program; stages of its loads."""
+    """Tokens in a block of queries and of keys; warps of a program; stages of its loads.
+
+    Of `contexts` queries is patches of a row, of a query and of a key, and keys is vectors of a row of offsets.
+    """
 
     queries: int
     keys: int
@@ -19,32 +22,74 @@ class Tile(NamedTuple):
     stages: int
 
 
-KERNELS = ("forward", "backward_queries", "backward_keys", "tables")
+KERNELS = ("forward", "backward_queries", "backward_keys", "tables", "contexts16", "contexts32", "contexts64")
 WIDTHS = (32, 64, 128)  # of a head: up to these
 INTERPRETED = 0  # the capability of no card
-HOPPER = {
-    "forward": (Tile(128, 64, 8, 3), Tile(128, 64, 8, 3), Tile(128, 64, 8, 3)),
-    "backward_queries": (Tile(128, 64, 8, 2), Tile(128, 64, 8, 2), Tile(64, 32, 4, 2)),
-    "backward_keys": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 32, 8, 2)),
-    "tables": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
-}
-OTHERS = {  # within the shared memory of an RTX card, too
-    "forward": (Tile(128, 64, 8, 3), Tile(64, 32, 4, 2), Tile(64, 64, 8, 2)),
-    "backward_queries": (Tile(64, 32, 4, 2), Tile(64, 32, 4, 2), Tile(64, 32, 4, 2)),
-    "backward_keys": (Tile(32, 32, 4, 2), Tile(32, 32, 4, 1), Tile(32, 32, 8, 2)),
-    "tables": (Tile(64, 64, 8, 2), Tile(64, 32, 4, 2), Tile(32, 32, 8, 2)),
-}
-FLOAT32 = {
-    "forward": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(16, 16, 4, 1)),
-    "backward_queries": (Tile(32, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
-    "backward_keys": (Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
-    "tables": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(32, 16, 4, 1)),
-}
+# each without keys, and with them
+HOPPER = (
+    {
+        "forward": (Tile(128, 64, 8, 3), Tile(128, 64, 8, 3), Tile(128, 64, 8, 3)),
+        "backward_queries": (Tile(128, 64, 8, 2), Tile(128, 64, 8, 2), Tile(64, 32, 4, 2)),
+        "backward_keys": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 32, 8, 2)),
+        "tables": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+    },
+    {
+        "forward": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+        "backward_queries": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(32, 64, 8, 2)),
+        "backward_keys": (Tile(32, 64, 8, 2), Tile(64, 32, 8, 2), Tile(64, 32, 8, 2)),
+        "tables": (Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+        "contexts16": (Tile(16, 32, 2, 2), Tile(16, 32, 2, 2), Tile(16, 32, 2, 2)),
+        "contexts32": (Tile(32, 64, 4, 2), Tile(32, 64, 8, 2), Tile(16, 32, 2, 2)),
+        "contexts64": (Tile(64, 64, 8, 2), Tile(32, 64, 8, 2), Tile(16, 32, 2, 2)),
+    },
+)
+OTHERS = (  # within the shared memory of an RTX card, too
+    {
+        "forward": (Tile(128, 64, 8, 3), Tile(64, 32, 4, 2), Tile(64, 64, 8, 2)),
+        "backward_queries": (Tile(64, 32, 4, 2), Tile(64, 32, 4, 2), Tile(64, 32, 4, 2)),
+        "backward_keys": (Tile(32, 32, 4, 2), Tile(32, 32, 4, 1), Tile(32, 32, 8, 2)),
+        "tables": (Tile(64, 64, 8, 2), Tile(64, 32, 4, 2), Tile(32, 32, 8, 2)),
+    },
+    {
+        "forward": (Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(64, 32, 8, 2)),
+        "backward_queries": (Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(64, 32, 8, 2)),
+        "backward_keys": (Tile(32, 64, 8, 2), Tile(64, 32, 8, 2), Tile(64, 32, 8, 2)),
+        "tables": (Tile(64, 32, 8, 2), Tile(64, 32, 8, 2), Tile(32, 64, 8, 2)),
+        "contexts16": (Tile(16, 64, 4, 2), Tile(16, 32, 2, 2), Tile(16, 32, 4, 2)),
+        "contexts32": (Tile(32, 64, 4, 2), Tile(32, 64, 8, 2), Tile(16, 32, 4, 2)),
+        "contexts64": (Tile(32, 64, 8, 2), Tile(32, 64, 8, 2), Tile(16, 32, 4, 2)),
+    },
+)
+FLOAT32 = (
+    {
+        "forward": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(16, 16, 4, 1)),
+        "backward_queries": (Tile(32, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+        "backward_keys": (Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+        "tables": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(32, 16, 4, 1)),
+    },
+    {
+        "forward": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(16, 16, 4, 1)),
+        "backward_queries": (Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+        "backward_keys": (Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1)),
+        "tables": (Tile(32, 32, 8, 1), Tile(32, 32, 8, 1), Tile(32, 16, 4, 1)),
+        "contexts16": (Tile(16, 32, 4, 1), Tile(16, 32, 4, 1), Tile(16, 32, 4, 1)),
+        "contexts32": (Tile(16, 32, 4, 1), Tile(16, 32, 4, 1), Tile(16, 32, 4, 1)),
+        "contexts64": (Tile(16, 32, 4, 1), Tile(16, 32, 4, 1), Tile(16, 32, 4, 1)),
+    },
+)
 
 
-def tile(kernel: str, width: int, half: bool, capability: int) -> Tile:
-    """The tile of a kernel for heads of so many numbers; half: in float16 or bfloat16; capability: 90 for Hopper."""
+def tile(kernel: str, width: int, half: bool, capability: int, context: bool = False) -> Tile:
+    """The tile of a kernel for heads of so many numbers.
+
+    half: in float16 or bfloat16; capability: 90 for Hopper; context: whether the layer has keys.
+    """
     if capability == INTERPRETED:
-        return Tile(64, 32, 4, 1)
-    table = FLOAT32 if not half else HOPPER if capability == 90 else OTHERS
+        return Tile(16, 32, 4, 1) if kernel.startswith("contexts") else Tile(64, 32, 4, 1)
+    table = (FLOAT32 if not half else HOPPER if capability == 90 else OTHERS)[context]
     return table[kernel][next(place for place, most in enumerate(WIDTHS) if width <= most)]
+
+
+def contexts_of(wide: int) -> str:
+    """The kernel of the gradient of keys on a grid so many patches wide: a row is one block, or several of 64."""
+    return "contexts16" if wide <= 16 else "contexts32" if wide <= 32 else "contexts64"
