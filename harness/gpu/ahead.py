@@ -111,7 +111,7 @@ def compiled(case: Case, tile: Tile | None = None) -> Binary:
     if triton.knobs.runtime.interpret:
         raise RuntimeError("TRITON_INTERPRET is set, and the interpreter compiles nothing; unset it")
     from variants.backends.triton import gradients, kernels
-    from variants.backends.triton.operator import COMPILED, width_of_block
+    from variants.backends.triton.launch import COMPILED, width_of_block
 
     tile = tile or case.tile
     terms = TERMS[case.terms]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     not triton.INSTALLED or torch.cuda.is_available(), reason="without Triton, or with a GPU, nothing is interpreted"
 )
 if triton.INSTALLED:
-    from variants.backends.triton import gradients, kernels, operator
+    from variants.backends.triton import gradients, kernels, launch, operator
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -483,8 +483,8 @@ def test_float32_is_multiplied_as_torch_is_told_to(setting, precision):
     before = torch.backends.cuda.matmul.fp32_precision
     try:
         torch.backends.cuda.matmul.fp32_precision = setting
-        assert operator.numbers(torch.float32)["PRECISION"] == precision
-        assert operator.numbers(torch.bfloat16)["PRECISION"] == "tf32x3"
+        assert launch.numbers(torch.float32)["PRECISION"] == precision
+        assert launch.numbers(torch.bfloat16)["PRECISION"] == "tf32x3"
     finally:
         torch.backends.cuda.matmul.fp32_precision = before
 

@@ -44,8 +44,9 @@ def test_keys_cost_products_with_runs_of_vectors(monkeypatch):
     blocks = {"contexts64": Tile(64, 128, 8, 2)}
     monkeypatch.setattr("harness.gpu.roofline.tile", lambda kernel, *_: blocks.get(kernel, Tile(64, 64, 8, 2)))
     wide = Layer(4, 6, (64, 64))
-    found = {kernel: products_with_keys(kernel, wide, 90) for kernel in (*blocks, "forward", "backward_queries",
-                                                                         "backward_keys")}  # fmt: skip
+    found = {
+        kernel: products_with_keys(kernel, wide, 90) for kernel in ("forward", "backward_queries", "backward_keys")
+    }
     assert found["forward"] == 2 + 2
     assert found["backward_queries"] == 3 + 2 * 2
     assert found["backward_keys"] == 4 + 2

@@ -14,6 +14,7 @@ TRITON_INTERPRET=1 was in the environment from the start. Method: Dao, FlashAtte
     gradients  and those of the tables
     tiles      the sizes of their blocks
     layout     places, groups, and which blocks meet, by grid and mask
+    launch     what each launch hands over
     operator   the operators of torch that launch them
 """
 

@@ -7,7 +7,6 @@ the type of q [H or 1, (2h-1)(2w-1), D]; kept and groups as in Terms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,16 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from variants.backends.triton import gradients, kernels
+from variants.backends.triton.launch import COMPILED, Run, head_stride, strides
 from variants.backends.triton.layout import OFFSETS, Layout, layout
-from variants.backends.triton.tiles import INTERPRETED, Tile, contexts_of, tile
+from variants.backends.triton.tiles import contexts_of
 from variants.geometry import Grid
 from variants.relation import Terms, Unsupported
 
 CHUNKS = 4  # of a batch, for the gradients of tables: programs that have the same pair of blocks
-HALF = frozenset({torch.float16, torch.bfloat16})
-COMPILED = {"enable_fp_fusion": True}  # a product and a sum are one instruction; from Triton 3.10 on not unless said
-
-
 # A CUDA graph would keep what a layout is made of when it is first asked for in its own memory.
 APART = (torch.Tag.cudagraph_unsafe,)
 
@@ -46,10 +42,10 @@ def _forward(
     q, k, v = (_ordered(x, at) for x in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    run = _Run("forward", q, prior, _masked(bias, at), context, at)
+    run = Run("forward", q, prior, _masked(bias, at), context, at)
     lists, counts = run.lists()
     kernels.forward[run.grid(run.tile.queries)](
-        q, k, v, out, lse, *run.tables, at.place, run.groups, lists, counts, *_strides(q, k, v, out),
+        q, k, v, out, lse, *run.tables, at.place, run.groups, lists, counts, *strides(q, k, v, out),
         *run.head_strides(lists, counts), *run.sizes, LISTS=lists is not run.nothing, **run.constants,
     )  # fmt: skip
     return _back(out, at), _back(lse, at)
@@ -76,23 +72,23 @@ def _gradients(
     dq = _room(q, wanted[0])
     delta = torch.empty_like(lse)
 
-    run = _Run("backward_queries", q, prior, masked, context, at)
+    run = Run("backward_queries", q, prior, masked, context, at)
     lists, counts = run.lists()
     dq_strides = dq.stride()[:3] if wanted[0] else (0, 0, 0)
     kernels.backward_queries[run.grid(run.tile.queries)](
         q, k, v, out, above, lse, delta, dq, *run.tables, at.place, at.token, run.groups, lists, counts,
-        *_strides(q, k, v, out, above), *dq_strides, *run.head_strides(lists, counts), *run.sizes, len(at.token),
+        *strides(q, k, v, out, above), *dq_strides, *run.head_strides(lists, counts), *run.sizes, len(at.token),
         LISTS=lists is not run.nothing, WANTED=wanted[0], **run.constants,
     )  # fmt: skip
 
     keys = wanted[1] or wanted[2]
     dk, dv = _room(q, keys), _room(q, keys)
     if keys:
-        run = _Run("backward_keys", q, prior, masked, context, at)
+        run = Run("backward_keys", q, prior, masked, context, at)
         lists, counts = run.lists(turned=True)
         kernels.backward_keys[run.grid(run.tile.keys)](
             q, k, v, above, lse, delta, dk, dv, *run.tables, at.place, run.groups, lists, counts,
-            *_strides(q, k, v, above, dk, dv), *run.head_strides(lists, counts), *run.sizes,
+            *strides(q, k, v, above, dk, dv), *run.head_strides(lists, counts), *run.sizes,
             LISTS=lists is not run.nothing, **run.constants,
         )  # fmt: skip
 
@@ -111,7 +107,7 @@ def _of_tables(
     q = again[0]
     if not (of_prior or of_bias):
         return q.new_empty(0), q.new_empty(0)
-    run = _Run("tables", q, prior, masked, context, at)
+    run = Run("tables", q, prior, masked, context, at)
     heads, pairs = q.shape[1], at.pairs(run.tile.queries, run.tile.keys)
     together, chunks = _chunks(len(q))
     blocks = len(pairs.first)
@@ -121,7 +117,7 @@ def _of_tables(
     kept = run.nothing if pairs.kept is None else pairs.kept
     gradients.tables[(blocks, heads, chunks)](
         *again, *parts, *run.tables, at.place, at.token, run.groups, pairs.which, kept, pairs.first, pairs.spans,
-        *_strides(*again[:4]), *run.table_strides, _head_stride(pairs.kept), *run.sizes, len(at.token), len(q),
+        *strides(*again[:4]), *run.table_strides, head_stride(pairs.kept), *run.sizes, len(at.token), len(q),
         together, pairs.span, LISTS=pairs.kept is not None, OF_PRIOR=of_prior, OF_BIAS=of_bias, **run.constants,
     )  # fmt: skip
     found = []
@@ -145,12 +141,12 @@ def _of_context(
     q = again[0]
     assert context is not None
     (high, wide), heads = at.grid, q.shape[1]
-    run = _Run(contexts_of(wide), q, prior, masked, context, at)
+    run = Run(contexts_of(wide), q, prior, masked, context, at)
     together, chunks = _chunks(len(q))
     parts = torch.empty(chunks, heads, at.entries, q.shape[3], dtype=torch.float32, device=q.device)
     runs = -(-(2 * wide - 1) // run.tile.keys)
     gradients.contexts[((2 * high - 1) * runs, heads, chunks)](
-        *again, parts, *run.tables, at.place, at.token, run.groups, *_strides(*again[:4]), *run.table_strides,
+        *again, parts, *run.tables, at.place, at.token, run.groups, *strides(*again[:4]), *run.table_strides,
         *run.sizes, len(q), together, high, wide, **run.constants,
     )  # fmt: skip
     return _as_heads(parts.sum(0), context).to(context.dtype)
@@ -167,80 +163,9 @@ def _as_heads(found: Tensor, table: Tensor) -> Tensor:
     return found if len(table) == len(found) else found.sum(0, keepdim=True)
 
 
-class _Run:
-    """What every launch of a kernel hands over in the same way."""
-
-    def __init__(
-        self, kernel: str, q: Tensor, prior: Tensor | None, bias: Tensor | None, context: Tensor | None, at: Layout
-    ):
-        self.at, self.q = at, q
-        self.tile: Tile = tile(kernel, q.shape[3], q.dtype in HALF, capability(q.device), context is not None)
-        self.nothing = q.new_empty(0, dtype=torch.int32)  # for a pointer that is not read
-        self.tables = [self.nothing if x is None else x for x in (prior, bias, context)]
-        self.groups = self.nothing if at.groups is None else at.groups
-        self.table_strides = tuple(_head_stride(x) for x in (*self.tables, self.groups))
-        width = q.shape[3]
-        self.sizes = (q.shape[1], q.shape[2], at.prefix, at.centre, at.entries, width, width**-0.5)
-        self.constants: dict[str, Any] = {
-            "WIDTH": width_of_block(width), "QUERIES": self.tile.queries, "KEYS": self.tile.keys,
-            "PRIOR": prior is not None, "BIAS": bias is not None, "CONTEXT": context is not None,
-            "GROUPS": at.groups is not None, **numbers(q.dtype),
-            "num_warps": self.tile.warps, "num_stages": self.tile.stages, **COMPILED,
-        }  # fmt: skip
-
-    def grid(self, block: int) -> tuple[int]:
-        return (-(-self.q.shape[2] // block) * self.q.shape[0] * self.q.shape[1],)
-
-    def lists(self, turned: bool = False) -> tuple[Tensor, Tensor]:
-        found = self.at.blocks(self.tile.queries, self.tile.keys, turned)
-        if found.lists is None or found.counts is None:
-            return self.nothing, self.nothing
-        return found.lists, found.counts
-
-    def head_strides(self, lists: Tensor, counts: Tensor) -> tuple[int, ...]:
-        return *self.table_strides, _head_stride(lists), _head_stride(counts)
-
-
 def _room(like: Tensor, wanted: bool) -> Tensor:
     """For the gradient of q, k or v."""
     return torch.empty(like.shape, dtype=like.dtype, device=like.device) if wanted else like.new_empty(0)
-
-
-@cache
-def capability(device: torch.device) -> int:
-    """90 of a H100, 80 of an A100."""
-    if device.type != "cuda":
-        return INTERPRETED
-    major, minor = torch.cuda.get_device_capability(device)
-    return 10 * major + minor
-
-
-def width_of_block(width: int) -> int:
-    """The power of two, 16 at least, that a head of so many numbers fills or does not fill."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def numbers(dtype: torch.dtype) -> dict[str, Any]:
-    """DOT and PRECISION: the type in which blocks are multiplied, and how float32 is."""
-    import triton.language as tl
-    from triton import knobs
-
-    exact = "tf32x3"
-    if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32":
-        exact = "tf32"
-    types = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
-    if knobs.runtime.interpret:  # it multiplies bfloat16 as integers
-        types[torch.bfloat16] = tl.float32
-    return {"DOT": types.get(dtype, tl.float32), "PRECISION": exact}
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for x in tensors for stride in x.stride()[:3]]
-
-
-def _head_stride(x: Tensor | None) -> int:
-    """Of what is [heads or 1, ..]; one that all heads have begins at the same place."""
-    return 0 if x is None or x.dim() < 2 or len(x) == 1 else x.stride(0)
 
 
 def _grid(grid: Sequence[int]) -> Grid:
