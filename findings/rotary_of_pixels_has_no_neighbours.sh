@@ -9,14 +9,14 @@
 #   itself. The neighbour has 0.44, which is less than what ten of the twelve further ones have; the largest, 0.61, is
 #   that of offset 10. Half of a score is the other axis, which does not move.
 #   With in_pixels=False, which timm's EVA-02 has, the neighbour has 0.98, more than any further patch.
-#   On the grid that max_res names, 224 a side, the neighbour has 0.80 by default, and scores fall from there.
+#   On the grid that max_res names, 224 a side, the neighbour has 0.80 by default, more than any further patch.
 # What it costs: "RoPE" in a comparison, taken from timm's layers by their defaults, knows no nearness of patches.
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/env"
-"$place/env/bin/pip" install -q torch==2.15.0 torchvision==0.30.0 timm==1.0.31
+"$place/env/bin/pip" install -q torch==2.15.0 torchvision==0.29.2 timm==1.0.31
 cd "$place"
 "$place/env/bin/python" - <<'PYTHON'
 import inspect
@@ -55,7 +55,7 @@ same = (
     and sum(x > patches[1] for x in patches[2:]) == 10
     and 0.3 < min(patches) and max(patches[1:]) < 0.65
     and models[1] > 0.95 and models[1] == max(models[1:])
-    and 0.78 < fine[1] < 0.82 and fine[1] > fine[2] > fine[3]
+    and 0.78 < fine[1] < 0.82 and fine[1] == max(fine[1:])
 )  # fmt: skip
 print("still so" if same else "this has changed")
 sys.exit(0 if same else 1)

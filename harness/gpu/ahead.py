@@ -115,7 +115,7 @@ def compiled(case: Case, tile: Tile | None = None) -> Binary:
 
     tile = tile or case.tile
     terms = TERMS[case.terms]
-    name = case.kernel.rstrip(digits)  # of columns
+    name = case.kernel.rstrip(digits)  # the class of a row's width
     kernel = getattr(gradients if name in LEARNED else kernels, name)
     constants: dict[str, Any] = {
         "WIDTH": width_of_block(case.width), "QUERIES": tile.queries, "KEYS": tile.keys,
@@ -160,9 +160,9 @@ def _usage(cubin: bytes, triton: Path) -> tuple[int, int]:
 
 
 def source() -> str:
-    """A digest of what decides the binaries: the kernels and the sizes of their blocks."""
+    """A digest of what decides the binaries: the kernels, the sizes of their blocks, and how they are launched."""
     folder = Path(tiles.__file__).parent
-    names = ("blocks.py", "kernels.py", "gradients.py", "tiles.py")
+    names = ("blocks.py", "kernels.py", "gradients.py", "tiles.py", "launch.py")
     whole = b"".join((folder / name).read_bytes() for name in names)
     return hashlib.blake2b(whole, digest_size=8).hexdigest()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from variants import geometry
-from variants.backends.triton.tiles import Tile, contexts_of, tile
+from variants.backends.triton.tiles import CHUNKS, Tile, contexts_of, tile
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ REGISTERS, THREADS, WARP = 65536, 2048, 32  # of a multiprocessor, of all three 
 PRODUCTS = {"forward": 2, "backward_queries": 3, "backward_keys": 4, "tables": 2, "plain backward": 5}
 TENSORS = {"forward": 4, "backward_queries": 6, "backward_keys": 6, "tables": 4, "plain backward": 8}
 OURS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "tables")}
-# With keys, whose gradient has a kernel of its own: how often a query meets vectors in each.
-KEYS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "contexts")}
+# With keys, whose gradient has a kernel of its own; and how often queries meet vectors in each kernel.
+WITH_KEYS = {"forward": ("forward",), "training": ("forward", "backward_queries", "backward_keys", "contexts")}
 VECTORS = {"forward": 1, "backward_queries": 2, "backward_keys": 1}
 PLAIN = {"forward": ("forward",), "training": ("forward", "plain backward")}
 
@@ -69,18 +69,15 @@ def moved(kernel: str, layer: Layer, tables: bool) -> int:
 
 
 def products_with_keys(kernel: str, layer: Layer, capability: int) -> float:
-    """Products over all pairs where a layer has keys: more than one for each of VECTORS, by the blocks of the card.
+    """The work of a kernel of a layer with keys, as so many products over all pairs.
 
-    A query meets whole runs of vectors: a run is as long as a block of keys, and the offsets between two blocks are
-    the tokens in both and the gaps between their rows.
+    Queries meet whole runs of vectors. A run is as long as a block of keys. The offsets between two blocks are as many
+    as the places that both span, with the gaps between rows. What a block lacks to be full is counted in `contexts`
+    alone, whose blocks are rows.
     """
     if kernel == "contexts":
-        (high, wide), of_row = layer.grid, tile(contexts_of(layer.grid[1]), layer.width, True, capability, True)
-        blocks = -(-wide // of_row.queries)
-        runs = -(-(2 * wide - 1) // of_row.keys)
-        met = runs if blocks == 1 else 2 * blocks**2  # a pair of blocks has two runs
-        pairs = met * of_row.queries**2
-        return high**2 * (2 * pairs + 2 * met * of_row.queries * of_row.keys) / layer.tokens**2
+        of_row = tile(contexts_of(layer.grid[1]), layer.width, True, capability, True)
+        return layer.grid[0] ** 2 * _of_rows(layer.grid[1], of_row) / layer.tokens**2
     of_kernel = tile(kernel, layer.width, True, capability, True)
     place, _ = geometry.places(layer.grid)
     far_q, far_k = (
@@ -91,19 +88,38 @@ def products_with_keys(kernel: str, layer: Layer, capability: int) -> float:
     return PRODUCTS[kernel] + VECTORS[kernel] * made
 
 
+def _of_rows(wide: int, of_row: Tile) -> int:
+    """Multiply-adds of `contexts` for one row of queries and one of keys, over the width of a head.
+
+    Its own loops: the map and the gradient, vectors for the map, and the gradient of a run of vectors.
+    """
+    block, total = of_row.queries, 0
+    for run in range(-(-(2 * wide - 1) // of_row.keys)):
+        least = run * of_row.keys - (wide - 1)
+        for first in range(0, wide, block):
+            nearest = max(first + least, 0) // block
+            furthest = min(first + block - 1 + least + of_row.keys - 1, wide - 1) // block
+            for other in range(nearest, furthest + 1):
+                far = min(block, wide - first) + min(block, wide - other * block) - 2
+                vectors = -(-(far + 1) // of_row.keys) * of_row.keys
+                total += 2 * block * block + block * vectors + block * of_row.keys
+    return total
+
+
 def seconds_with_keys(kernel: str, layer: Layer, card: Card, capability: int) -> float:
-    """Vectors are read once, in half precision; their gradients are written once, in float32."""
+    """Vectors are read once, in half precision. Their gradients are written once a chunk of images, and read again."""
     products = products_with_keys(kernel, layer, capability)
     vectors = layer.heads * layer.entries * layer.width
     tokens = "tables" if kernel == "contexts" else kernel  # which reads the same tensors
-    bytes_moved = moved(tokens, layer, False) + 2 * vectors + (4 * vectors if kernel == "contexts" else 0)
+    copies = min(CHUNKS, layer.images) if kernel == "contexts" else 0
+    bytes_moved = moved(tokens, layer, False) + 2 * vectors + 2 * 4 * copies * vectors
     return max(products * flops("forward", layer) / PRODUCTS["forward"] / card.flops, bytes_moved / card.memory)
 
 
 def ratio_with_keys(phase: str, layer: Layer, name: str) -> float:
     """The time with keys over that of plain flash attention on a card of CARDS."""
     card = CARDS[name]
-    ours = sum(seconds_with_keys(kernel, layer, card, CAPABILITY[name]) for kernel in KEYS[phase])
+    ours = sum(seconds_with_keys(kernel, layer, card, CAPABILITY[name]) for kernel in WITH_KEYS[phase])
     return ours / sum(seconds(kernel, layer, card, tables=False) for kernel in PLAIN[phase])
 
 

@@ -138,11 +138,27 @@ def test_half_precision_sums_in_float32(spec, dtype, limit):
     q, k, v = (torch.randn(2, 4, 16, SIXTEEN, dtype=dtype).requires_grad_() for _ in range(3))
     terms = attention.terms(q, grid)
     exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
-    for function, given in ((triton.attend, (q, k, v)), (eager.attend, exact)):
-        function(*given, terms).double().sin().sum().backward(retain_graph=True)
-    assert q.grad.dtype == dtype
-    for x, true in zip((q, k, v), exact, strict=True):
-        assert float((x.grad.double() - true.grad).norm() / true.grad.norm()) < limit
+    learned = [p for p in attention.relation.parameters() if p.requires_grad]
+    found, expected = (
+        torch.autograd.grad(function(*given, terms).double().sin().sum(), (*given, *learned), retain_graph=True)
+        for function, given in ((triton.attend, (q, k, v)), (eager.attend, exact))
+    )
+    assert found[0].dtype == dtype
+    for one, true in zip(found, expected, strict=True):
+        assert float((one.double() - true).norm() / true.norm()) < limit
+
+
+def test_each_head_may_have_keys_of_its_own():
+    """In heads of 24, beside a prefix token."""
+    q, k, v = (torch.randn(2, 2, 13, 24, requires_grad=True) for _ in range(3))
+    keys = torch.randn(2, 24, 5, 7, requires_grad=True)
+    found, expected = [], []
+    for function, into, cast in ((triton.attend, found, torch.float32), (eager.attend, expected, torch.float64)):
+        given = [x.to(cast) for x in (q, k, v, keys)]
+        out = function(*given[:3], Terms((3, 4), keys=(given[3],)))
+        into += [out.detach(), *torch.autograd.grad(out.sin().sum(), (q, k, v, keys))]
+    for one, true in zip(found, expected, strict=True):
+        assert float((one - true).abs().max() / true.abs().max()) < LIMIT
 
 
 def recorded(monkeypatch):
@@ -259,7 +275,7 @@ PLANTED = {
     "only the first run of offsets meets the queries": ("found += tl.where(here, tl.gather",
                                                         "found = found if part else tl.where(here, tl.gather"),
     "a prefix token meets vectors": ("here = patches & (own >= 0)", "here = (own >= 0)"),
-    "a pair picks an offset of another run": ("tl.where(here, own, 0), 0 if", "tl.where(here, 0, 0), 0 if"),
+    "a pair picks the first offset of a run": ("tl.where(here, own, 0), 0 if", "tl.where(here, 0, 0), 0 if"),
     "dq has nothing of the vectors": ("sums += tl.dot(laid.to(DOT), vectors", "tl.dot(laid.to(DOT), vectors"),
     "only the first run gives dq": ("for part in range(0, tl.cdiv(span, KEYS)):", "for part in range(0, 1):"),
     "the gradient of vectors is not scaled": ("total * scale, WIDTH)", "total, WIDTH)"),
@@ -358,11 +374,12 @@ def test_auto_takes_it_on_a_gpu_where_it_serves(spec, dtype, taken, monkeypatch)
     assert choose("auto", like, (8, 4, 16, SIXTEEN), terms) == taken
 
 
-def test_torch_knows_the_operator():
+@pytest.mark.parametrize("heads", [1, 2])
+def test_torch_knows_the_operator(heads):
     """Its schema, its shapes without numbers, its gradient: torch's own checks."""
     given = (*(torch.randn(1, 2, 13, SIXTEEN, requires_grad=True) for _ in range(3)),
              torch.randn(2, 35, requires_grad=True), torch.randn(1, 35, requires_grad=True),
-             torch.randn(1, 35, SIXTEEN, requires_grad=True), None, None, [3, 4], 1)  # fmt: skip
+             torch.randn(heads, 35, SIXTEEN, requires_grad=True), None, None, [3, 4], 1)  # fmt: skip
     torch.library.opcheck(operator.attention, given)
 
 

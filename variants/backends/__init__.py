@@ -9,7 +9,7 @@ the P prefix tokens in it is neutral: prior 1, bias 0, no keys, kept.
     tiled    tiles of the map in the cache, the map made again in the backward; all but queries and values
     grouped  windows as a batch of small attentions
     flex     torch's FlexAttention; prior, bias, mask and groups inside one compiled kernel
-    triton   kernels of our own for CUDA, the same inside; gradients are sums in a fixed order
+    triton   kernels of our own for CUDA; prior, bias, keys, masks by offset and groups inside, sums in a fixed order
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ BACKENDS: dict[str, AttentionFunction] = {
 
 OFFSETS = frozenset({"prior", "bias", "keys", "queries", "values"})
 # What `auto` takes: the first on the device's list whose terms include all that a layer has. Measured on the CPU
-# (tests/benchmarks); on CUDA no order has been measured yet: torch's own kernel serves plain attention and wider heads,
-# ours what is read by offset, whose dense mask would be a tensor of all pairs.
+# (tests/benchmarks); on CUDA no order has been measured yet. There torch's own kernel serves plain attention, and keys
+# of rows and columns as wider heads; ours serves what is read by offset, whose dense mask would be of all pairs.
 AUTO: dict[str, list[tuple[str, frozenset[str]]]] = {
     "cpu": [
         ("sdpa", frozenset()),

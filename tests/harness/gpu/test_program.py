@@ -9,6 +9,7 @@ from harness.gpu import ahead, checks, layers, program
 from harness.results import store
 from variants import backends
 from variants.backends import triton
+from variants.backends.triton import tiles
 
 CPU = torch.device("cpu")
 SMALL = {"grid": (3, 4), "width": 16}
@@ -56,6 +57,15 @@ def test_a_gradient_that_is_missing_is_no_agreement():
     one = torch.ones(3)
     with pytest.raises(ValueError, match=r"gradients of \['w'\] are missing"):
         checks.gaps({"out": one, "w": one}, {"out": one})
+
+
+def test_keys_are_checked_on_rows_of_every_width(monkeypatch):
+    """Each kernel of their gradient, and a row of several blocks."""
+    one = torch.ones(1)
+    monkeypatch.setattr(checks, "found", lambda *given, **named: {"out": one, "x": one})
+    grids = [row["grid"].split("x") for row in checks.rows("triton", "rpe_2d", ABOUT, CPU)]
+    assert {tiles.contexts_of(int(wide)) for _, wide in grids} == {"contexts16", "contexts32", "contexts64"}
+    assert max(int(wide) for _, wide in grids) > 64
 
 
 @interpreted

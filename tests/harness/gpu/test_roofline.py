@@ -40,7 +40,7 @@ def test_a_prior_costs_nothing_forward_and_four_more_products_in_training():
 
 
 def test_keys_cost_products_with_runs_of_vectors(monkeypatch):
-    """With rows of 64 blocks of 64 are rows. The offsets between two are 127, which are two runs of 64."""
+    """A grid 64 wide in blocks of 64, which are its rows: two have 127 offsets, so two runs of 64 vectors."""
     blocks = {"contexts64": Tile(64, 128, 8, 2)}
     monkeypatch.setattr("harness.gpu.roofline.tile", lambda kernel, *_: blocks.get(kernel, Tile(64, 64, 8, 2)))
     wide = Layer(4, 6, (64, 64))
@@ -51,6 +51,19 @@ def test_keys_cost_products_with_runs_of_vectors(monkeypatch):
     assert found["backward_queries"] == 3 + 2 * 2
     assert found["backward_keys"] == 4 + 2
     assert products_with_keys("contexts", wide, 90) == 2 + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("tile", "expected"),
+    [
+        (Tile(64, 128, 8, 2), 2 + 2 + 2),  # one pair of blocks, one run of all 127 vectors
+        (Tile(32, 64, 8, 2), (4 + 2) / 4 * (2 + 2 + 2)),  # four pairs of blocks, of which two meet both runs
+        (Tile(64, 64, 8, 2), 2 * (2 + 2 + 1)),  # one pair, both runs; each time it wants two runs of vectors
+    ],
+)
+def test_the_gradient_of_keys_makes_the_map_again_for_each_run(tile, expected, monkeypatch):
+    monkeypatch.setattr("harness.gpu.roofline.tile", lambda *_: tile)
+    assert products_with_keys("contexts", Layer(4, 6, (64, 64)), 90) == expected
 
 
 def test_keys_cost_more_than_a_prior_forward_and_in_training():

@@ -114,7 +114,7 @@ def contextual(
 
 
 @triton.jit
-def by_offset(offs_q, offsets, first_key, place, token, prefix, tokens, centre, places, KEYS: tl.constexpr):
+def keys_at(offs_q, offsets, first_key, place, token, prefix, tokens, centre, places, KEYS: tl.constexpr):
     """[q, offsets]: the key of a block that a query has at each offset, and whether it has one there.
 
     token[place] is the patch at a place, or -1.

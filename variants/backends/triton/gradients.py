@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from variants.backends.triton.blocks import by_offset, read_block, read_row, remade, write_block
+from variants.backends.triton.blocks import keys_at, read_block, read_row, remade, write_block
 
 
 @triton.jit
@@ -64,7 +64,7 @@ def tables(
     mine = ((chunk * heads + head) * blocks + slot) * span
     for part in range(0, tl.cdiv(tl.load(spans + slot), KEYS)):
         offsets = part * KEYS + tl.arange(0, KEYS)
-        key, there = by_offset(
+        key, there = keys_at(
             offs_q, least + offsets, first_key, place, token, prefix, tokens, centre, places, KEYS
         )  # fmt: skip
         if OF_PRIOR:

@@ -14,8 +14,8 @@ import triton.language as tl
 
 from variants.backends.triton.blocks import (
     apart,
-    by_offset,
     changed,
+    keys_at,
     met,
     products,
     read_block,
@@ -117,7 +117,7 @@ def backward_queries(
                 first, span = spanned(offs_q, offs_k, place, prefix, tokens, centre)
                 for part in range(0, tl.cdiv(span, KEYS)):
                     offsets = first + part * KEYS + tl.arange(0, KEYS)
-                    key, there = by_offset(
+                    key, there = keys_at(
                         offs_q, offsets, other * KEYS, place, token, prefix, tokens, centre, places, KEYS
                     )
                     laid = tl.where(there, tl.gather(slopes, key, 1), 0.0)

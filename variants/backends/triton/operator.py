@@ -16,11 +16,10 @@ from torch.utils.flop_counter import register_flop_formula
 from variants.backends.triton import gradients, kernels
 from variants.backends.triton.launch import COMPILED, Run, head_stride, strides
 from variants.backends.triton.layout import OFFSETS, Layout, layout
-from variants.backends.triton.tiles import contexts_of
+from variants.backends.triton.tiles import CHUNKS, contexts_of
 from variants.geometry import Grid
 from variants.relation import Terms, Unsupported
 
-CHUNKS = 4  # of a batch, for the gradients of tables: programs that have the same pair of blocks
 # A CUDA graph would keep what a layout is made of when it is first asked for in its own memory.
 APART = (torch.Tag.cudagraph_unsafe,)
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 class Tile(NamedTuple):
     """Tokens in a block of queries and of keys; warps of a program; stages of its loads.
 
-    Of `contexts` queries is patches of a row, of a query and of a key, and keys is vectors of a row of offsets.
+    For `contexts`, `queries` counts patches of a row, of queries and of keys alike; `keys` counts vectors of a row of
+    offsets.
     """
 
     queries: int
@@ -24,6 +25,7 @@ class Tile(NamedTuple):
 
 KERNELS = ("forward", "backward_queries", "backward_keys", "tables", "contexts16", "contexts32", "contexts64")
 WIDTHS = (32, 64, 128)  # of a head: up to these
+CHUNKS = 4  # of a batch, for the gradients of tables: programs that work on the same entries
 INTERPRETED = 0  # the capability of no card
 # each without keys, and with them
 HOPPER = (
@@ -91,5 +93,5 @@ def tile(kernel: str, width: int, half: bool, capability: int, context: bool = F
 
 
 def contexts_of(wide: int) -> str:
-    """The kernel of the gradient of keys on a grid so many patches wide: a row is one block, or several of 64."""
+    """Whose tile `contexts` has on a grid so many patches wide: that for rows of up to 16, up to 32, or more."""
     return "contexts16" if wide <= 16 else "contexts32" if wide <= 32 else "contexts64"
