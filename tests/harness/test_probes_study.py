@@ -79,6 +79,37 @@ def test_the_readme_says_who_learns_all_and_who_none(rows):
     assert nothing == {variant for variant, tasks in by_task.items() if max(map(max, tasks)) < LEARNED}
 
 
+def learned(rows):
+    """With a learned position embedding: by variant, what some seed learned, and what every seed did."""
+    some, every = {}, {}
+    for (task, position, variant), values in named(rows, "top1").items():
+        if position == "learned":
+            some.setdefault(variant, set()).update({task} if max(values) > LEARNED else ())
+            every.setdefault(variant, set()).update({task} if min(values) > LEARNED else ())
+    return some, every
+
+
+def test_the_guide_and_the_readme_say_what_a_learned_position_embedding_gives(rows):
+    some, every = learned(rows)
+    text = " ".join(markdown.section(markdown.read("variants/README.md"), TITLE).split())
+    assert "all thirteen learn `corner`" in text
+    assert len(every) == 13
+    assert all("corner" in tasks for tasks in every.values())
+    whole = {variant for variant, tasks in every.items() if tasks == set(TASKS)}
+    said = re.search(r"where the place alone decides\. (.*?) learn all five relations with every seed\.", text)
+    assert set(markdown.CODE.findall(said[1])) == whole
+    assert "`uniform` learns none but `corner`." in text
+    assert some["uniform"] == {"corner"}
+    assert "`sa` learns neither `distance` nor `texture` with any seed; on `distance` `rel_bias`" in text
+    assert set(TASKS) - some["sa"] == {"distance", "texture"}
+    chance = {variant for variant in every if "distance" not in some[variant]}
+    assert chance == {"sa", "uniform", "rel_bias", "rpe_1d", "rpe_2d"}
+    assert all(max(named(rows, "top1")["distance", "learned", variant]) < 36 for variant in chance)
+    text = " ".join(markdown.read("README.md").split())
+    said = re.search(r"With a learned one ([^;.]*) learn all; `sa` learns two of them with no seed\.", text)
+    assert set(markdown.CODE.findall(said[1])) == whole
+
+
 def test_each_task_is_learned_by_all_seeds_of_some_variant(rows):
     top1 = named(rows, "top1")
     for task, position in {key[:2] for key in top1}:

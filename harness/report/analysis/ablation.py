@@ -70,13 +70,13 @@ def of_settings(found: Sequence[Summary]) -> list[Factor]:
 
 
 def of_recipes(settings: Sequence[Setting], found: Found) -> list[Recipes]:
-    """The factors across settings; `found` by the key of its setting.
+    """The factors across settings; `found` by the key of its setting. A probe asks what can be learned, and has none.
 
     An entry of the recipe is a factor, its arms those that agree in all others. Arms that no factor has are in one
     more, called by all that differs; one that would be alone there stands beside all the others.
     """
     together = []
-    for name, members in alike(settings, "recipe"):
+    for name, members in alike([one for one in settings if one.probe is None], "recipe"):
         factors = []
         for variant in dict.fromkeys(v for setting in members for v in setting.variants):
             factors += _of_variant(variant, members, found)

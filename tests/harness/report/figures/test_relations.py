@@ -167,6 +167,17 @@ def test_the_sentence_leaves_out_who_was_not_tried_on_all_and_whose_epochs_are_n
     assert relations.outcome(relations.NONE, {"psa": of(None), "lepe": of(3, None)}) == ""
 
 
+def test_recipes_of_probes_are_compared_in_the_picture_alone(tmp_path):
+    """Those of other images have a part of their own."""
+    positions = ("none", "learned")
+    html = page(drawn(tmp_path, rows() + rows("learned"), positions)[0])
+    assert "What the recipe changes" not in html
+    digits = [one | {"dataset": "digits", "recipe_hash": f"digits-{position}", "cell": f"{one['cell']}-{position}"}
+              for one in made.accuracy(["sa", "psa"], range(3), (8,)) for position in positions]  # fmt: skip
+    recipes = {f"digits-{position}": made.RECIPE | {"pos_embed": position} for position in positions}
+    assert "What the recipe changes" in page(made.take(tmp_path / "digits", digits, recipes))
+
+
 def test_a_page_of_probes_and_other_images_opens_with_both(tmp_path):
     digits = [one | {"dataset": "digits", "recipe_hash": "digits", "cell": f"d{one['cell']}"}
               for one in made.accuracy(["sa", "psa"], range(3), (8,))]  # fmt: skip
