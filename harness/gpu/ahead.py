@@ -32,10 +32,8 @@ TERMS = {
     "keys": ("context",), "all and keys": ("prior", "bias", "groups", "context"),
 }  # fmt: skip
 TRIED = {"bfloat16": tuple(TERMS), "float16": ("all", "all and keys"), "float32": ("all", "all and keys")}
-LEARNED = {
-    "tables": "prior",
-    "contexts": "context",
-}  # the kernels of a table's gradient, and which they cannot do without
+# the kernels of gradients of tables, and the term that each cannot do without
+LEARNED = {"tables": "prior", "contexts": "context"}
 SHARED = {80: 99 * 1024, 90: 227 * 1024}  # of a program; 80 stands for RTX cards as well, which have no more
 REGISTERS = 255
 OUTPUT = Path("results/kernels/ahead.json")
