@@ -49,8 +49,9 @@ class Difference:
 
     sd: that of the paired differences (n - 1), None for a single pair and for two samples. seeds_for_power: how many
     seeds a difference of delta wants in all, one of this size where there is no delta. p: two-sided, of this test
-    alone, None where there is no interval. In a family (family.py) also p of "no difference" and of "not equal"
-    adjusted for all of it, the verdict, whether the arm kept its own variance, and the degrees of freedom.
+    alone, None where there is no interval. df: its degrees of freedom, for two samples and in a family. In a family
+    (family.py) also p of "no difference" and of "not equal" adjusted for all of it, the verdict, and whether the arm
+    kept its own variance.
     """
 
     estimate: Estimate
@@ -160,7 +161,7 @@ def welch_difference(one: Sequence[float], two: Sequence[float], compared: int =
     df = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (one, two), strict=True))
     half = float(special.stdtrit(df, (1 + level) / 2)) * error
     estimate = Estimate(center, center - half, center + half, n, level)
-    return Difference(estimate, None, None, float(2 * special.stdtr(df, -abs(center) / error)))
+    return Difference(estimate, None, None, float(2 * special.stdtr(df, -abs(center) / error)), df=df)
 
 
 def probability_of_improvement(variant: Mapping[Seed, float], baseline: Mapping[Seed, float]) -> Improvement | None:

@@ -1,13 +1,14 @@
-"""Whether what a variant gains depends on the recipe: its paired gain with one recipe minus that with another, by seed.
+"""Whether what a variant gains depends on the recipe: its paired gain with one recipe minus that with another.
 
-A gain is top-1 minus the baseline's, of the same seed and recipe. One recipe of a page's part is the reference, the
+A gain is top-1 minus the baseline's, of the same seed and recipe. Gains are paired by seed; where two recipes have no
+seed in common they are two samples, compared by Welch's test. One recipe of a page's part is the reference, the
 same for all variants: the one at its defaults. The changes of a part are one family, whose intervals hold together, and
 exploratory. Each is judged by its own spread, since spreads differ from recipe to recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -19,25 +20,31 @@ from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
 from harness.report.text.formatting import confidence, points, significant
 from harness.results.family import Rule, contrasts
-from harness.results.stats import BETTER, FEWEST_SEEDS, WORSE, Difference, detectable
+from harness.results.stats import FEWEST_SEEDS, Difference, detectable, welch_difference
 
-WORDS = {BETTER: "suggests a larger gain", WORSE: "suggests a smaller gain"}
-OPEN = "undetermined"
+LARGER, SMALLER, OPEN = "suggests a larger gain", "suggests a smaller gain", "undetermined"
+BySeed = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Change(InPoints):
-    """A variant's gain with a recipe, and with the reference, on the seeds that both have; points."""
+    """A variant's gain with a recipe, and with the reference, in points.
+
+    seeds: how many both have; "8 and 5" where they have none in common, and each gain is that of its own seeds.
+    """
 
     variant: str
     recipe: str
     gain: float
     reference: float
     difference: Difference
+    seeds: str
 
     @property
     def words(self) -> str:
-        return WORDS.get(self.difference.verdict, OPEN)
+        if not self.difference.resolved:
+            return OPEN
+        return LARGER if self.difference.estimate.center > 0 else SMALLER
 
     @property
     def gains(self) -> tuple[str, str]:
@@ -81,22 +88,36 @@ def changes(members: Sequence[Setting], found: Found) -> Changes | None:
     names = told_apart({number: one.key.recipe or "recipe as kept" for number, one in enumerate(members)})
     labels = {one.key: names[number] for number, one in enumerate(members)}
     known = gains(reference, found[reference.key])
-    pairs, means = {}, {}
+    both = {}
     for setting in members:
         for variant, mine in gains(setting, found[setting.key]).items():
-            shared = [seed for seed in mine if seed in known.get(variant, {})]
-            if setting is not reference and len(shared) >= FEWEST_SEEDS:
-                name = (variant, labels[setting.key])
-                pairs[name] = {seed: mine[seed] - known[variant][seed] for seed in shared}
-                means[name] = (fmean(mine[seed] for seed in shared), fmean(known[variant][seed] for seed in shared))
-    rule = Rule(len(pairs))
-    judged = {name: contrasts({name: pair}, rule)[name] for name, pair in pairs.items()}
-    kept = [Change(*name, *means[name], one) for name, one in judged.items() if one.estimate.low is not None]
+            theirs = known.get(variant, {})
+            shared = mine.keys() & theirs.keys()
+            fewest = len(shared) if shared else min(len(mine), len(theirs))
+            if setting is not reference and fewest >= FEWEST_SEEDS:
+                both[variant, labels[setting.key]] = mine, theirs
+    judged = [change(*name, *one, len(both)) for name, one in both.items()]
+    kept = [one for one in judged if one.difference.estimate.low is not None]
     if not kept:
         return None
     ordered = [reference, *(one for one in members if one is not reference)]
     levels = [(labels[one.key], level) for one in ordered if (level := baseline_level(found[one.key]))]
-    return Changes(labels[reference.key], kept, len(pairs), levels, notes(members))
+    return Changes(labels[reference.key], kept, len(both), levels, notes(members, kept))
+
+
+def change(variant: str, recipe: str, mine: BySeed, theirs: BySeed, compared: int) -> Change:
+    """One of the `compared`: from the gains with the reference, `theirs`, to those with a recipe."""
+    shared = [seed for seed in mine if seed in theirs]
+    if shared:
+        seeds = str(len(shared))
+        pairs = {seed: mine[seed] - theirs[seed] for seed in shared}
+        mine, theirs = ({seed: one[seed] for seed in shared} for one in (mine, theirs))
+        difference = contrasts({"": pairs}, Rule(compared))[""]
+    else:
+        seeds = f"{len(theirs)} and {len(mine)}"
+        difference = welch_difference([*theirs.values()], [*mine.values()], compared)
+        assert difference is not None, "neither is empty"
+    return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), difference, seeds)
 
 
 def reference_of(members: Sequence[Setting]) -> Setting:
@@ -128,12 +149,14 @@ def baseline_level(found: Sequence[Summary]) -> str:
     return f"{values[0]:.1f}" if values and values[0] is not None else ""
 
 
-def notes(members: Sequence[Setting]) -> list[str]:
-    """What else differs with the recipe, or does not."""
+def notes(members: Sequence[Setting], found: Sequence[Change]) -> list[str]:
+    """What else differs with the recipe, or does not, and what is not paired."""
     lessons = [str((one.recipe or {}).get("lessons") or "") for one in members]
     said = []
     if any(one.startswith("token labels") for one in lessons):
         said.append("With token labels the model has a head on its patches, too, which counts at the test.")
     if any(lessons):
         said.append("There is one teacher of each kind: other seeds are other students alone.")
+    if any(one.difference.sd is None for one in found):
+        said.append("Two numbers of seeds are of recipes that have none in common, whose gains Welch's test compares.")
     return said

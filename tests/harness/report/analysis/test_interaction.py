@@ -70,6 +70,26 @@ def test_seeds_are_paired_by_name_not_by_place(tmp_path):
     assert told(one) != pytest.approx(expected("sp_sa", (1, 2, 3), (0, 1, 2)))  # planted: by place
 
 
+def test_recipes_without_a_common_seed_are_two_samples(tmp_path):
+    """By Welch's test, at the level of the two changes; one seed in common is neither a sample nor pairs enough."""
+    apart = [one | {"seed": one["seed"] + 50} if one["recipe_hash"] == "tokens" else one for one in rows()]
+    found = changes(tmp_path, apart)
+    for one in found.changes:
+        gains = TOP1["tokens"][one.variant], TOP1["plain"][one.variant]
+        ends = stats.ttest_ind(*gains, equal_var=False).confidence_interval(1 - 0.05 / 2)
+        assert (one.difference.estimate.low, one.difference.estimate.high) == pytest.approx(tuple(ends))
+        assert (one.gain, one.reference) == pytest.approx(tuple(map(np.mean, gains)))
+        assert told(one)[1] != pytest.approx(expected(one.variant)[1])  # planted: paired by place
+        assert one.seeds == "5 and 5"
+    assert {one.variant: one.words for one in found.changes} == {
+        "sp_sa": "suggests a larger gain", "psa": "undetermined",
+    }  # fmt: skip
+    assert any("Welch's test" in note for note in found.notes)
+    assert not any("Welch's test" in note for note in changes(tmp_path / "paired", rows()).notes)
+    one_shared = [row | {"seed": row["seed"] + 4} if row["recipe_hash"] == "tokens" else row for row in rows()]
+    assert changes(tmp_path / "one", one_shared) is None
+
+
 def test_a_gain_that_falls_is_a_smaller_one(tmp_path):
     turned = {"tokens": {}, "plain": LESSONS["tokens"]}
     found = changes(tmp_path, rows(), turned)
