@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -73,6 +73,14 @@ class Difference:
     def equal(self) -> bool:
         """Whether it is told to lie within delta."""
         return self.verdict == EQUAL
+
+    @property
+    def reversed(self) -> Difference:
+        """The same of the other order: the baseline minus the variant."""
+        one = self.estimate
+        low, high = (None if one.high is None else -one.high), (None if one.low is None else -one.low)
+        turned = {BETTER: WORSE, WORSE: BETTER}.get(self.verdict, self.verdict)
+        return replace(self, estimate=replace(one, center=-one.center, low=low, high=high), verdict=turned)
 
 
 @dataclass(frozen=True)

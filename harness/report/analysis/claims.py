@@ -131,10 +131,18 @@ def within(found: Sequence[Summary]) -> list[Pair]:
     for claim in WITHIN:
         if claim.one in known and claim.other in known:
             one, other = known[claim.one], known[claim.other]
-            decided = one.difference if one.primary and other.is_baseline else None
             arms = f"{claim.one} minus {claim.other}"
-            pairs.append(Pair(claim.words, arms, one.seeds, other.seeds, claim.at_most, decided))
+            pairs.append(Pair(claim.words, arms, one.seeds, other.seeds, claim.at_most, contrast(one, other)))
     return pairs
+
+
+def contrast(one: Summary, other: Summary) -> Difference | None:
+    """The primary contrast that one minus the other is; None where it is none."""
+    if one.primary and other.is_baseline:
+        return one.difference
+    if other.primary and one.is_baseline and other.difference is not None:
+        return other.difference.reversed
+    return None
 
 
 def across(members: Sequence[Setting], found: Found) -> list[Pair]:
@@ -179,13 +187,14 @@ def judge(pair: Pair, compared: int) -> Tested | None:
     if difference is None or difference.estimate.low is None or difference.estimate.high is None:
         return None
     low, high, words = difference.estimate.low, difference.estimate.high, pair.words
-    if pair.decided is not None:
-        return Tested(words, pair.arms, difference, DECIDED.get(difference.verdict, OPEN))
-    if pair.at_most is None:
-        verdict = SUGGESTED if low > 0 else SUGGESTED_NOT if high < 0 else OPEN
-    else:
-        verdict = SUGGESTED if high < pair.at_most else SUGGESTED_NOT if low > pair.at_most else OPEN
+    so, not_so = (SUGGESTED, SUGGESTED_NOT) if pair.decided is None else (REPRODUCED, CONTRADICTED)
+    if pair.at_most is not None:
+        verdict = so if high < pair.at_most else not_so if low > pair.at_most else OPEN
         words = f"{words} (less than {pair.at_most:g} points)"
+    elif pair.decided is not None:
+        verdict = DECIDED.get(difference.verdict, OPEN)
+    else:
+        verdict = so if low > 0 else not_so if high < 0 else OPEN
     return Tested(words, pair.arms, difference, verdict)
 
 

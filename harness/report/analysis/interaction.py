@@ -108,16 +108,14 @@ def changes(members: Sequence[Setting], found: Found) -> Changes | None:
 def change(variant: str, recipe: str, mine: BySeed, theirs: BySeed, compared: int) -> Change:
     """One of the `compared`: from the gains with the reference, `theirs`, to those with a recipe."""
     shared = [seed for seed in mine if seed in theirs]
-    if shared:
-        seeds = str(len(shared))
-        pairs = {seed: mine[seed] - theirs[seed] for seed in shared}
-        mine, theirs = ({seed: one[seed] for seed in shared} for one in (mine, theirs))
-        difference = contrasts({"": pairs}, Rule(compared))[""]
-    else:
-        seeds = f"{len(theirs)} and {len(mine)}"
-        difference = welch_difference([*theirs.values()], [*mine.values()], compared)
-        assert difference is not None, "neither is empty"
-    return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), difference, seeds)
+    if not shared:
+        apart = welch_difference([*theirs.values()], [*mine.values()], compared)
+        assert apart is not None, "neither is empty"
+        counts = f"{len(theirs)} and {len(mine)}"
+        return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), apart, counts)
+    paired = contrasts({"": {seed: mine[seed] - theirs[seed] for seed in shared}}, Rule(compared))[""]
+    gain, reference = (fmean(one[seed] for seed in shared) for one in (mine, theirs))
+    return Change(variant, recipe, gain, reference, paired, str(len(shared)))
 
 
 def reference_of(members: Sequence[Setting]) -> Setting:

@@ -1,9 +1,10 @@
 """The power card: whether a setting could tell its variants apart, before anyone reads how they did.
 
-Attention headroom: what attention is worth at all, the baseline minus the mean of all patches (`uniform`). Position
+Attention headroom: what attention is worth at all, plain attention minus the mean of all patches (`uniform`). Position
 headroom: what a bias is worth where nothing else says where a patch is, the best variant without a position embedding
-minus the baseline there; the best by the validation split, the difference by the test split. A setting ranks biases
-where the lower limits of both are 3 times the smallest difference that it detects.
+minus plain attention there; the best by the validation split, the difference by the test split. Plain attention is
+`sa`, and the baseline where `sa` is not there. A setting ranks biases where the lower limits of both are 3 times the
+smallest difference that it detects.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, percent, percentage, plural, points
 from harness.results.stats import POWER, Difference, Estimate, detectable, mean_interval
 
-UNIFORM = "uniform"  # the variant that takes the mean of all patches
+PLAIN, UNIFORM = "sa", "uniform"  # plain attention; the variant that takes the mean of all patches
 TIMES = 3  # the smallest detectable difference goes so often into a headroom that tells biases apart
 LAST = 0.1  # the part of a training whose gain says whether it had converged
 UNMEASURED = "not measured"
@@ -56,8 +57,7 @@ def card(setting: Setting, settings: Sequence[Setting], found: Found) -> Card:
     tested = [
         s.difference for s in mine.values() if s.primary and s.difference and s.difference.estimate.low is not None
     ]
-    base = mine.get(setting.baseline)
-    attention = headroom(base, mine.get(UNIFORM))
+    attention = headroom(plain(mine, setting), mine.get(UNIFORM))
     best, position = position_headroom(setting, settings, found)
     found_by = [least for one in tested if (least := detectable(one)) is not None]
     smallest = median(found_by) if found_by else None
@@ -109,7 +109,7 @@ def headroom(more: Summary | None, less: Summary | None) -> Estimate | None:
 
 
 def position_headroom(setting: Setting, settings: Sequence[Setting], found: Found) -> tuple[str, Estimate | None]:
-    """The best variant without a position embedding, and what it has over the baseline there."""
+    """The best variant without a position embedding, and what it has over plain attention there."""
     for other in settings:
         if other.recipe is None or setting.recipe is None or other.recipe.get("pos_embed") != "none":
             continue
@@ -117,11 +117,18 @@ def position_headroom(setting: Setting, settings: Sequence[Setting], found: Foun
         if images and set(differing([other.recipe, setting.recipe], COLUMNS)) <= {"pos_embed", "pos_std"}:
             mine = {s.variant: s for s in found[other.key]}
             ends = {one.variant: fmean(by[max(by)] for by in one.top1.values()) for one in learnings(other)}
-            ranked = [v for v in main_variants(other) if v in ends]
-            if ranked and other.baseline in mine:
+            base = plain(mine, other)
+            ranked = [v for v in (other.baseline, *main_variants(other)) if v in ends and mine[v] is not base]
+            if ranked and base is not None:
                 best = max(ranked, key=lambda v: ends[v])
-                return best, headroom(mine[best], mine[other.baseline])
+                return best, headroom(mine[best], base)
     return "", None
+
+
+def plain(found: Mapping[str, Summary], setting: Setting) -> Summary | None:
+    """Plain attention, by which headrooms are measured; where it was not trained, the baseline."""
+    known = found.get(PLAIN)
+    return known if known is not None and known.seeds else found.get(setting.baseline)
 
 
 def plain_layers(setting: Setting, measured: Estimate | None) -> str:

@@ -25,23 +25,20 @@ def sentence(a: Summary, b: Summary, every: int) -> str:
     """The difference of top-1, a minus b. Two of which one is the baseline have the verdict of the page; other pairs,
     of `every` in all, are exploratory."""
     if b.is_baseline and a.difference is not None:
-        return f"{_words(a, b, a.difference, 1)} {_verdict(a)}."
+        return f"{_words(a, b, a.difference)} {_verdict(a)}."
     if a.is_baseline and b.difference is not None:
-        return f"{_words(a, b, b.difference, -1)} {_verdict(b)}."
+        return f"{_words(a, b, b.difference.reversed)} {_verdict(b)}."
     found = paired_difference(a.seeds, b.seeds, every)
     if found is None:
         return f"{a.variant} and {b.variant} share no seed."
-    return f"{_words(a, b, found, 1)} Exploratory; the interval holds for all {every} pairs together."
+    return f"{_words(a, b, found)} Exploratory; the interval holds for all {every} pairs together."
 
 
-def _words(a: Summary, b: Summary, found: Difference, sign: int) -> str:
+def _words(a: Summary, b: Summary, found: Difference) -> str:
     one = found.estimate
-    low, high = (one.low, one.high) if sign > 0 or one.low is None or one.high is None else (-one.high, -one.low)
-    ends = interval(low, high, points)
+    ends = interval(one.low, one.high, points)
     more = f" {ends}" if ends else ""
-    return (
-        f"{a.variant} minus {b.variant}: {points(sign * one.center)} points{more} over {plural(one.n, 'paired seed')}."
-    )
+    return f"{a.variant} minus {b.variant}: {points(one.center)} points{more} over {plural(one.n, 'paired seed')}."
 
 
 def _verdict(one: Summary) -> str:

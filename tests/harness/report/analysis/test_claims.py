@@ -90,6 +90,26 @@ def test_that_a_width_gains_nothing_is_a_claim_of_its_own(tmp_path, gain, spread
     assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("gain", "linear", "wide"),
+    [(1.0, REPRODUCED, CONTRADICTED), (-1.0, CONTRADICTED, REPRODUCED), (0.0, SAME, REPRODUCED)],
+)
+def test_of_two_arms_either_may_be_the_baseline(tmp_path, gain, linear, wide):
+    """With sp_sa as the baseline its ablations are primary contrasts; `gain` is sp_sa's over the linear map."""
+    recipes = {made.HASH: made.RECIPE | {"baseline": "sp_sa", "primary": ["sp_sa[form=linear]", "sp_sa[hidden=64]"]}}
+    rows = top1("sp_sa", SA) + top1("sp_sa[form=linear]", planted(-gain)) + top1("sp_sa[hidden=64]", planted(gain, 2))
+    study = made.take(tmp_path, rows + top1("sp_sa[hidden=16]", planted(-gain, 3)), recipes)
+    found = judge(study)
+    one = found["an MLP of the offset is more accurate than a linear map"]
+    of_page = next(s for s in summaries(study.settings[0]) if s.variant == "sp_sa[form=linear]").difference.estimate
+    ends = one.difference.estimate
+    assert (ends.center, ends.low, ends.high) == pytest.approx((-of_page.center, -of_page.high, -of_page.low))
+    assert one.verdict == linear
+    assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == wide
+    words = found["a hidden width of 32 is more accurate than one of 16"].verdict
+    assert words == {REPRODUCED: SUGGESTED, CONTRADICTED: SUGGESTED_NOT, SAME: OPEN}[linear], "not a primary contrast"
+
+
 def two_recipes(late, early):
     """Rows of sa and sp_sa with the class token late and from the input on."""
     rows = top1("sa", SA, recipe_hash=LATE) + top1("sp_sa", late, recipe_hash=LATE)

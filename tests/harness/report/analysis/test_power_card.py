@@ -77,6 +77,19 @@ def test_a_setting_with_headroom_ranks_biases(tmp_path):
     assert one.failed == ""
 
 
+def test_headrooms_are_over_plain_attention_whatever_the_baseline(tmp_path):
+    """In a study of psa's settings psa is what all else is compared with, and may be the best of them."""
+    recipes = {name: recipe | {"baseline": "psa"} for name, recipe in RECIPES.items()}
+    lines = dict(card(tmp_path, recipes=recipes)[0].lines)
+    assert lines["Attention headroom"] == by_hand("sa", "uniform", top1(LEARNED))
+    assert lines["Attention headroom"] != by_hand("psa", "uniform", top1(LEARNED))  # planted: over the baseline
+    assert lines["Position headroom"] == by_hand("psa", "sa", top1(ALONE)) + ", psa"
+    without = top1({v: g for v, g in LEARNED.items() if v != "sa"})
+    settings = made.take(tmp_path / "without", without, recipes).settings
+    (one,) = cards(settings, {setting.key: summaries(setting) for setting in settings})
+    assert dict(one.lines)["Attention headroom"] == by_hand("psa", "uniform", without), "the baseline in its place"
+
+
 def test_the_best_by_the_test_split_would_be_another(tmp_path):
     assert dict(card(tmp_path)[0].lines)["Position headroom"] != by_hand("gpsa", "sa", top1(ALONE)) + ", gpsa"
 
