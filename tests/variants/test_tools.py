@@ -168,6 +168,13 @@ def test_a_file_of_other_weights_is_seen():
             same(computed(tokens(2)), layer(tokens(2)))
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("spec", ["rel_bias", "decomposed", "lookhere"])
+def test_onnx_takes_learned_biases_where_gradients_are_on(spec, dynamic):
+    """There torch's exporter cannot merge the heads as they are (findings/onnx_wants_no_grad_for_learned_biases.sh)."""
+    onnx(Layer(spec, "sdpa").eval(), dynamic)
+
+
 def attempt(tool, spec, backend):
     """What the table would have to say of one variant: yes, refused, no; where this varies it is not tried."""
     layer = Layer(spec, backend).eval()

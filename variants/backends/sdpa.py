@@ -43,7 +43,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     with nullcontext() if autocasts else torch.autocast(device, enabled=False):
         if len(terms.keys):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=width**-0.5)[..., :width]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=added)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
+        if torch.compiler.is_exporting() and added is not None and added.requires_grad:
+            # torch.onnx.export takes the result for one of another layout, and then cannot merge the heads
+            mixed = mixed.clone(memory_format=torch.contiguous_format)
+        return mixed
 
 
 def kernel(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> str:
