@@ -169,10 +169,22 @@ def test_a_file_of_other_weights_is_seen():
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("spec", ["rel_bias", "decomposed", "lookhere"])
+@pytest.mark.parametrize("spec", ["rel_bias", "fire", "t5"])
 def test_onnx_takes_learned_biases_where_gradients_are_on(spec, dynamic):
-    """There torch's exporter cannot merge the heads as they are (findings/onnx_wants_no_grad_for_learned_biases.sh)."""
+    """There torch's exporter cannot merge the heads as they are (findings/onnx_wants_no_grad_for_some_biases.sh)."""
     onnx(Layer(spec, "sdpa").eval(), dynamic)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("spec", ["rel_bias", "lookhere"])
+def test_the_heads_are_copied_in_exported_graphs_of_learned_biases_alone(spec, gradients):
+    layer = Layer(spec, "sdpa").eval()
+    with torch.set_grad_enabled(gradients):
+        graph = torch.export.export(layer, (tokens(2),)).graph
+        same(torch.export.export(layer, (tokens(2),)).module()(tokens(2)), layer(tokens(2)))
+    fused = next(node for node in graph.nodes if "scaled_dot_product_attention" in str(node.target))
+    copied = any("clone" in str(user.target) for user in fused.users)
+    assert copied == (spec == "rel_bias" and gradients)
 
 
 def attempt(tool, spec, backend):

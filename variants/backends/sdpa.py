@@ -45,7 +45,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=width**-0.5)[..., :width]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
         if torch.compiler.is_exporting() and added is not None and added.requires_grad:
-            # torch.onnx.export takes the result for one of another layout, and then cannot merge the heads
+            # else torch.onnx.export cannot view the merged heads (findings/onnx_wants_no_grad_for_some_biases.sh)
             mixed = mixed.clone(memory_format=torch.contiguous_format)
         return mixed
 

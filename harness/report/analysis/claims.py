@@ -2,7 +2,8 @@
 
 The findings are those of the paper's ablations on ImageNet-100, as its published review states them (SP-ViT, BMVC 2022,
 arXiv 2206.07662). Each is a paired difference of two arms, seed by seed. One of the primary contrasts of a page has the
-verdict that it has there, with all corrections, and only these are reproduced or contradicted. The rest is exploratory:
+verdict that it has there, with all corrections, and only these are reproduced or contradicted; that a difference is
+below a bound is read from the contrast's simultaneous interval. The rest is exploratory:
 their intervals are simultaneous over the findings that the rows can test, and they suggest. A study elsewhere can say
 whether a finding holds there, and not whether it holds on ImageNet-100.
 """

@@ -1,9 +1,10 @@
-"""Whether what a variant gains depends on the recipe: its paired gain with one recipe minus that with another.
+"""Whether what a variant gains depends on the recipe: its gain with one recipe minus that with another.
 
-A gain is top-1 minus the baseline's, of the same seed and recipe. Gains are paired by seed; where two recipes have no
-seed in common they are two samples, compared by Welch's test. One recipe of a page's part is the reference, the
-same for all variants: the one at its defaults. The changes of a part are one family, whose intervals hold together, and
-exploratory. Each is judged by its own spread, since spreads differ from recipe to recipe.
+A gain is top-1 minus the baseline's, of the same seed and recipe. The gains of two recipes are paired by the seeds that
+both have, three at least; where they have none in common they are two samples, compared by Welch's test. One recipe of
+a page's part is the reference, the same for all variants: the one at its defaults. The changes of a part are one
+family, whose intervals hold together, and exploratory. Each is judged by its own spread, since spreads differ from
+recipe to recipe.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from harness.report.analysis.summary import Found, Summary
 from harness.report.study.primary import main_variants
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
-from harness.report.text.formatting import confidence, points, significant
+from harness.report.text.formatting import confidence, listing, points, significant
 from harness.results.family import Rule, contrasts
 from harness.results.stats import FEWEST_SEEDS, Difference, detectable, welch_difference
 
@@ -30,7 +31,8 @@ BySeed = Mapping[str, float]
 class Change(InPoints):
     """A variant's gain with a recipe, and with the reference, in points.
 
-    seeds: how many both have; "8 and 5" where they have none in common, and each gain is that of its own seeds.
+    seeds: how many each has, of the reference and of the recipe, and whether they are the same; of those that are in
+    one alone none counts where any are in both.
     """
 
     variant: str
@@ -38,13 +40,19 @@ class Change(InPoints):
     gain: float
     reference: float
     difference: Difference
-    seeds: str
+    counts: tuple[int, int]
+    paired: bool
 
     @property
     def words(self) -> str:
         if not self.difference.resolved:
             return OPEN
         return LARGER if self.difference.estimate.center > 0 else SMALLER
+
+    @property
+    def seeds(self) -> str:
+        """ "8" where both have the same, "8 and 5" where they have none in common."""
+        return str(self.counts[0]) if self.paired else listing([str(count) for count in self.counts])
 
     @property
     def gains(self) -> tuple[str, str]:
@@ -76,6 +84,18 @@ class Changes:
         return sum(one.words != OPEN for one in self.changes)
 
     @property
+    def how(self) -> str:
+        """On which seeds the gains of two recipes are compared, the end of a sentence."""
+        if all(one.paired for one in self.changes):
+            return ", on the seeds that both have"
+        if not any(one.paired for one in self.changes):
+            return ". The two have no seed in common, so Welch's test compares them"
+        return (
+            ", on the seeds that both have. Where there are two numbers of seeds, of the reference and of the recipe, "
+            "they have none in common, and Welch's test compares the gains"
+        )
+
+    @property
     def visible(self) -> str:
         """The median change that such rows would show in 80 % of cases, points."""
         found = [known for one in self.changes if (known := detectable(one.difference)) is not None]
@@ -83,7 +103,10 @@ class Changes:
 
 
 def changes(members: Sequence[Setting], found: Found) -> Changes | None:
-    """Of settings that differ in their recipe alone; None where no variant has enough seeds with two recipes."""
+    """Of settings that differ in their recipe alone; None where no variant can be compared between two recipes.
+
+    One or two seeds in common are neither pairs enough nor two samples.
+    """
     reference = reference_of(members)
     names = told_apart({number: one.key.recipe or "recipe as kept" for number, one in enumerate(members)})
     labels = {one.key: names[number] for number, one in enumerate(members)}
@@ -102,20 +125,20 @@ def changes(members: Sequence[Setting], found: Found) -> Changes | None:
         return None
     ordered = [reference, *(one for one in members if one is not reference)]
     levels = [(labels[one.key], level) for one in ordered if (level := baseline_level(found[one.key]))]
-    return Changes(labels[reference.key], kept, len(both), levels, notes(members, kept))
+    return Changes(labels[reference.key], kept, len(both), levels, notes(members))
 
 
 def change(variant: str, recipe: str, mine: BySeed, theirs: BySeed, compared: int) -> Change:
     """One of the `compared`: from the gains with the reference, `theirs`, to those with a recipe."""
     shared = [seed for seed in mine if seed in theirs]
     if not shared:
-        apart = welch_difference([*theirs.values()], [*mine.values()], compared)
-        assert apart is not None, "neither is empty"
-        counts = f"{len(theirs)} and {len(mine)}"
-        return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), apart, counts)
+        unpaired = welch_difference([*theirs.values()], [*mine.values()], compared)
+        assert unpaired is not None, "neither is empty"
+        counts = len(theirs), len(mine)
+        return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), unpaired, counts, paired=False)
     paired = contrasts({"": {seed: mine[seed] - theirs[seed] for seed in shared}}, Rule(compared))[""]
     gain, reference = (fmean(one[seed] for seed in shared) for one in (mine, theirs))
-    return Change(variant, recipe, gain, reference, paired, str(len(shared)))
+    return Change(variant, recipe, gain, reference, paired, (len(shared), len(shared)), paired=True)
 
 
 def reference_of(members: Sequence[Setting]) -> Setting:
@@ -147,14 +170,12 @@ def baseline_level(found: Sequence[Summary]) -> str:
     return f"{values[0]:.1f}" if values and values[0] is not None else ""
 
 
-def notes(members: Sequence[Setting], found: Sequence[Change]) -> list[str]:
-    """What else differs with the recipe, or does not, and what is not paired."""
+def notes(members: Sequence[Setting]) -> list[str]:
+    """What else differs with the recipe, or does not."""
     lessons = [str((one.recipe or {}).get("lessons") or "") for one in members]
     said = []
     if any(one.startswith("token labels") for one in lessons):
         said.append("With token labels the model has a head on its patches, too, which counts at the test.")
     if any(lessons):
         said.append("There is one teacher of each kind: other seeds are other students alone.")
-    if any(one.difference.sd is None for one in found):
-        said.append("Two numbers of seeds are of recipes that have none in common, whose gains Welch's test compares.")
     return said

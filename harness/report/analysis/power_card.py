@@ -3,8 +3,8 @@
 Attention headroom: what attention is worth at all, plain attention minus the mean of all patches (`uniform`). Position
 headroom: what a bias is worth where nothing else says where a patch is, the best variant without a position embedding
 minus plain attention there; the best by the validation split, the difference by the test split. Plain attention is
-`sa`, and the baseline where `sa` is not there. A setting ranks biases where the lower limits of both are 3 times the
-smallest difference that it detects.
+`sa`, whatever the baseline is. A setting ranks biases where the lower limits of both are 3 times the smallest
+difference that it detects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.report.analysis.summary import Found, Summary
 from harness.report.study.primary import main_variants
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
-from harness.report.text.formatting import interval, percent, percentage, plural, points
+from harness.report.text.formatting import interval, listing, percent, percentage, plural, points
 from harness.results.stats import POWER, Difference, Estimate, detectable, mean_interval
 
 PLAIN, UNIFORM = "sa", "uniform"  # plain attention; the variant that takes the mean of all patches
@@ -57,18 +57,18 @@ def card(setting: Setting, settings: Sequence[Setting], found: Found) -> Card:
     tested = [
         s.difference for s in mine.values() if s.primary and s.difference and s.difference.estimate.low is not None
     ]
-    attention = headroom(plain(mine, setting), mine.get(UNIFORM))
+    attention = headroom(mine.get(PLAIN), mine.get(UNIFORM))
     best, position = position_headroom(setting, settings, found)
     found_by = [least for one in tested if (least := detectable(one)) is not None]
     smallest = median(found_by) if found_by else None
     lines = [
-        ("Attention headroom", said(attention, f"add {UNIFORM}") + plain_layers(setting, attention)),
+        ("Attention headroom", said(attention, remedy(mine)) + plain_layers(setting, attention)),
         ("Position headroom", said(position) + (f", {best}" if best else "")),
         ("Convergence", convergence(setting)),
         ("Distance to the ceiling", ceiling(found[setting.key])),
         ("Power", power(tested, setting.rule.compared, smallest)),
     ]
-    failed = failure({"attention headroom": attention, "position headroom": position}, smallest)
+    failed = failure({"attention headroom": attention, "position headroom": position}, smallest, remedy(mine))
     return Card(setting.name, lines, failed, known=smallest is not None and attention is not None)
 
 
@@ -85,12 +85,18 @@ def power(tested: Sequence[Difference], compared: int, smallest: float | None) -
     )
 
 
-def failure(headrooms: Mapping[str, Estimate | None], smallest: float | None) -> str:
+def remedy(found: Mapping[str, Summary]) -> str:
+    """What an attention headroom that was not measured lacks."""
+    missing = [v for v in (PLAIN, UNIFORM) if v not in found or not found[v].seeds]
+    return f"add {listing(missing)}" if missing else f"train {PLAIN} and {UNIFORM} with the same seeds"
+
+
+def failure(headrooms: Mapping[str, Estimate | None], smallest: float | None, remedy: str) -> str:
     """The number that fails, in words; "" where none does. A position headroom may be missing, the other may not."""
     if smallest is None:
         return "no contrast has an interval."
     if headrooms["attention headroom"] is None:
-        return f"its attention headroom is not measured; add {UNIFORM}."
+        return f"its attention headroom is not measured; {remedy}."
     for name, one in headrooms.items():
         low = None if one is None else one.low
         if one is not None and (low is None or low < TIMES * smallest):
@@ -117,18 +123,12 @@ def position_headroom(setting: Setting, settings: Sequence[Setting], found: Foun
         if images and set(differing([other.recipe, setting.recipe], COLUMNS)) <= {"pos_embed", "pos_std"}:
             mine = {s.variant: s for s in found[other.key]}
             ends = {one.variant: fmean(by[max(by)] for by in one.top1.values()) for one in learnings(other)}
-            base = plain(mine, other)
-            ranked = [v for v in (other.baseline, *main_variants(other)) if v in ends and mine[v] is not base]
-            if ranked and base is not None:
+            biases = [v for v in (other.baseline, *main_variants(other)) if v != PLAIN]
+            ranked = [v for v in biases if v in ends and mine[v].seeds]
+            if ranked and PLAIN in mine:
                 best = max(ranked, key=lambda v: ends[v])
-                return best, headroom(mine[best], base)
+                return best, headroom(mine[best], mine[PLAIN])
     return "", None
-
-
-def plain(found: Mapping[str, Summary], setting: Setting) -> Summary | None:
-    """Plain attention, by which headrooms are measured; where it was not trained, the baseline."""
-    known = found.get(PLAIN)
-    return known if known is not None and known.seeds else found.get(setting.baseline)
 
 
 def plain_layers(setting: Setting, measured: Estimate | None) -> str:

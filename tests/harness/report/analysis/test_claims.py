@@ -110,6 +110,27 @@ def test_of_two_arms_either_may_be_the_baseline(tmp_path, gain, linear, wide):
     assert words == {REPRODUCED: SUGGESTED, CONTRADICTED: SUGGESTED_NOT, SAME: OPEN}[linear], "not a primary contrast"
 
 
+@pytest.mark.parametrize(
+    ("gain", "spread", "on_page", "verdict"),
+    [
+        (0.33, 0.2, "better", REPRODUCED),
+        (0.2, 1, "equal", REPRODUCED),
+        (0.4, 1, "better", OPEN),
+        (0.0, 40, "undetermined", OPEN),
+    ],
+)
+def test_a_bound_is_read_from_the_interval_of_a_primary_contrast(tmp_path, gain, spread, on_page, verdict):
+    """0.33 points more is a gain, and less than 0.4; whether 0.4 is less than 0.4 stays open."""
+    recipes = {made.HASH: made.RECIPE | {"baseline": "sp_sa", "primary": ["sp_sa[hidden=64]"]}}
+    rows = top1("sp_sa", SA) + top1("sp_sa[hidden=64]", planted(gain, spread)) + top1("sp_sa[hidden=16]", planted(1.0))
+    study = made.take(tmp_path, rows, recipes)
+    one = judge(study)["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"]
+    of_page = next(s for s in summaries(study.settings[0]) if s.primary).difference
+    assert one.verdict == verdict
+    assert one.difference == of_page
+    assert of_page.verdict == on_page
+
+
 def two_recipes(late, early):
     """Rows of sa and sp_sa with the class token late and from the input on."""
     rows = top1("sa", SA, recipe_hash=LATE) + top1("sp_sa", late, recipe_hash=LATE)

@@ -87,7 +87,18 @@ def test_headrooms_are_over_plain_attention_whatever_the_baseline(tmp_path):
     without = top1({v: g for v, g in LEARNED.items() if v != "sa"})
     settings = made.take(tmp_path / "without", without, recipes).settings
     (one,) = cards(settings, {setting.key: summaries(setting) for setting in settings})
-    assert dict(one.lines)["Attention headroom"] == by_hand("psa", "uniform", without), "the baseline in its place"
+    assert dict(one.lines)["Attention headroom"] == "not measured; add sa", "nothing stands in its place"
+    assert (one.known, one.failed) == (False, "its attention headroom is not measured; add sa.")
+
+
+def test_a_best_without_a_test_is_no_headroom(tmp_path):
+    """psa is best by the validation split and has no top-1; the next one counts, so that the card can fail by it."""
+    found = [row for row in rows() if not (row["recipe_hash"] == NONE and row["variant"] == "psa"
+                                           and row["metric"] == "top1")]  # fmt: skip
+    recipes = {name: recipe | {"baseline": "psa"} for name, recipe in RECIPES.items()}
+    settings = made.take(tmp_path, found, recipes).settings
+    one = cards(settings, {setting.key: summaries(setting) for setting in settings})[0]
+    assert dict(one.lines)["Position headroom"] == by_hand("gpsa", "sa", top1(ALONE)) + ", gpsa"
 
 
 def test_the_best_by_the_test_split_would_be_another(tmp_path):

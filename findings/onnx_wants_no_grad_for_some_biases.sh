@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A ViT whose position bias is learned exports to ONNX under torch.no_grad() alone; else the exporter cannot merge heads.
+# Some ViTs with learned position biases, BEiT among them, do not export to ONNX while gradients are on.
 #
 # Guess before it was run: the exported graph has no gradients, so it is the same whether gradients are on or not.
 # Seen (torch 2.15.0, torchvision 0.29.2, timm 1.0.31, onnx 1.23.0, onnxscript 0.7.2): torch.onnx.export of timm's BEiT and
-#   of its ViT with relative position biases, in eval mode, ends with "Cannot view a tensor with shape ...", since fused
-#   attention with a mask that wants a gradient is planned with one layout and traced with another. Under torch.no_grad(),
-#   or with the parameters frozen, both export. It depends on how the mask is made: one that is computed from a table and
-#   has four dimensions fails; the parameter itself as the mask, and a mask of three dimensions, do not. Swin exports, too.
+#   of its ViT with relative position biases, in eval mode, ends with "Cannot view a tensor with shape ...", at the line
+#   that merges the heads after fused attention. Under torch.no_grad(), or with the parameters frozen, both export. It
+#   depends on how the mask is made: one that is computed from a table and has four dimensions fails; the parameter itself
+#   as the mask, and a mask of three dimensions, do not. Swin exports, too.
 # What helps: with torch.no_grad(), or model.requires_grad_(False).
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
