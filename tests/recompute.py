@@ -61,10 +61,17 @@ def primary(folder: Path) -> dict[tuple, dict[str, dict[str, Any]]]:
         key: {v: one for v in arms(found) if len(one := differences(found[v], found["sa"])) >= 3}
         for key, found in settings.items()
     }
-    compared = sum(len(one) for one in tested.values())
+    compared, alpha = sum(len(one) for one in tested.values()), error_rate(folder)
     return {
-        key: {v: about(settings[key][v]) | one for v, one in judged(tested[key], compared).items()} for key in settings
+        key: {v: about(settings[key][v]) | one for v, one in judged(tested[key], compared, alpha).items()}
+        for key in settings
     }
+
+
+def error_rate(folder: Path) -> float:
+    """5 % over the most looks at the rows that a recipe has."""
+    recipes = [json.loads(file.read_text()) for file in (folder / "recipes").glob("*.json")]
+    return 0.05 / max(1, *(len(recipe.get("looks") or []) for recipe in recipes))
 
 
 def differences(one: dict[int, float], base: dict[int, float]) -> dict[int, float]:
@@ -77,7 +84,7 @@ def about(seeds: dict[int, float]) -> dict[str, Any]:
     return {"mean": np.mean(values), "mean_low": low, "mean_high": min(high, 100.0)}
 
 
-def judged(by_arm: dict[str, dict[int, float]], compared: int) -> dict[str, dict[str, Any]]:
+def judged(by_arm: dict[str, dict[int, float]], compared: int, alpha: float) -> dict[str, dict[str, Any]]:
     """The difference of each arm, judged by its moderated variance."""
     spread = {v: one for v, one in by_arm.items() if np.ptp(list(one.values())) > 1e-9}
     prior = moderate(spread)
@@ -86,12 +93,12 @@ def judged(by_arm: dict[str, dict[int, float]], compared: int) -> dict[str, dict
     for v, one in spread.items():
         variance, df = prior[v]
         center, error = found[v]["difference"], np.sqrt(variance / len(one))
-        reach = stats.t.ppf(1 - 0.05 / compared / 2, df) * error
+        reach = stats.t.ppf(1 - alpha / compared / 2, df) * error
         raw[v] = (2 * stats.t.sf(abs(center) / error, df), stats.t.cdf((abs(center) - DELTA) / error, df))
         found[v] |= {"low": center - reach, "high": center + reach}
     for v, one in adjusted(raw, compared).items():
         word = "undetermined"
-        if min(one) <= 0.05:
+        if min(one) <= alpha:
             differ, equal = raw[v]
             word = "equal" if equal < differ else "better" if found[v]["difference"] > 0 else "worse"
         found[v] |= {"p": min(one[0], 1.0), "p_equal": min(one[1], 1.0), "verdict": word}

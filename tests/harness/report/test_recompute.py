@@ -14,6 +14,7 @@ STUDIES = {
     "reference": {"better", "equal", "undetermined"},
     "translated": {"better", "undetermined"},
     "fashion-cluttered": {"better", "worse", "undetermined"},
+    "low-data": {"better", "worse", "undetermined"},
 }  # and verdicts there
 
 

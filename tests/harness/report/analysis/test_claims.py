@@ -346,7 +346,7 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
     timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
     known = set(NUMBER.findall(part.text)) | costs | set(NUMBER.findall(masked)) | timed | ROUND
     known |= set(NUMBER.findall(readme.part(committed(OTHER), OTHER, "reports/figures").text))
-    for name in (STUDY, OTHER):
+    for name in (STUDY, OTHER, "low-data"):
         page = (ROOT / f"reports/{name}.html").read_text().partition('id="power"')[2]
         known |= set(NUMBER.findall(page.partition("Cost and accuracy")[0]))
     assert told(text), "the prose has numbers"
