@@ -2,7 +2,7 @@
 
 The primary family has the main variants' contrasts with the baseline in top-1 at the training resolution, with the
 largest share of the images. Which variants are main is recorded in the recipe at a study's first start (`--primary`);
-where it is not, all are but control arms and the arms of ablations.
+where it is not, all are but control arms and the arms of ablations of another than the baseline.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ def main_variants(setting: Setting) -> list[str]:
     named = (setting.recipe or {}).get("primary")
     if isinstance(named, list) and named:
         return [v for v in trained if v in named]
-    return without_arms(trained, setting.families)
+    return without_arms(trained, {v: setting.families[v] for v in setting.challengers})
 
 
 def without_arms(variants: Sequence[str], families: Mapping[str, str]) -> list[str]:
-    """Those that are no control, and no setting of another that is there, too."""
+    """Those that are no control, and no setting of another that is among `families`, too.
+
+    families: by variant, without the baseline, whose own settings are compared with it.
+    """
     others = [v for v in variants if families[v] != CONTROLS]
     return [v for v in others if (plain := BRACKETS.sub("", v)) == v or plain not in families]
 

@@ -96,7 +96,8 @@ def test_that_a_width_gains_nothing_is_a_claim_of_its_own(tmp_path, gain, spread
 )
 def test_of_two_arms_either_may_be_the_baseline(tmp_path, gain, linear, wide):
     """With sp_sa as the baseline its ablations are primary contrasts; `gain` is sp_sa's over the linear map."""
-    recipes = {made.HASH: made.RECIPE | {"baseline": "sp_sa", "primary": ["sp_sa[form=linear]", "sp_sa[hidden=64]"]}}
+    named = {"primary": ["sp_sa[form=linear]", "sp_sa[hidden=64]"]}
+    recipes = {made.HASH: made.RECIPE | {"baseline": "sp_sa"} | named}
     rows = top1("sp_sa", SA) + top1("sp_sa[form=linear]", planted(-gain)) + top1("sp_sa[hidden=64]", planted(gain, 2))
     study = made.take(tmp_path, rows + top1("sp_sa[hidden=16]", planted(-gain, 3)), recipes)
     found = judge(study)
@@ -108,6 +109,9 @@ def test_of_two_arms_either_may_be_the_baseline(tmp_path, gain, linear, wide):
     assert found["a hidden width of 64 gains nothing over 32 (less than 0.4 points)"].verdict == wide
     words = found["a hidden width of 32 is more accurate than one of 16"].verdict
     assert words == {REPRODUCED: SUGGESTED, CONTRADICTED: SUGGESTED_NOT, SAME: OPEN}[linear], "not a primary contrast"
+    recipes[made.HASH] = made.RECIPE | {"baseline": "sp_sa"}
+    (setting,) = made.take(tmp_path / "unnamed", rows, recipes).settings
+    assert setting.primary == ["sp_sa[form=linear]", "sp_sa[hidden=64]"], "those of its own are no ablations"
 
 
 @pytest.mark.parametrize(
