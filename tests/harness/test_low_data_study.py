@@ -62,6 +62,10 @@ def test_the_gains_of_windows_alone_suggest_a_change(few, many):
     words = " ".join(markdown.read("results/README.md").split())
     assert f"`swin` (+{found['swin']:.2f} points more) and `cswin` (+{found['cswin']:.2f})" in words
     assert changed(few[1], few[1]) == {}  # planted: a study beside itself
+    low, high = gains(few[1]), gains(many[1])
+    found = [paired_difference(low[v], high[v], len(low)).estimate for v in low]
+    halves = [(one.high - one.low) / 2 for one in found]
+    assert f"reach {min(halves):.1f} to {max(halves):.1f} points to each side" in words
 
 
 def test_the_setting_ranks_biases(few):

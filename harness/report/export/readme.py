@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.backbone.sizes import SIZES
 from harness.report.analysis.claims import Claims, claims, count
 from harness.report.analysis.leading import Column, chosen, factors, left_out, listed
 from harness.report.analysis.power_card import Card, cards
@@ -19,8 +20,9 @@ from harness.report.export.sheet import Sheet, Value, markdown, marked
 from harness.report.figures import forest_plot
 from harness.report.figures.style.palette import alone, looks
 from harness.report.study.primary import delta
+from harness.report.study.primary import looks as plans
 from harness.report.study.study import Study
-from harness.report.text.formatting import aligned, interval, listing, percent, plural, points, tick
+from harness.report.text.formatting import aligned, confidence, interval, listing, percent, plural, points, tick
 from harness.results import store
 from harness.results.stats import Difference
 
@@ -128,20 +130,35 @@ def caption(study: Study, shown: Sequence[Column]) -> str:
              for column in shown for s in column.found.values() if s.same_as}  # fmt: skip
     counted = "".join(f"{listing(list(one))} have the same numbers and are one comparison. "
                       for one in sorted(twins) if len(one) > 1)  # fmt: skip
-    bodies = listing(sorted({column.setting.key.size for column in shown}))
+    bodies = listing([body(size) for size in sorted({column.setting.key.size for column in shown})])
     machines = sorted({str(machine.get("cpu")) for machine in study.rows["machine"] if isinstance(machine, dict)})
     commits = sorted({code for code in study.rows["code"] if code})
     return marked(
-        f"Means over paired seeds ({many}), with 95 % intervals in brackets. Those of differences hold together: over "
-        f"the {plural(shown[0].setting.rule.compared, 'comparison')} of the primary family, in an exploratory column "
-        f"over its own. {counted}Bold is better or worse than {study.baseline}. What is equal is less than "
+        f"Means over paired seeds ({many}), with 95 % intervals in brackets. {together(shown)}{counted}"
+        f"Bold is better or worse than {study.baseline}. What is equal is less than "
         f"{tick(delta(shown[0].setting))} points from it. All else is undetermined, and so is what is exploratory. "
         f"{left_out(shown, names)}{TUNED if (shown[0].setting.recipe or {}).get('tune') else ''}The body is {bodies}. "
         f"Measured on {listing(machines)}, commit {listing(commits)}."
     )
 
 
+def together(shown: Sequence[Column]) -> str:
+    """For how many differences the intervals hold at once, and at which level."""
+    rule = shown[0].setting.rule
+    many, level = plural(rule.compared, "comparison"), confidence(1 - rule.alpha)
+    looked = max(len(plans(column.setting)) for column in shown)
+    at = f" at {level}, since the rows were looked at {looked} times" if looked > 1 else ""
+    own = "" if all(column.setting.primary for column in shown) else ", in an exploratory column over its own"
+    return f"Those of differences hold together{at}: over the {many} of the primary family{own}. "
+
+
+def body(size: str) -> str:
+    """ "nano (2 layers, 64 wide)"; the name alone of a size that is not ours."""
+    known = SIZES.get(size)
+    return size if known is None else f"{size} ({known.depth} layers, {known.width} wide)"
+
+
 def finding(one: Claims) -> str:
     """How the paper's findings stand, in a sentence; the page has them one by one."""
     each = "" if len({it.words for it in one.tested}) == len(one.tested) else ", tested in each of its settings"
-    return f"The paper's findings on {marked(one.name)}{each}: {count(one.tested)}."
+    return f"SP-ViT's findings (arXiv 2206.07662) on {marked(one.name)}{each}: {count(one.tested)}."

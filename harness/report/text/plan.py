@@ -44,6 +44,6 @@ def seeds(settings: Sequence[Setting]) -> str:
         return f"The number of seeds was fixed in advance: {counts[0]}, recorded on {listing(dates)}."
     level = confidence(1 - ALPHA / len(counts))
     return (
-        f"The rows were looked at after {listing(counts)} seeds: {len(counts)} looks share the 5\N{NO-BREAK SPACE}%, "
-        f"so the primary family is judged at {level}."
+        f"The rows were looked at {len(counts)} times, with {listing(counts)} seeds: the looks share the "
+        f"5\N{NO-BREAK SPACE}%, so the primary family is judged at {level}."
     )

@@ -62,7 +62,7 @@ def test_looks_share_the_error_rate_and_are_said(tmp_path):
     two = study_with(tmp_path / "two", looks=LOOKS)
     assert (one.settings[0].rule.alpha, two.settings[0].rule.alpha) == (0.05, 0.025)
     assert sentences.seeds(one.settings) == "The number of seeds was fixed in advance: 5, recorded on 2026-01-02."
-    assert sentences.seeds(two.settings).startswith("The rows were looked at after 5 and 8 seeds: 2 looks share the 5")
+    assert sentences.seeds(two.settings).startswith("The rows were looked at 2 times, with 5 and 8 seeds: ")
     assert "judged at 97.5" in sentences.seeds(two.settings)
     assert sentences.seeds(study_with(tmp_path / "none").settings) == sentences.UNPLANNED
 
