@@ -84,7 +84,7 @@ def about(seeds: dict[int, float]) -> dict[str, Any]:
     return {"mean": np.mean(values), "mean_low": low, "mean_high": min(high, 100.0)}
 
 
-def judged(by_arm: dict[str, dict[int, float]], compared: int, alpha: float) -> dict[str, dict[str, Any]]:
+def judged(by_arm: dict[str, dict[int, float]], compared: int, alpha: float = 0.05) -> dict[str, dict[str, Any]]:
     """The difference of each arm, judged by its moderated variance."""
     spread = {v: one for v, one in by_arm.items() if np.ptp(list(one.values())) > 1e-9}
     prior = moderate(spread)

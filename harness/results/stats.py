@@ -49,9 +49,8 @@ class Difference:
 
     sd: that of the paired differences (n - 1), None for a single pair and for two samples. seeds_for_power: how many
     seeds a difference of delta wants in all, one of this size where there is no delta. p: two-sided, of this test
-    alone, None where there is no interval. df: its degrees of freedom, for two samples and in a family. In a family
-    (family.py) also p of "no difference" and of "not equal" adjusted for all of it, the verdict, and whether the arm
-    kept its own variance.
+    alone, None where there is no interval. df: its degrees of freedom. In a family (family.py) also p of "no
+    difference" and of "not equal" adjusted for all of it, the verdict, and whether the arm kept its own variance.
     """
 
     estimate: Estimate
@@ -148,7 +147,8 @@ def paired_difference(
     p = None
     if estimate.low is not None and sd:
         p = float(2 * special.stdtr(values.size - 1, -abs(estimate.center) * math.sqrt(values.size) / sd))
-    return Difference(estimate, sd, seeds_for_power(estimate.center, sd, values.size, estimate.confidence), p)
+    wanted = seeds_for_power(estimate.center, sd, values.size, estimate.confidence)
+    return Difference(estimate, sd, wanted, p, df=values.size - 1.0)
 
 
 def welch_difference(one: Sequence[float], two: Sequence[float], compared: int = 1) -> Difference | None:

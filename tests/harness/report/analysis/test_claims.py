@@ -77,6 +77,9 @@ def test_intervals_are_paired_and_hold_for_all_findings_at_once(tmp_path):
     one = found["SP-SA is more accurate than PSA"].difference.estimate
     differences = np.array(sp_sa) - psa
     assert not wrong(one, differences, compared=1), "of the two findings the other is a primary contrast"
+    error, limit = np.std(differences, ddof=1) / 2, scipy_stats.t.ppf(0.975, 3)
+    told = float(found["SP-SA is more accurate than PSA"].seen)
+    assert scipy_stats.nct.sf(limit, 3, told / error) == pytest.approx(0.8, abs=0.02), "two digits of it"
     assert wrong(one, np.array(sp_sa) - psa[::-1], compared=1), "the mutant: not paired"
 
 
@@ -351,7 +354,7 @@ def test_what_the_readme_says_it_found_is_in_the_rows(part):
     timed = {f"{value:.3f}" for value in times[times["metric"].str.endswith("ratio")]["value"]}
     known = set(NUMBER.findall(part.text)) | costs | set(NUMBER.findall(masked)) | timed | ROUND
     known |= set(NUMBER.findall(readme.part(committed(OTHER), OTHER, "reports/figures").text))
-    for name in (STUDY, OTHER, "low-data"):
+    for name in (STUDY, OTHER, "low-data", "ablations"):
         page = (ROOT / f"reports/{name}.html").read_text().partition('id="power"')[2]
         known |= set(NUMBER.findall(page.partition("Cost and accuracy")[0]))
     assert told(text), "the prose has numbers"
@@ -381,6 +384,11 @@ def test_what_the_readme_says_in_words_is_in_the_rows():
             named = re.search(rf"\*\*{words}\*\*: ([^.]*)\.", sentences())
             found = set(re.findall(r"`(\w+)`", named[1])) if named else set()
             assert found == {variant for variant, one in verdicts.items() if one == verdict}
+    (setting,) = committed("ablations").settings
+    found = claims([setting], {setting.key: summaries(setting)})[0].tested
+    assert "decide two of eleven findings of its paper" in sentences()
+    decided = {one.verdict for one in found if one.verdict in (REPRODUCED, CONTRADICTED)}
+    assert (len(found), sum(one.verdict in decided for one in found), len(decided)) == (11, 2, 2)
     times = loaded("speed")
     (again,) = times[(times["metric"] == "aa_ratio") & (times["test_px"] == 384)]["value"]
     assert f"(`sa` against itself: {again:.3f})" in sentences()
