@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Swin attends to the padding of its windows, in torchvision and in timm, and in shifted layers each to another share.
+# Swin attends to the padding of its windows, in torchvision and in timm; in shifted layers the two differ in how much.
 #
 # Guess before it was run: a feature map that windows do not divide is padded, and the padding is masked, as the patches
 #   are that a shift brings together.
@@ -60,7 +60,10 @@ with torch.no_grad():
             shares = [on_padding(make(side, shift), side) for side in STAGES]
             found[make.__name__, shift] = [round(share) for share in shares]
             print(f"{make.__name__:15} shift {shift}:", " ".join(f"{share:5.1f} %" for share in shares))
-    at_224 = [on_padding(of_torchvision(side, 0), side) for side in (56, 28, 14, 7)]
+    at_224 = [
+        on_padding(make(side, shift), side)
+        for make in (of_torchvision, of_timm) for shift in (0, WINDOW // 2) for side in (56, 28, 14, 7)
+    ]
 print("torchvision", torchvision.__version__, "timm", timm.__version__, "at 224 px", [round(one) for one in at_224])
 seen = {
     ("of_torchvision", 0): [82, 49, 27, 82],

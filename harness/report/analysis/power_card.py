@@ -16,7 +16,7 @@ from statistics import fmean, median
 from harness.backbone.sizes import SIZES
 from harness.report.analysis.learning import learnings
 from harness.report.analysis.summary import Found, Summary
-from harness.report.study.primary import main_variants
+from harness.report.study.primary import CONTROLS, main_variants
 from harness.report.study.recipes import COLUMNS, differing
 from harness.report.study.study import Setting
 from harness.report.text.formatting import interval, listing, percent, percentage, plural, points
@@ -123,7 +123,9 @@ def position_headroom(setting: Setting, settings: Sequence[Setting], found: Foun
         if images and set(differing([other.recipe, setting.recipe], COLUMNS)) <= {"pos_embed", "pos_std"}:
             mine = {s.variant: s for s in found[other.key]}
             ends = {one.variant: fmean(by[max(by)] for by in one.top1.values()) for one in learnings(other)}
-            biases = [v for v in (other.baseline, *main_variants(other)) if v != PLAIN]
+            biases = [
+                v for v in (other.baseline, *main_variants(other)) if other.families[v] != CONTROLS and v != PLAIN
+            ]
             ranked = [v for v in biases if v in ends and mine[v].seeds]
             if ranked and PLAIN in mine:
                 best = max(ranked, key=lambda v: ends[v])

@@ -19,8 +19,7 @@ from harness.report.export.formats import seeds_words
 from harness.report.export.sheet import Sheet, Value, markdown, marked
 from harness.report.figures import forest_plot
 from harness.report.figures.style.palette import alone, looks
-from harness.report.study.primary import delta
-from harness.report.study.primary import looks as plans
+from harness.report.study.primary import ALPHA, delta
 from harness.report.study.study import Study
 from harness.report.text.formatting import aligned, confidence, interval, listing, percent, plural, points, tick
 from harness.results import store
@@ -146,9 +145,10 @@ def together(shown: Sequence[Column]) -> str:
     """For how many differences the intervals hold at once, and at which level."""
     rule = shown[0].setting.rule
     many, level = plural(rule.compared, "comparison"), confidence(1 - rule.alpha)
-    looked = max(len(plans(column.setting)) for column in shown)
+    looked = round(ALPHA / rule.alpha)
     at = f" at {level}, since the rows were looked at {looked} times" if looked > 1 else ""
-    own = "" if all(column.setting.primary for column in shown) else ", in an exploratory column over its own"
+    alone = f", in an exploratory column at {confidence(1 - ALPHA)} over its own"
+    own = "" if all(column.setting.primary for column in shown) else alone
     return f"Those of differences hold together{at}: over the {many} of the primary family{own}. "
 
 

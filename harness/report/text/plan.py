@@ -34,7 +34,8 @@ def seeds(settings: Sequence[Setting]) -> str:
         return ""
     if not all(looks(setting) for setting in primary):
         return UNPLANNED
-    counts = [str(look.get("seeds")) for look in max((looks(setting) for setting in primary), key=len)]
+    most = max(primary, key=lambda setting: len(looks(setting)))
+    counts = [str(look.get("seeds")) for look in looks(most)]
     dates = sorted({str(look.get("when", ""))[:10] for setting in primary for look in looks(setting)[:1]})
     if len(counts) == 1:
         each = {one.key.recipe or one.name: str(looks(one)[0].get("seeds")) for one in primary}
@@ -43,7 +44,8 @@ def seeds(settings: Sequence[Setting]) -> str:
             return f"The numbers of seeds were fixed in advance: {several}, recorded on {listing(dates)}."
         return f"The number of seeds was fixed in advance: {counts[0]}, recorded on {listing(dates)}."
     level = confidence(1 - ALPHA / len(counts))
+    which = f" of {most.key.recipe or most.name}" if len({len(looks(setting)) for setting in primary}) > 1 else ""
     return (
-        f"The rows were looked at {len(counts)} times, with {listing(counts)} seeds: the looks share the "
+        f"The rows{which} were looked at {len(counts)} times, with {listing(counts)} seeds: the looks share the "
         f"5\N{NO-BREAK SPACE}%, so the primary family is judged at {level}."
     )
