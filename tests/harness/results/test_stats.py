@@ -1,6 +1,7 @@
 """harness.results.stats against scipy, numbers worked out by hand and seeded simulations."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -299,9 +300,19 @@ def test_welchs_difference_is_scipys():
     test = scipy_stats.ttest_ind(longer, SA, equal_var=False)
     expected = test.confidence_interval(1 - 0.05 / 3)
     assert (got.estimate.low, got.estimate.high) == pytest.approx(tuple(expected), rel=1e-9)
-    assert got.p == pytest.approx(test.pvalue, rel=1e-9)
+    assert (got.p, got.df) == pytest.approx((test.pvalue, test.df), rel=1e-9)
     pooled = scipy_stats.ttest_ind(longer, SA).confidence_interval(1 - 0.05 / 3)
     assert got.estimate.low != pytest.approx(pooled.low, rel=1e-3)  # Student's equal variances are another interval
+
+
+def test_a_difference_can_be_turned_round():
+    by_seed, base = dict(enumerate(OTHER)), dict(enumerate(SA))
+    one, other = stats.paired_difference(by_seed, base), stats.paired_difference(base, by_seed)
+    assert replace(one.reversed, seeds_for_power=None) == replace(other, seeds_for_power=None)
+    assert replace(one, verdict="better").reversed.verdict == "worse"
+    assert replace(one, verdict="equal").reversed.verdict == "equal"
+    short = stats.paired_difference({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0}).reversed.estimate
+    assert (short.center, short.low, short.high) == (-2.0, None, None)
 
 
 @pytest.mark.filterwarnings("error")

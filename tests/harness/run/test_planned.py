@@ -67,6 +67,15 @@ def test_looks_share_the_error_rate_and_are_said(tmp_path):
     assert sentences.seeds(study_with(tmp_path / "none").settings) == sentences.UNPLANNED
 
 
+def test_of_several_settings_the_one_that_was_looked_at_twice_is_named(tmp_path):
+    rows = made.accuracy(["sa", "psa", "gpsa"], range(5), [8])
+    rows += [row | {"recipe_hash": "e" * 16} for row in rows]
+    recipes = {made.HASH: made.RECIPE | {"looks": LOOKS[:1]},
+               "e" * 16: made.RECIPE | {"pos_embed": "none", "looks": LOOKS}}  # fmt: skip
+    words = sentences.seeds(made.take(tmp_path, rows, recipes).settings)
+    assert words.startswith("The rows of position embedding none were looked at 2 times, with 5 and 8 seeds: ")
+
+
 def test_each_setting_says_how_many_seeds_it_was_planned_with(tmp_path):
     other = "f" * 16
     rows = made.accuracy(["sa", "psa", "gpsa"], range(8), [8])
