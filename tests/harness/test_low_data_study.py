@@ -35,14 +35,19 @@ def gains(found):
     }  # fmt: skip
 
 
-def changed(few, many):
-    """The variants whose gains differ, all intervals holding together."""
+def changes(few, many):
+    """By variant how its gain differs, all intervals holding together."""
     low, high = gains(few), gains(many)
     assert low.keys() == high.keys()
     assert len(low) == 11
     found = {v: paired_difference(low[v], high[v], len(low)).estimate for v in low}
     assert {one.n for one in found.values()} == {8}
-    return {v: one.center for v, one in found.items() if one.excludes(0.0)}
+    return found
+
+
+def changed(few, many):
+    """The variants whose gains differ, and by how much."""
+    return {v: one.center for v, one in changes(few, many).items() if one.excludes(0.0)}
 
 
 def test_the_same_are_more_accurate(few, many):
@@ -62,9 +67,7 @@ def test_the_gains_of_windows_alone_suggest_a_change(few, many):
     words = " ".join(markdown.read("results/README.md").split())
     assert f"`swin` (+{found['swin']:.2f} points more) and `cswin` (+{found['cswin']:.2f})" in words
     assert changed(few[1], few[1]) == {}  # planted: a study beside itself
-    low, high = gains(few[1]), gains(many[1])
-    found = [paired_difference(low[v], high[v], len(low)).estimate for v in low]
-    halves = [(one.high - one.low) / 2 for one in found]
+    halves = [(one.high - one.low) / 2 for one in changes(few[1], many[1]).values()]
     assert f"reach {min(halves):.1f} to {max(halves):.1f} points to each side" in words
 
 

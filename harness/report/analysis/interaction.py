@@ -115,9 +115,9 @@ def changes(members: Sequence[Setting], found: Found) -> Changes | None:
     for setting in members:
         for variant, mine in gains(setting, found[setting.key]).items():
             theirs = known.get(variant, {})
-            shared = mine.keys() & theirs.keys()
-            fewest = len(shared) if shared else min(len(mine), len(theirs))
-            if setting is not reference and fewest >= FEWEST_SEEDS:
+            if shared := [seed for seed in mine if seed in theirs]:
+                mine, theirs = ({seed: one[seed] for seed in shared} for one in (mine, theirs))
+            if setting is not reference and min(len(mine), len(theirs)) >= FEWEST_SEEDS:
                 both[variant, labels[setting.key]] = mine, theirs
     judged = [change(*name, *one, len(both)) for name, one in both.items()]
     kept = [one for one in judged if one.difference.estimate.low is not None]
@@ -129,16 +129,16 @@ def changes(members: Sequence[Setting], found: Found) -> Changes | None:
 
 
 def change(variant: str, recipe: str, mine: BySeed, theirs: BySeed, compared: int) -> Change:
-    """One of the `compared`: from the gains with the reference, `theirs`, to those with a recipe."""
-    shared = [seed for seed in mine if seed in theirs]
-    if not shared:
-        unpaired = welch_difference([*theirs.values()], [*mine.values()], compared)
-        assert unpaired is not None, "neither is empty"
-        counts = len(theirs), len(mine)
-        return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), unpaired, counts, paired=False)
-    paired = contrasts({"": {seed: mine[seed] - theirs[seed] for seed in shared}}, Rule(compared))[""]
-    gain, reference = (fmean(one[seed] for seed in shared) for one in (mine, theirs))
-    return Change(variant, recipe, gain, reference, paired, (len(shared), len(shared)), paired=True)
+    """One of the `compared`: from the gains with the reference, `theirs`, to those with a recipe, of the same seeds or
+    of none in common."""
+    paired = mine.keys() == theirs.keys()
+    if paired:
+        difference = contrasts({"": {seed: mine[seed] - theirs[seed] for seed in mine}}, Rule(compared)).get("")
+    else:
+        difference = welch_difference([*theirs.values()], [*mine.values()], compared)
+    assert difference is not None, "neither is empty"
+    counts = len(theirs), len(mine)
+    return Change(variant, recipe, fmean(mine.values()), fmean(theirs.values()), difference, counts, paired)
 
 
 def reference_of(members: Sequence[Setting]) -> Setting:

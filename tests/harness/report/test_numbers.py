@@ -9,7 +9,6 @@ import io
 import json
 import re
 from collections import defaultdict
-from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -181,7 +180,7 @@ def powered(rows):
     for variant in PRIMARY:
         one = stats.paired_difference(by_seed(rows, variant), by_seed(rows, "sa"), len(PRIMARY))
         spreads.append(one.sd)
-        least.append(stats.detectable(replace(one, df=one.estimate.n - 1)))
+        least.append(stats.detectable(one))
     return [np.mean(gains), max(gains), 100 - max(means), np.median(spreads), np.median(least), 100 * stats.POWER, 3]
 
 
